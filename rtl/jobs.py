@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The jobs that units take. Each unit walks its own loops; they meet through streams, never by counting each other.
+
+Addresses: a tensor of ``C`` channels lies in the store block-major: the word of channel block ``c``, image ``n`` and
+pixel ``(y, x)`` of an ``h x w`` map is at ``base + c * block_stride + (n * h + y) * w + x``.
+"""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, enum
+
+from respin.rtl.interfaces import ROW_ADDRESS_BITS, STORE_ADDRESS_BITS
+
+STORE_ADDRESS = unsigned(STORE_ADDRESS_BITS)
+ROW_ADDRESS = unsigned(ROW_ADDRESS_BITS)
+COUNT = unsigned(16)
+EXTENT = unsigned(9)
+KERNEL = unsigned(4)
+CHANNEL = unsigned(12)
+TENSOR_ID = unsigned(12)
+GATHER_SOURCES = 4
+
+
+class ReadJob(data.Struct):
+    """Rows ``base .. base + count - 1``, in order; with ``repeats`` sets of ``tiles`` passes each:
+    ``for r in repeats: for t in tiles: rows base + r*count .. base + (r+1)*count - 1``."""
+
+    base: ROW_ADDRESS
+    count: COUNT
+    tiles: COUNT
+    repeats: unsigned(8)
+
+
+class WindowJob(data.Struct):
+    """Words of a tensor under a sliding window.
+
+    ``for r in repeats: for tile: for step in steps: for pixel in tile``, where pixels run over ``(n, oy, ox)``, ox
+    fastest, in tiles of ``tile`` (the last one may be shorter), and steps over ``(block, ky, kx)``, kx fastest, from
+    ``(block0, ky0, kx0)``. The word is that of ``iy = oy*stride + ky - pad_y``, ``ix = ox*stride + kx - pad_x``; where
+    that lies outside the ``h x w`` map every lane of the word is ``pad``. With ``advance`` each repeat starts one block
+    further on.
+    """
+
+    base: STORE_ADDRESS
+    block_stride: STORE_ADDRESS
+    n: unsigned(8)
+    h: EXTENT
+    w: EXTENT
+    oh: EXTENT
+    ow: EXTENT
+    kh: KERNEL
+    kw: KERNEL
+    stride: KERNEL
+    pad_y: signed(6)
+    pad_x: signed(6)
+    pad: unsigned(8)
+    block0: unsigned(8)
+    ky0: KERNEL
+    kx0: KERNEL
+    steps: COUNT
+    tile: COUNT
+    repeats: unsigned(8)
+    advance: unsigned(1)
+
+
+class EngineJob(data.Struct):
+    """``for r in repeats: for tile: (for step in steps: latch M rows; for item in tile: one word); results of the tile``.
+
+    ``items`` words in tiles of ``tile``; a group of P items makes one entry, the last group of a tile padded with 0.
+    ``bits`` (1..8) planes of each word are streamed, ``signed`` if the top one weighs ``-2^(bits-1)``.
+    """
+
+    repeats: unsigned(8)
+    items: unsigned(24)
+    tile: COUNT
+    steps: COUNT
+    bits: unsigned(4)
+    signed: unsigned(1)
+
+
+class FeedJob(data.Struct):
+    """Operands of a weight-gradient pass, besides the window's: errors of ``pixels`` pixels from ``base``.
+
+    For each block of 32 pixels (the last one padded with zero errors): the M rows of channels ``lane0 .. lane0+M-1``,
+    then for each of ``steps`` window steps the 32 words of its 32 channels, then, with ``bias``, one word of ones.
+    """
+
+    base: STORE_ADDRESS
+    pixels: unsigned(24)
+    lane0: unsigned(5)
+    steps: COUNT
+    bias: unsigned(1)
+
+
+class DepthwiseJob(data.Struct):
+    """``for block in blocks: load taps rows; for item in items: sum over taps of row[tap][lane] * word[tap][lane]``."""
+
+    blocks: unsigned(8)
+    taps: unsigned(8)
+    items: unsigned(24)
+    signed: unsigned(1)
+
+
+class VectorSource(enum.Enum, shape=unsigned(2)):
+    """Where the vector path takes its sums from."""
+
+    ENGINE = 0
+    DEPTHWISE = 1
+    GATHER = 2
+
+
+class VectorMode(enum.Enum, shape=unsigned(2)):
+    """What the vector path makes of a sum."""
+
+    REQUANTISE = 0
+    ERROR = 1
+    RAW = 2
+
+
+class VectorJob(data.Struct):
+    """Finish sums and put them into the store.
+
+    ``for r in repeats: for (n, oy, ox): one entry`` of M channels (ENGINE) or 32 (others); repeat ``r`` holds channels
+    from ``channel0 + r * (M or 32)``. The entry belongs to pixel ``(oy*step_y + y0, ox*step_x + x0)`` of an ``h x w``
+    map. Table entries are indexed ``table + channel - channel0`` where ``per_channel``; else ``mult``, ``shift``, ``lo``, ``hi`` hold for all
+    and the bias is 0. ``unit``: the multiplier is 1 and sums may have 48 bits.
+    """
+
+    source: VectorSource
+    mode: VectorMode
+    n: unsigned(8)
+    oh: EXTENT
+    ow: EXTENT
+    repeats: unsigned(8)
+    h: EXTENT
+    w: EXTENT
+    step_y: KERNEL
+    step_x: KERNEL
+    y0: KERNEL
+    x0: KERNEL
+    base: STORE_ADDRESS
+    block_stride: STORE_ADDRESS
+    raw_stride: STORE_ADDRESS
+    channels: CHANNEL
+    channel0: CHANNEL
+    per_channel: unsigned(1)
+    unit: unsigned(1)
+    table: COUNT
+    mult: unsigned(16)
+    shift: unsigned(6)
+    lo: signed(9)
+    hi: signed(9)
+    mask_write: unsigned(1)
+    mask_read: unsigned(1)
+    mask_base: STORE_ADDRESS
+    mask_stride: STORE_ADDRESS
+    stochastic: unsigned(1)
+
+
+class AxisMap(data.Struct):
+    """Source range of output coordinate ``i``: from ``(i*num + add) // den``, one element, or with ``span`` up to the
+    start of ``i+1``. Elements at or past the source's extent contribute nothing."""
+
+    num: EXTENT
+    den: EXTENT
+    add: EXTENT
+    span: unsigned(1)
+
+
+class GatherSource(data.Struct):
+    """One operand of a gathered sum: ``((x - zero) * m << 15*wide) >> align``; ``m`` is ``mult``, or the table's
+    multiplier at ``table + channel - channel0`` with ``per_channel``. ``signed``: the tensor holds int8, else uint8."""
+
+    base: STORE_ADDRESS
+    block_stride: STORE_ADDRESS
+    h: EXTENT
+    w: EXTENT
+    y: AxisMap
+    x: AxisMap
+    signed: unsigned(1)
+    zero: signed(9)
+    mult: unsigned(16)
+    per_channel: unsigned(1)
+    table: COUNT
+    align: unsigned(6)
+
+
+class GatherJob(data.Struct):
+    """Sums over up to four sources for the entries of a :class:`VectorJob` with source GATHER."""
+
+    count: unsigned(3)
+    wide: unsigned(1)
+    sources: data.ArrayLayout(GatherSource, GATHER_SOURCES)
+
+
+class LossJob(data.Struct):
+    """Softmax cross-entropy of ``n`` images: int8 logits at ``base``, errors to ``out``.
+
+    The label of image ``i`` is the word at ``labels + i``: lane 0 holds its low byte, lane 1 its high byte.
+    """
+
+    base: STORE_ADDRESS
+    block_stride: STORE_ADDRESS
+    out: STORE_ADDRESS
+    out_stride: STORE_ADDRESS
+    labels: STORE_ADDRESS
+    n: unsigned(8)
+    classes: CHANNEL
+    alpha: unsigned(16)
+    on: unsigned(16)
+    off: unsigned(16)
+    stochastic: unsigned(1)
+
+
+class UpdateJob(data.Struct):
+    """Turn the sums of one weight-gradient tile into ternary steps and write the rows of both images back.
+
+    The engine delivers, for each of ``steps`` window steps from ``(block0, ky0, kx0)``, 32 entries (channels ``k`` of the
+    block, M output channels from ``o0``), then with ``bias`` one entry of the bias. See :mod:`respin.rtl.learn`.
+    """
+
+    base: ROW_ADDRESS
+    transposed: unsigned(1)
+    transposed_base: ROW_ADDRESS
+    bias: unsigned(1)
+    bias_base: ROW_ADDRESS
+    steps: COUNT
+    block0: unsigned(8)
+    ky0: KERNEL
+    kx0: KERNEL
+    kh: KERNEL
+    kw: KERNEL
+    o0: CHANNEL
+    outputs: CHANNEL
+    inputs: CHANNEL
+    group_in: CHANNEL
+    group_out: CHANNEL
+    group0: CHANNEL
+    group0_start: CHANNEL
+    tensor: TENSOR_ID
+    bias_tensor: TENSOR_ID
+    apply: unsigned(1)
+    bias_apply: unsigned(1)
