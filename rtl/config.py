@@ -126,7 +126,7 @@ class AcceleratorConfig:
         _require_int(self, "banks", 1, 64, power_of_two=True)
         _require_int(self, "mram_rows", 16, 1 << 20, power_of_two=True)
         _require_int(self, "store_words", 64, 1 << 20, power_of_two=True)
-        _require_int(self, "acc_depth", 32, 4096, power_of_two=True)
+        _require_int(self, "acc_depth", 64, 4096, power_of_two=True)
         _require_int(self, "transposers", 1, 8, power_of_two=True)
         _require_int(self, "ecc_decoders", 1, 4, power_of_two=True)
         _require_int(self, "vector_width", 1, 32, power_of_two=True)
@@ -164,11 +164,11 @@ PRESETS: dict[str, AcceleratorConfig] = {
     config.name: config
     for config in (
         AcceleratorConfig(
-            name="tiny", lanes=8, slices=4, pixels=1, banks=1, mram_rows=1024, store_words=1024, acc_depth=32,
+            name="tiny", lanes=8, slices=4, pixels=1, banks=1, mram_rows=1024, store_words=1024, acc_depth=64,
             transposers=1, ecc_decoders=1, vector_width=2, depthwise_lanes=4, table_channels=128,
         ),
         AcceleratorConfig(
-            name="nano", lanes=8, slices=4, pixels=1, banks=1, mram_rows=64, store_words=256, acc_depth=32,
+            name="nano", lanes=8, slices=4, pixels=1, banks=1, mram_rows=64, store_words=256, acc_depth=64,
             transposers=1, ecc_decoders=1, vector_width=1, depthwise_lanes=4, table_channels=64, clock_mhz=12,
         ),
         AcceleratorConfig(

@@ -214,29 +214,84 @@ class LossJob(data.Struct):
 class UpdateJob(data.Struct):
     """Turn the sums of one weight-gradient tile into ternary steps and write the rows of both images back.
 
-    The engine delivers, for each of ``steps`` window steps from ``(block0, ky0, kx0)``, 32 entries (channels ``k`` of the
-    block, M output channels from ``o0``), then with ``bias`` one entry of the bias. See :mod:`respin.rtl.learn`.
+    The engine delivers, for each of ``steps`` window steps (over (block, tap), tap fastest, from tap ``tap0`` of
+    ``taps``), 32 entries (inputs ``k`` of the block, M outputs from ``o0``), then with ``bias`` one entry of the bias. In
+    a layer of ``O`` outputs and ``I`` inputs (``group_out`` and ``group_in`` in each group), from step ``(block0, tap0)``
+    and with ``o_group = o0 // group_out``:
+
+    - ``base`` is the image's row of (o0, block0, tap0): tiles follow each other there, M rows each;
+    - ``transposed_base`` is the transposed image's row of (input 32*block0, o0 // 32, tap0), ``transposed_stride`` its
+      ``ceil(O/32) * taps * M`` rows from M inputs to the next; a tap lies M rows before the one before it;
+    - ``bias_base`` is the bias image's row ``o0 // 32``;
+    - ``index = (o0 - o_group) * index_stride + 32 * block0 * taps`` and ``index_stride = group_in * taps``;
+    - ``o_offset = o0 % group_out``, ``k_group = 32*block0 // group_in``, ``k_offset = 32*block0 % group_in``.
+
+    ``outputs`` is O. ``apply``, ``bias_apply``: 0 only measures.
     """
 
     base: ROW_ADDRESS
     transposed: unsigned(1)
     transposed_base: ROW_ADDRESS
+    transposed_stride: ROW_ADDRESS
     bias: unsigned(1)
     bias_base: ROW_ADDRESS
     steps: COUNT
-    block0: unsigned(8)
-    ky0: KERNEL
-    kx0: KERNEL
-    kh: KERNEL
-    kw: KERNEL
+    taps: unsigned(8)
+    tap0: unsigned(8)
     o0: CHANNEL
     outputs: CHANNEL
-    inputs: CHANNEL
-    group_in: CHANNEL
+    index: unsigned(32)
+    index_stride: unsigned(24)
     group_out: CHANNEL
-    group0: CHANNEL
-    group0_start: CHANNEL
+    o_group: CHANNEL
+    o_offset: CHANNEL
+    group_in: CHANNEL
+    k_group: CHANNEL
+    k_offset: CHANNEL
     tensor: TENSOR_ID
     bias_tensor: TENSOR_ID
     apply: unsigned(1)
     bias_apply: unsigned(1)
+
+
+class Pass(enum.Enum, shape=unsigned(3)):
+    """Which units a job starts and how their streams are connected."""
+
+    CONVOLUTION = 0
+    """MRAM rows and window words through the engine into the vector path: forward and error passes."""
+    DEPTHWISE = 1
+    """MRAM rows and window words through the depthwise unit into the vector path."""
+    GATHER = 2
+    """Sums of store tensors into the vector path: merge, pool, upsample, their backward, meeting errors."""
+    LOSS = 3
+    """Logits to errors through the loss head."""
+    GRADIENT = 4
+    """Errors and window words through the transposer and the engine into the update unit."""
+    GRADIENT_RAW = 5
+    """The same, but the int32 gradient goes to the store through the vector path."""
+
+
+class Job(data.Struct):
+    """One job of the accelerator: a pass and the jobs of the units that take part in it.
+
+    ``tensor`` names the tensor of errors that a pass puts out (its random numbers and its entry in the scale table);
+    with ``scaled`` its shift comes from that table, and the measured largest magnitude goes back to it. With ``settle``
+    a gradient pass is its tensor's last one of the step: the next step's L and t follow from ``rate``.
+    """
+
+    kind: Pass
+    seed: unsigned(32)
+    step: unsigned(20)
+    tensor: TENSOR_ID
+    scaled: unsigned(1)
+    settle: unsigned(1)
+    rate: unsigned(16)
+    window: WindowJob
+    read: ReadJob
+    engine: EngineJob
+    feed: FeedJob
+    depthwise: DepthwiseJob
+    vector: VectorJob
+    gather: GatherJob
+    loss: LossJob
+    update: UpdateJob

@@ -1,0 +1,496 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs for the operators of a network: what firmware fills in so that the units walk the right loops.
+
+Each function returns jobs as nested mappings of the fields of :class:`respin.rtl.jobs.Job`; absent fields are 0.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from respin.firmware_model.layout import StoreTensor, blocks, mask_words
+from respin.rtl.config import BLOCK, AcceleratorConfig
+from respin.rtl.jobs import Pass, VectorMode, VectorSource
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requantise:
+    """Finish sums as activations: per channel from table entry ``table`` on, or with one constant for all."""
+
+    table: int | None = None
+    mult: int = 1
+    shift: int = 0
+    lo: int = -128
+    hi: int = 127
+    mask: int | None = None
+    """Store word at which the packed mask ``lo < y < hi`` is written."""
+
+    def fields(self, out: StoreTensor) -> Fields:
+        """The part of a vector job that says how sums are finished."""
+        return {
+            "mode": VectorMode.REQUANTISE,
+            "per_channel": int(self.table is not None),
+            "table": self.table or 0,
+            "mult": self.mult,
+            "shift": self.shift,
+            "lo": self.lo,
+            "hi": self.hi,
+            "mask_write": int(self.mask is not None),
+            "mask_base": self.mask or 0,
+            "mask_stride": mask_words(out),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundError:
+    """Finish sums as errors, with the delayed scale of tensor id ``tensor``."""
+
+    tensor: int
+    table: int | None = None
+    mult: int = 1
+    mask: int | None = None
+    """Store word of the packed mask that the errors are multiplied by."""
+    stochastic: bool = True
+
+    def fields(self, out: StoreTensor) -> Fields:
+        """The part of a vector job that says how sums are finished."""
+        return {
+            "mode": VectorMode.ERROR,
+            "per_channel": int(self.table is not None),
+            "table": self.table or 0,
+            "mult": self.mult,
+            "mask_read": int(self.mask is not None),
+            "mask_base": self.mask or 0,
+            "mask_stride": mask_words(out),
+            "stochastic": int(self.stochastic),
+        }
+
+
+Finish = Requantise | RoundError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Kernel, stride and zero-padding (top, left) of a convolution; equal on both axes unless given."""
+
+    kh: int
+    kw: int
+    stride: int = 1
+    pad_y: int = 0
+    pad_x: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One operand of a gathered sum; the index maps are (num, den, add, span) for y and x."""
+
+    tensor: StoreTensor
+    y: tuple[int, int, int, int] = (1, 1, 0, 0)
+    x: tuple[int, int, int, int] = (1, 1, 0, 0)
+    zero: int = 0
+    mult: int = 1
+    table: int | None = None
+    align: int = 0
+
+    def fields(self) -> Fields:
+        """The operand as fields of a :class:`respin.rtl.jobs.GatherSource`."""
+        _, _, h, w = self.tensor.shape
+        names = ("num", "den", "add", "span")
+        return {
+            "base": self.tensor.base,
+            "block_stride": self.tensor.block_stride,
+            "h": h,
+            "w": w,
+            "y": dict(zip(names, self.y, strict=True)),
+            "x": dict(zip(names, self.x, strict=True)),
+            "signed": int(self.tensor.signed),
+            "zero": self.zero,
+            "mult": self.mult,
+            "per_channel": int(self.table is not None),
+            "table": self.table or 0,
+            "align": self.align,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Randomness:
+    """What the random numbers of a training step hang on, beside the tensor and the element."""
+
+    seed: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedImages:
+    """Where a trained layer lies in MRAM: its weight image, its transposed image and its bias rows."""
+
+    base: int
+    transposed: int | None
+    bias: int
+    tensor: int
+    bias_tensor: int
+    rate: int
+    apply: bool
+    bias_apply: bool
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class JobBuilder:
+    """Builds jobs for one configuration."""
+
+    config: AcceleratorConfig
+    randomness: Randomness = field(default_factory=Randomness)
+
+    def _job(self, kind: Pass, **parts: Any) -> Fields:
+        return {"kind": kind, "seed": self.randomness.seed, "step": self.randomness.step, **parts}
+
+    def _finish(self, out: StoreTensor, source: VectorSource, finish: Finish, **walk: int) -> Fields:
+        """The vector job of a pass, and what the pass says of its errors."""
+        n, channels, h, w = out.shape
+        width = self.config.slices if source is VectorSource.ENGINE else BLOCK
+        vector = {
+            "source": source,
+            "n": n,
+            "oh": h,
+            "ow": w,
+            "h": h,
+            "w": w,
+            "step_y": 1,
+            "step_x": 1,
+            "repeats": -(-channels // width),
+            "base": out.base,
+            "block_stride": out.block_stride,
+            "channels": channels,
+            **finish.fields(out),
+            **walk,
+        }
+        if isinstance(finish, RoundError):
+            return {"vector": vector, "tensor": finish.tensor, "scaled": 1}
+        return {"vector": vector}
+
+    def convolution(
+        self,
+        x: StoreTensor,
+        out: StoreTensor,
+        *,
+        rows: int,
+        geometry: Geometry,
+        finish: Finish,
+        pad: int = 0,
+        bits: int = 8,
+    ) -> Fields:
+        """A full convolution of ``x`` with the image at row ``rows``; also an error pass, with the transposed image."""
+        n, _, oh, ow = out.shape
+        return self._engine_pass(x, out, rows, geometry, finish, pad=pad, bits=bits, positions=(n, oh, ow), walk={})
+
+    def _engine_pass(
+        self,
+        x: StoreTensor,
+        out: StoreTensor,
+        rows: int,
+        geometry: Geometry,
+        finish: Finish,
+        *,
+        pad: int,
+        bits: int,
+        positions: tuple[int, int, int],
+        walk: Fields,
+    ) -> Fields:
+        n, oh, ow = positions
+        config = self.config
+        items = n * oh * ow
+        tile = min(config.acc_depth * config.pixels, items)
+        steps = blocks(x.shape[1]) * geometry.kh * geometry.kw
+        repeats = -(-out.shape[1] // config.slices)
+        return self._job(
+            Pass.CONVOLUTION,
+            window=self._window(x, geometry, (n, oh, ow), steps=steps, tile=tile, repeats=repeats, pad=pad),
+            read={"base": rows, "count": steps * config.slices, "tiles": -(-items // tile), "repeats": repeats},
+            engine={
+                "repeats": repeats,
+                "items": items,
+                "tile": tile,
+                "steps": steps,
+                "bits": bits,
+                "signed": int(x.signed),
+            },
+            **self._finish(out, VectorSource.ENGINE, finish, tile=tile, oh=oh, ow=ow, **walk),
+        )
+
+    def convolution_error(
+        self, dy: StoreTensor, dx: StoreTensor, *, rows: Sequence[int], geometry: Geometry, finish: Finish
+    ) -> Iterator[Fields]:
+        """Errors back through a convolution of ``geometry``: one job per phase of the stride, no inserted zeros.
+
+        ``rows`` are the bases of the phases' transposed images, row-major over (y, x) phases (:func:`error_phases`).
+        """
+        n, _, h, w = dx.shape
+        for base, phase in zip(rows, error_phases(geometry, h, w), strict=True):
+            walk = {"step_y": geometry.stride, "step_x": geometry.stride, "y0": phase.y0, "x0": phase.x0}
+            positions = (n, phase.oh, phase.ow)
+            yield self._engine_pass(dy, dx, base, phase.geometry, finish, pad=0, bits=8, positions=positions, walk=walk)
+
+    def _window(
+        self,
+        x: StoreTensor,
+        geometry: Geometry,
+        positions: tuple[int, int, int],
+        *,
+        steps: int,
+        tile: int,
+        repeats: int = 1,
+        pad: int = 0,
+        **more: int,
+    ) -> Fields:
+        n, oh, ow = positions
+        _, _, h, w = x.shape
+        return {
+            "base": x.base,
+            "block_stride": x.block_stride,
+            "n": n,
+            "h": h,
+            "w": w,
+            "oh": oh,
+            "ow": ow,
+            "kh": geometry.kh,
+            "kw": geometry.kw,
+            "stride": geometry.stride,
+            "pad_y": geometry.pad_y,
+            "pad_x": geometry.pad_x,
+            "pad": pad & 0xFF,
+            "steps": steps,
+            "tile": tile,
+            "repeats": repeats,
+            **more,
+        }
+
+    def depthwise(
+        self, x: StoreTensor, out: StoreTensor, *, rows: int, geometry: Geometry, finish: Finish, pad: int = 0
+    ) -> Fields:
+        """A depthwise convolution with the image at row ``rows``."""
+        n, channels, oh, ow = out.shape
+        taps = geometry.kh * geometry.kw
+        count = blocks(channels)
+        return self._job(
+            Pass.DEPTHWISE,
+            window=self._window(
+                x, geometry, (n, oh, ow), steps=taps, tile=1, repeats=count, pad=pad, advance=1
+            ),
+            read={"base": rows, "count": taps, "tiles": 1, "repeats": count},
+            depthwise={"blocks": count, "taps": taps, "items": n * oh * ow, "signed": int(x.signed)},
+            **self._finish(out, VectorSource.DEPTHWISE, finish),
+        )
+
+    def gather(self, out: StoreTensor, sources: Sequence[Source], *, finish: Finish, wide: bool = False) -> Fields:
+        """A gathered sum of up to four tensors, finished into ``out``."""
+        job = self._finish(out, VectorSource.GATHER, finish)
+        job["vector"]["unit"] = int(job["vector"]["per_channel"] == 0 and job["vector"]["mult"] == 1)
+        gather = {"count": len(sources), "wide": int(wide), "sources": [source.fields() for source in sources]}
+        return self._job(Pass.GATHER, gather=gather, **job)
+
+    def average_pool(self, x: StoreTensor, out: StoreTensor, size: int, *, finish: Finish) -> Fields:
+        """Sums over ``size x size`` windows, floor mode, requantised."""
+        span = (size, 1, 0, 1)
+        return self.gather(out, [Source(tensor=x, y=span, x=span)], finish=finish)
+
+    def loss(
+        self,
+        logits: StoreTensor,
+        errors: StoreTensor,
+        labels: int,
+        *,
+        tensor: int,
+        alpha: int,
+        on: int,
+        off: int,
+        stochastic: bool = True,
+    ) -> Fields:
+        """Softmax cross-entropy of the logits; the label of image ``i`` is in store word ``labels + i``."""
+        return self._job(
+            Pass.LOSS,
+            tensor=tensor,
+            loss={
+                "base": logits.base,
+                "block_stride": logits.block_stride,
+                "out": errors.base,
+                "out_stride": errors.block_stride,
+                "labels": labels,
+                "n": logits.shape[0],
+                "classes": logits.shape[1],
+                "alpha": alpha,
+                "on": on,
+                "off": off,
+                "stochastic": int(stochastic),
+            },
+        )
+
+    def gradient(
+        self, x: StoreTensor, dy: StoreTensor, *, geometry: Geometry, images: TrainedImages
+    ) -> Iterator[Fields]:
+        """Weight gradient and update of one layer: a job for each tile that fits the partial-sum memory."""
+        for o0, step, steps, bias, last in self._gradient_tiles(x, dy, geometry):
+            yield self._gradient_tile(x, dy, geometry, images, o0, step, steps, bias=bias, last=last)
+
+    def _gradient_tiles(
+        self, x: StoreTensor, dy: StoreTensor, geometry: Geometry
+    ) -> Iterator[tuple[int, int, int, bool, bool]]:
+        """Tiles as (first output, first step, steps, with the bias, last of the layer).
+
+        A tile's sums, 32 a step and one for the bias, stay on chip until they are reduced.
+        """
+        capacity = self.config.acc_depth * self.config.pixels
+        total = blocks(x.shape[1]) * geometry.kh * geometry.kw
+        outputs = dy.shape[1]
+        for o0 in range(0, outputs, self.config.slices):
+            step = 0
+            while step < total:
+                steps = min(total - step, capacity // BLOCK)
+                if step + steps == total and steps * BLOCK == capacity:
+                    steps -= 1
+                bias = step + steps == total
+                yield o0, step, steps, bias, bias and o0 + self.config.slices >= outputs
+                step += steps
+
+    def _gradient_tile(
+        self,
+        x: StoreTensor,
+        dy: StoreTensor,
+        geometry: Geometry,
+        images: TrainedImages,
+        o0: int,
+        step: int,
+        steps: int,
+        *,
+        bias: bool,
+        last: bool,
+    ) -> Fields:
+        n, outputs, oh, ow = dy.shape
+        inputs = x.shape[1]
+        pixels = n * oh * ow
+        block, tap = divmod(step, geometry.kh * geometry.kw)
+        first = {"block0": block, "ky0": tap // geometry.kw, "kx0": tap % geometry.kw, "steps": steps}
+        items = steps * BLOCK + bias
+        group_in, group_out = inputs // images.groups, outputs // images.groups
+        group = block * BLOCK // group_in
+        return self._job(
+            Pass.GRADIENT,
+            settle=int(last),
+            rate=images.rate,
+            window=self._window(x, geometry, (n, oh, ow), tile=BLOCK, **first),
+            feed={
+                "base": dy.block_base(o0 // BLOCK),
+                "pixels": pixels,
+                "lane0": o0 % BLOCK,
+                "steps": steps,
+                "bias": int(bias),
+            },
+            engine={
+                "repeats": 1,
+                "items": items,
+                "tile": items,
+                "steps": -(-pixels // BLOCK),
+                "bits": 8,
+                "signed": int(x.signed),
+            },
+            update={
+                "base": images.base,
+                "transposed": int(images.transposed is not None),
+                "transposed_base": images.transposed or 0,
+                "bias": int(bias),
+                "bias_base": images.bias,
+                **first,
+                "kh": geometry.kh,
+                "kw": geometry.kw,
+                "o0": o0,
+                "outputs": outputs,
+                "inputs": inputs,
+                "group_in": group_in,
+                "group_out": group_out,
+                "group0": group,
+                "group0_start": group * group_in,
+                "tensor": images.tensor,
+                "bias_tensor": images.bias_tensor,
+                "apply": int(images.apply),
+                "bias_apply": int(images.bias_apply),
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPhase:
+    """One phase of the error pass of a strided convolution: where it starts and the dense convolution it is."""
+
+    y0: int
+    x0: int
+    oh: int
+    ow: int
+    geometry: Geometry
+    taps_y: tuple[int, ...]
+    taps_x: tuple[int, ...]
+
+
+def error_phases(geometry: Geometry, h: int, w: int) -> list[ErrorPhase]:
+    """The dense convolutions into which the error pass of a strided convolution falls, row-major over (y, x) phases.
+
+    Input row ``y`` gets errors through the taps ``ky`` for which ``y + pad - ky`` is a multiple of the stride. Phases
+    that no tap or no row reaches are refused.
+
+    Raises
+    ------
+    ValueError
+        If a phase has no taps (a kernel smaller than its stride): its errors are 0 and no job can say so.
+    """
+    stride = geometry.stride
+    axes = []
+    for kernel, pad, extent in ((geometry.kh, geometry.pad_y, h), (geometry.kw, geometry.pad_x, w)):
+        axis = []
+        for first in range(min(stride, extent)):
+            taps = tuple(tap for tap in range(kernel) if (first + pad - tap) % stride == 0)
+            if not taps:
+                raise ValueError(f"kernel must be at least the stride ({stride}) for an error pass, not {kernel}")
+            # Flipped taps: the dense kernel's first tap meets the smallest error index.
+            lowest = (first + pad - taps[-1]) // stride
+            axis.append((first, -(-(extent - first) // stride), taps[::-1], -lowest))
+        axes.append(axis)
+    return [
+        ErrorPhase(
+            y0=y0,
+            x0=x0,
+            oh=oh,
+            ow=ow,
+            geometry=Geometry(kh=len(ty), kw=len(tx), pad_y=py, pad_x=px),
+            taps_y=ty,
+            taps_x=tx,
+        )
+        for y0, oh, ty, py in axes[0]
+        for x0, ow, tx, px in axes[1]
+    ]
+
+
+def merge_add(a: StoreTensor, b: StoreTensor, mults: tuple[int, int], zeros: tuple[int, int] = (0, 0)) -> list[Source]:
+    """The operands of a merge: ``b`` is resized to ``a``'s map by nearest neighbours if they differ."""
+    (_, _, h, w), (_, _, hb, wb) = a.shape, b.shape
+    return [
+        Source(tensor=a, mult=mults[0], zero=zeros[0]),
+        Source(tensor=b, mult=mults[1], zero=zeros[1], y=(hb, h, 0, 0), x=(wb, w, 0, 0)),
+    ]
+
+
+def upsample(x: StoreTensor, out: StoreTensor) -> list[Source]:
+    """The operand of a nearest upsampling: index ``floor(i * in / out)``."""
+    (_, _, h, w), (_, _, oh, ow) = x.shape, out.shape
+    return [Source(tensor=x, y=(h, oh, 0, 0), x=(w, ow, 0, 0))]
+
+
+def upsample_error(dy: StoreTensor, dx: StoreTensor) -> list[Source]:
+    """The operand of the backward of :func:`upsample`: all positions that ``dx``'s pixel was copied to."""
+    (_, _, h, w), (_, _, ih, iw) = dy.shape, dx.shape
+    return [Source(tensor=dy, y=(h, ih, ih - 1, 1), x=(w, iw, iw - 1, 1))]
+
+
+def pool_error(dy: StoreTensor, size: int) -> list[Source]:
+    """The operand of the backward of an average pool: each pixel gets its window's error, the floor's rest 0."""
+    return [Source(tensor=dy, y=(1, size, 0, 0), x=(1, size, 0, 0))]
