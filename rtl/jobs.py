@@ -121,8 +121,11 @@ class VectorJob(data.Struct):
 
     ``for r in repeats: for (n, oy, ox): one entry`` of M channels (ENGINE) or 32 (others); repeat ``r`` holds channels
     from ``channel0 + r * (M or 32)``. The entry belongs to pixel ``(oy*step_y + y0, ox*step_x + x0)`` of an ``h x w``
-    map. Table entries are indexed ``table + channel - channel0`` where ``per_channel``; else ``mult``, ``shift``, ``lo``, ``hi`` hold for all
-    and the bias is 0. ``unit``: the multiplier is 1 and sums may have 48 bits.
+    map. ``channel0`` is a multiple of the M or 32 channels of an entry. Table entries are indexed ``table + channel - channel0``
+    where ``per_channel`` (``table`` is a multiple of 32, or of the vector width); else ``mult``, ``shift``, ``lo``, ``hi``
+    hold for all and the bias is 0. ERROR takes only the multiplier from the table: its shift is the job's, its bias 0, its
+    limits -127 and 127. ``unit``: the multiplier is 1 and sums may have 48 bits. ``tile``: pixels in the engine's tiles,
+    after each of which the rest of an entry is padding; of no account where P = 1 or the source is another.
     """
 
     source: VectorSource
@@ -154,11 +157,12 @@ class VectorJob(data.Struct):
     mask_base: STORE_ADDRESS
     mask_stride: STORE_ADDRESS
     stochastic: unsigned(1)
+    tile: COUNT
 
 
 class AxisMap(data.Struct):
-    """Source range of output coordinate ``i``: from ``(i*num + add) // den``, one element, or with ``span`` up to the
-    start of ``i+1``. Elements at or past the source's extent contribute nothing."""
+    """Source range of output coordinate ``i`` (``oy`` or ``ox`` of the vector job): from ``(i*num + add) // den``, one
+    element, or with ``span`` up to the start of ``i+1``. Elements at or past the source's extent contribute nothing."""
 
     num: EXTENT
     den: EXTENT
