@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From int32 sums to 8-bit activations: requantise, its mask, and the merge of several tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from respin.golden.ops.checks import (
+    ACTIVATIONS,
+    INT32_MAX,
+    INT32_MIN,
+    SUMS,
+    require_int,
+    require_shape,
+    require_tensor,
+    require_values,
+)
+
+MAX_MULTIPLIER = (1 << 16) - 1
+MAX_SHIFT = 46
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QuantiserTable:
+    """Per-channel constants of a requantisation, each an int64 tensor (C,).
+
+    Parameters
+    ----------
+    bias:
+        Added to the sum, int32.
+    mult:
+        Multiplier, 0..65535.
+    shift:
+        Right shift, 1..46.
+    lo, hi:
+        Clamp; either all of 0..255 (an unsigned tensor) or all of -128..127 (a signed one).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the column, the rule and the value.
+    """
+
+    bias: Tensor
+    mult: Tensor
+    shift: Tensor
+    lo: Tensor
+    hi: Tensor
+
+    def __post_init__(self) -> None:
+        ranges = {"bias": (INT32_MIN, INT32_MAX), "mult": (0, MAX_MULTIPLIER), "shift": (1, MAX_SHIFT)}
+        ranges |= {"lo": (-128, 255), "hi": (-128, 255)}
+        for name, (low, high) in ranges.items():
+            column = getattr(self, name)
+            require_tensor(name, column, (torch.int64,), 1)
+            require_shape(name, column, self.bias.shape)
+            require_values(name, column, low, high)
+        if bool((self.lo > self.hi).any()):
+            raise ValueError("lo must be at most hi in every channel")
+        if self.signed and int(self.hi.max()) > 127:
+            raise ValueError("hi must be at most 127 where some lo is negative")
+
+    @classmethod
+    def build(
+        cls,
+        channels: int,
+        *,
+        bias: Tensor | int = 0,
+        mult: Tensor | int,
+        shift: Tensor | int,
+        lo: Tensor | int,
+        hi: Tensor | int,
+    ) -> "QuantiserTable":
+        """Make a table of ``channels`` entries; a number stands for the same value in every channel."""
+
+        def column(value: Tensor | int) -> Tensor:
+            return torch.as_tensor(value, dtype=torch.int64).expand(channels).clone()
+
+        return cls(bias=column(bias), mult=column(mult), shift=column(shift), lo=column(lo), hi=column(hi))
+
+    @property
+    def channels(self) -> int:
+        """Entries of the table."""
+        return self.bias.shape[0]
+
+    @property
+    def signed(self) -> bool:
+        """Whether the result is int8; else it is uint8."""
+        return bool((self.lo < 0).any())
+
+    def with_bias(self, bias: Tensor) -> "QuantiserTable":
+        """Return the same table with another bias (int64, (C,))."""
+        return QuantiserTable(bias=bias, mult=self.mult, shift=self.shift, lo=self.lo, hi=self.hi)
+
+
+def _across(column: Tensor, rank: int) -> Tensor:
+    """Shape a per-channel column so that it meets dimension 1 of a tensor of ``rank`` dimensions."""
+    return column.reshape(-1, *[1] * (rank - 2))
+
+
+def requantise(sums: Tensor, table: QuantiserTable) -> Tensor:
+    """Scale sums to 8 bits: ``y = clamp(((acc + bias) * M + 2^(s-1)) >> s, lo, hi)``; halves round up.
+
+    It is computed as ``floor(acc * M/2^s + (bias * M/2^s + 1/2))`` in float64, where each term and the result are
+    multiples of 2^-s (or 1/2) whose numerators stay below 2^50, so that every step is exact.
+
+    Parameters
+    ----------
+    sums:
+        (N, C) or (N, C, H, W), int32.
+    table:
+        C entries.
+
+    Returns
+    -------
+    The same shape, int8 if some ``lo`` is negative, else uint8.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a wrong dtype, or a table of another number of channels.
+    """
+    require_tensor("sums", sums, SUMS)
+    if sums.dim() < 2 or sums.shape[1] != table.channels:
+        raise ValueError(f"sums must have {table.channels} channels in dimension 1, not shape {tuple(sums.shape)!r}")
+    ratio = table.mult.to(torch.float64) * torch.exp2(-table.shift.to(torch.float64))
+    offset = table.bias.to(torch.float64) * ratio + 0.5
+    rank = sums.dim()
+    scaled = torch.addcmul(_across(offset, rank), sums.to(torch.float64), _across(ratio, rank)).floor_()
+    clamped = scaled.clamp_(_across(table.lo, rank).to(torch.float64), _across(table.hi, rank).to(torch.float64))
+    return clamped.to(torch.int8 if table.signed else torch.uint8)
+
+
+def activation_mask(y: Tensor, table: QuantiserTable) -> Tensor:
+    """Mask of a ReLU or ReLU6 layer's output: bool, true where ``lo < y < hi``.
+
+    ``y`` is what :func:`requantise` gave for ``table``.
+    """
+    require_tensor("y", y, ACTIVATIONS)
+    if y.dim() < 2 or y.shape[1] != table.channels:
+        raise ValueError(f"y must have {table.channels} channels in dimension 1, not shape {tuple(y.shape)!r}")
+    wide = y.to(torch.int16)
+    return (wide > _across(table.lo.to(torch.int16), y.dim())) & (wide < _across(table.hi.to(torch.int16), y.dim()))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MergeOperand:
+    """One side of a merge: ``x`` (N, C, H, W), int8 or uint8, its zero point and its multiplier (0..65535)."""
+
+    x: Tensor
+    mult: int
+    zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        require_tensor("x", self.x, ACTIVATIONS)
+        require_int("mult", self.mult, 0, MAX_MULTIPLIER)
+        require_int("zero_point", self.zero_point, -128, 255)
+
+
+def merge_add(operands: Sequence[MergeOperand], *, shift: int, lo: int, hi: int) -> Tensor:
+    """Add tensors of different scales: ``y = clamp((Σ (x_j - zero_j) * m_j + 2^(s-1)) >> s, lo, hi)``.
+
+    Parameters
+    ----------
+    operands:
+        One to four, all of one shape.
+    shift:
+        1..46, shared.
+    lo, hi:
+        Clamp, in 0..255 or -128..127.
+
+    Returns
+    -------
+    The operands' shape; int8 if ``lo`` is negative, else uint8.
+    """
+    if not 1 <= len(operands) <= 4:
+        raise ValueError(f"operands must be one to four, not {len(operands)!r}")
+    require_int("shift", shift, 1, MAX_SHIFT)
+    require_int("lo", lo, -128, 255)
+    require_int("hi", hi, lo, 127 if lo < 0 else 255)
+    for operand in operands:
+        require_shape("operand", operand.x, operands[0].x.shape)
+    # The sum is at most 4 * 383 * 65535 in magnitude: an int32.
+    total = torch.zeros_like(operands[0].x, dtype=torch.int32)
+    for operand in operands:
+        total += (operand.x.to(torch.int32) - operand.zero_point) * operand.mult
+    rounded = (total.to(torch.int64) + (1 << (shift - 1))) >> shift
+    return rounded.clamp_(lo, hi).to(torch.int8 if lo < 0 else torch.uint8)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mean-scaled ternary update: a weight moves by at most one unit, with a probability that follows its gradient."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from respin.golden.ops.checks import (
+    ERROR_MAX,
+    INT32_MAX,
+    SUMS,
+    WEIGHTS,
+    require_int,
+    require_shape,
+    require_tensor,
+    require_values,
+)
+
+MEAN_FRACTION = 8
+"""The mean gradient is held in units of 2^-8."""
+MULTIPLIER_MAX = 255
+SHIFT_OFFSET = 8
+"""What is stored of the shift t is t + 8, so that the smallest, -8, is 0."""
+SHIFT_MAX = 63
+PROBABILITY_MAX = (1 << 16) - 1
+
+
+def learning_rate(mu: float) -> int:
+    """Return ``round(2^(16 + mu))``, cut to 1..65535: the expected step, in 2^-16 weight units, of a mean gradient."""
+    return min(PROBABILITY_MAX, max(1, round(math.pow(2.0, 16 + mu))))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GradientStatistics:
+    """What a step keeps of a gradient tensor: Σ|G|, the number of nonzero entries, max|G|."""
+
+    total: int
+    count: int
+    largest: int
+
+    @classmethod
+    def of(cls, gradient: Tensor) -> "GradientStatistics":
+        """Measure ``gradient`` (int32, any shape; above -2^31)."""
+        require_tensor("gradient", gradient, SUMS)
+        magnitude = gradient.to(torch.int64).abs()
+        return cls(
+            total=int(magnitude.sum()),
+            count=int(torch.count_nonzero(magnitude)),
+            largest=int(magnitude.max()) if magnitude.numel() else 0,
+        )
+
+    @property
+    def mean(self) -> int:
+        """Mean over the nonzero entries in units of 2^-8, at least ``max|G| * 2^-8``; 0 if there is none."""
+        return max((self.total << MEAN_FRACTION) // self.count, self.largest) if self.count else 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepScale:
+    """The step scale of one trained tensor, from its gradient of the last step in which that was not all zero.
+
+    Parameters
+    ----------
+    multiplier:
+        L, 0..255.
+    shift:
+        t' = t + 8, 0..63.
+    valid:
+        Whether it has been measured. A tensor whose scale is not valid does not move.
+    """
+
+    multiplier: int = 0
+    shift: int = 0
+    valid: bool = False
+
+    def __post_init__(self) -> None:
+        require_int("multiplier", self.multiplier, 0, MULTIPLIER_MAX)
+        require_int("shift", self.shift, 0, SHIFT_MAX)
+
+    def after(self, statistics: GradientStatistics, rate: int) -> "StepScale":
+        """Return the next step's scale: the largest t for which ``L = ((rate << 8) * 2^t) // mean`` is at most 255.
+
+        ``rate`` is 1..65535. With no nonzero entry the scale stays what it is.
+        """
+        require_int("rate", rate, 1, PROBABILITY_MAX)
+        mean = statistics.mean
+        if mean == 0:
+            return self
+        shift = max(s for s in range(SHIFT_MAX + 1) if (rate << s) // mean <= MULTIPLIER_MAX)
+        return StepScale(multiplier=(rate << shift) // mean, shift=shift, valid=True)
+
+
+def ternary_update(weight: Tensor, gradient: Tensor, scale: StepScale, random: Tensor) -> tuple[Tensor, Tensor]:
+    """Move weights against their gradient.
+
+    ``p = min(65535, (|G| * L << 8) >> t')``, ``u = sign(G)`` where ``R < p``, else 0, ``w' = clamp(w - u, -127, 127)``.
+
+    Parameters
+    ----------
+    weight:
+        int8 in -127..127, any shape.
+    gradient:
+        int32, the same shape.
+    scale:
+        L and t'; where it is not valid nothing moves.
+    random:
+        16-bit draws, int32, the same shape.
+
+    Returns
+    -------
+    ``w'`` (int8) and ``u`` (int8, -1, 0 or 1).
+    """
+    require_tensor("weight", weight, WEIGHTS)
+    require_values("weight", weight, -ERROR_MAX, ERROR_MAX)
+    require_tensor("gradient", gradient, SUMS)
+    require_shape("gradient", gradient, weight.shape)
+    require_values("gradient", gradient, -INT32_MAX, INT32_MAX)
+    require_tensor("random", random, (torch.int32,))
+    require_shape("random", random, weight.shape)
+    if not scale.valid:
+        return weight.clone(), torch.zeros_like(weight)
+    magnitude = gradient.to(torch.int64).abs()
+    probability = (magnitude * (scale.multiplier << SHIFT_OFFSET) >> scale.shift).clamp_(max=PROBABILITY_MAX)
+    step = torch.where(random < probability, gradient.sign(), 0)
+    return (weight - step).clamp_(-ERROR_MAX, ERROR_MAX).to(torch.int8), step.to(torch.int8)
