@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ternary update and the loss against plain integers, and the loss against float."""
+
+import os
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from respin.golden import ops
+from respin.golden.ops.loss import ONE, TABLE
+
+SEED = int(os.environ.get("RESPIN_SEED", "1"))
+INT32_MAX = (1 << 31) - 1
+GRADIENT = st.one_of(st.integers(-INT32_MAX, INT32_MAX), st.integers(-300, 300))
+
+
+def test_statistics_count_nonzero_entries_only() -> None:
+    gradient = torch.tensor([[0, -3], [4, 0]], dtype=torch.int32)
+    statistics = ops.GradientStatistics.of(gradient)
+    assert (statistics.total, statistics.count, statistics.largest) == (7, 2, 4)
+    assert statistics.mean == 7 * 256 // 2
+
+
+def test_mean_has_a_floor() -> None:
+    statistics = ops.GradientStatistics(total=1_000_999, count=1000, largest=1_000_000)
+    assert statistics.mean == 1_000_000
+    assert ops.GradientStatistics(total=0, count=0, largest=0).mean == 0
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 1 << 40), st.integers(1, 1 << 20), st.integers(1, INT32_MAX), st.integers(1, 65535))
+def test_step_scale_is_the_largest_that_fits(extra: int, count: int, largest: int, rate: int) -> None:
+    total = min(max(largest, extra, count), count * INT32_MAX)
+    statistics = ops.GradientStatistics(total=total, count=count, largest=min(largest, total))
+    scale = ops.StepScale().after(statistics, rate)
+    t = scale.shift - 8
+    mean = statistics.mean
+
+    def multiplier(exponent: int) -> int:
+        return ((rate << 8) << exponent if exponent >= 0 else (rate << 8) >> -exponent) // mean
+
+    assert scale.valid
+    assert scale.multiplier == multiplier(t) <= 255
+    assert t == 55 or multiplier(t + 1) > 255
+    assert scale.multiplier >= 127
+
+
+def test_no_gradient_keeps_the_scale() -> None:
+    scale = ops.StepScale(multiplier=200, shift=9, valid=True)
+    assert scale.after(ops.GradientStatistics(total=0, count=0, largest=0), 1000) is scale
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-127, 127), GRADIENT, st.integers(0, 65535)), min_size=1, max_size=6),
+    st.integers(0, 255),
+    st.integers(0, 63),
+)
+def test_update_equals_plain_integers(elements: list[tuple[int, int, int]], multiplier: int, shift: int) -> None:
+    weight = torch.tensor([e[0] for e in elements], dtype=torch.int8)
+    gradient = torch.tensor([e[1] for e in elements], dtype=torch.int32)
+    random = torch.tensor([e[2] for e in elements], dtype=torch.int32)
+    scale = ops.StepScale(multiplier=multiplier, shift=shift, valid=True)
+    moved, step = ops.ternary_update(weight, gradient, scale, random)
+    for i, (w, g, r) in enumerate(elements):
+        p = min(65535, (abs(g) * multiplier << 8) >> shift)
+        u = (g > 0) - (g < 0) if r < p else 0
+        assert (int(step[i]), int(moved[i])) == (u, min(max(w - u, -127), 127))
+
+
+def test_nothing_moves_before_the_scale_is_valid() -> None:
+    weight = torch.tensor([5], dtype=torch.int8)
+    moved, step = ops.ternary_update(
+        weight, torch.tensor([9], dtype=torch.int32), ops.StepScale(), torch.zeros(1, dtype=torch.int32)
+    )
+    assert (moved.tolist(), step.tolist()) == ([5], [0])
+
+
+@pytest.mark.parametrize("mu", [-2.0, -4.0, -6.0])
+def test_expected_step_follows_the_mean_gradient(mu: float) -> None:
+    generator = torch.Generator().manual_seed(SEED)
+    gradient = (torch.randn(1 << 16, generator=generator) * 5000).to(torch.int32)
+    random = torch.randint(0, 1 << 16, gradient.shape, generator=generator, dtype=torch.int32)
+    scale = ops.StepScale().after(ops.GradientStatistics.of(gradient), ops.learning_rate(mu))
+    _, step = ops.ternary_update(torch.zeros_like(gradient, dtype=torch.int8), gradient, scale, random)
+    expected = 2.0**mu
+    assert (
+        abs(float(step.abs().double().mean()) - expected) < 0.02 * expected + 5 * (expected / gradient.numel()) ** 0.5
+    )
+
+
+def test_learning_rate() -> None:
+    assert [ops.learning_rate(mu) for mu in (0, -2, -6, -16, -40)] == [65535, 16384, 1024, 1, 1]
+
+
+def plain_loss(logits: list[int], label: int, alpha: int, on: int, off: int, bits: list[int] | None) -> list[int]:
+    powers = []
+    for z in logits:
+        q = (max(logits) - z) * alpha
+        powers.append(round(32768 * 2 ** (-(q >> 7 & 31) / 32)) >> (q >> 12) if q >> 12 <= 15 else 0)
+    errors = []
+    for i, power in enumerate(powers):
+        difference = (power << 15) // sum(powers) - (on if i == label else off)
+        errors.append(difference * 127 + (bits[i] >> 1 if bits else 1 << 14) >> 15)
+    return errors
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.integers(0, 65535), st.booleans())
+def test_loss_equals_plain_integers(data: st.DataObject, alpha: int, stochastic: bool) -> None:
+    logits = data.draw(st.lists(st.integers(-128, 127), min_size=1, max_size=12))
+    label = data.draw(st.integers(0, len(logits) - 1))
+    bits = [data.draw(st.integers(0, 65535)) for _ in logits] if stochastic else None
+    parameters = ops.LossParameters(alpha=alpha, on=data.draw(st.integers(0, ONE)), off=data.draw(st.integers(0, ONE)))
+    random = torch.tensor([bits], dtype=torch.int32) if bits else None
+    error = ops.softmax_cross_entropy(
+        torch.tensor([logits], dtype=torch.int8), torch.tensor([label]), parameters, random
+    )
+    assert error.dtype == torch.int8
+    assert error[0].tolist() == plain_loss(logits, label, alpha, parameters.on, parameters.off, bits)
+
+
+def test_table_is_monotonic_and_pinned() -> None:
+    assert (TABLE[0], TABLE[16], TABLE[31]) == (32768, 23170, 16743)
+    assert all(a > b for a, b in zip(TABLE, TABLE[1:], strict=False))
+
+
+@pytest.mark.parametrize("classes", [2, 5, 10, 100, 1000])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_loss_is_close_to_float(classes: int, smoothing: float) -> None:
+    """Measured in docs/arithmetic.md: the error against float softmax stays within 2.4 of 127 units."""
+    scale = 1 / 16
+    generator = torch.Generator().manual_seed(SEED)
+    logits = torch.randint(-128, 128, (500, classes), generator=generator).to(torch.int8)
+    labels = torch.randint(0, classes, (500,), generator=generator)
+    parameters = ops.LossParameters.of(scale, classes, smoothing)
+    error = ops.softmax_cross_entropy(logits, labels, parameters)
+    z = (logits.double() * scale).requires_grad_()
+    loss = torch.nn.functional.cross_entropy(z, labels, label_smoothing=smoothing, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert float((error.double() - gradient * 127).abs().max()) < 2.4
+
+
+REFUSED = [
+    (lambda: ops.LossParameters(alpha=65536), ValueError, r"alpha must be in 0\.\.65535, not 65536"),
+    (lambda: ops.LossParameters.of(0.1, 1025), ValueError, r"classes must be in 1\.\.1024, not 1025"),
+    (lambda: ops.LossParameters.of(0.1, 5, 1.5), ValueError, r"smoothing must be in 0\.\.1, not 1\.5"),
+    (lambda: ops.softmax(torch.zeros(1, 2), 1), TypeError, "logits must be int8, not float32"),
+    (
+        lambda: ops.softmax_cross_entropy(
+            torch.zeros(1, 2, dtype=torch.int8), torch.tensor([2]), ops.LossParameters(alpha=1)
+        ),
+        ValueError,
+        r"labels must be in 0\.\.1, not 2\.\.2",
+    ),
+    (lambda: ops.StepScale(shift=64), ValueError, r"shift must be in 0\.\.63, not 64"),
+    (
+        lambda: ops.GradientStatistics.of(torch.zeros(1, dtype=torch.int64)),
+        TypeError,
+        "gradient must be int32, not int64",
+    ),
+    (
+        lambda: ops.ternary_update(
+            torch.tensor([-128], dtype=torch.int8),
+            torch.zeros(1, dtype=torch.int32),
+            ops.StepScale(),
+            torch.zeros(1, dtype=torch.int32),
+        ),
+        ValueError,
+        r"weight must be in -127\.\.127",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), REFUSED)
+def test_wrong_operands_are_refused(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
