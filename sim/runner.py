@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build Verilog with a simulator and run cocotb benches on it.
+
+>>> dut = build("fifo", emit(Fifo(depth=4), "fifo"), simulator="verilator")
+>>> run(dut, "tb_fifo", tests=3)
+
+Each (module, sources, options, simulator) has a folder of its own under ``build/cosim``, named by a hash of them all:
+an unchanged design is not built again, a changed one never mistaken for the old. A lock lets several test processes
+share the folders.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+from xml.etree import ElementTree
+
+import cocotb_tools.runner
+
+from respin.sim import tools
+
+SIMULATORS = ("verilator", "icarus")
+
+BUILD_SECONDS = 900
+RUN_SECONDS = 600
+"""Bounds on one compilation and on one run, so that nothing hangs."""
+
+_LOG_TAIL = 60
+_WAIVED = ("WIDTHEXPAND", "WIDTHTRUNC", "UNUSEDSIGNAL", "UNUSEDPARAM", "DECLFILENAME", "PROCASSINIT")
+"""What Verilator says about Verilog written by a machine, waived rule by rule; every other warning is an error."""
+
+
+class SimulationError(Exception):
+    """A build or a bench failed; the message holds the end of its log."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Build:
+    """A built simulation: the simulator, the top module and the folder it lies in."""
+
+    simulator: str
+    top: str
+    folder: Path
+    waves: bool
+
+
+def simulators() -> list[str]:
+    """List the simulators that can be used here: ``verilator`` always, ``icarus`` where it is installed."""
+    return [name for name in SIMULATORS if name == "verilator" or tools.icarus().good]
+
+
+def seed() -> int:
+    """Return the seed of every random choice in a bench: ``RESPIN_SEED``, 1 unless set."""
+    return int(os.environ.get("RESPIN_SEED", "1"))
+
+
+def build_root() -> Path:
+    """Return the folder of everything generated: ``RESPIN_BUILD``, or ``build`` under the current folder."""
+    return Path(os.environ.get("RESPIN_BUILD", "build")).absolute()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _execute(commands: Sequence[Sequence[str]], cwd: Path, env: Mapping[str, str], log: TextIO, limit: float) -> None:
+    for command in commands:
+        with subprocess.Popen(
+            command, cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        ) as process:
+            try:
+                code = process.wait(timeout=limit)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)  # the compiler and simulator it started end with it
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise RuntimeError(f"{command[0]} was ended after {limit:g} s") from error
+                raise
+        if code:
+            raise RuntimeError(f"{command[0]} ended with code {code}")
+
+
+class _Bounded(cocotb_tools.runner.Runner):
+    """A cocotb runner whose commands are ended after ``limit`` seconds."""
+
+    limit: float = RUN_SECONDS
+
+    def _execute_cmds(self, cmds: Any, cwd: Any, stdout: TextIO | None = None) -> None:
+        if stdout is None:
+            raise ValueError("log_file must be given")
+        _execute(cmds, Path(cwd), self.env, stdout, self.limit)
+
+
+class _Icarus(_Bounded, cocotb_tools.runner.Icarus):
+    pass
+
+
+class _Verilator(_Bounded, cocotb_tools.runner.Verilator):
+    """Verilator as :mod:`respin.sim.tools` finds it, with the signals of a control file public and no others."""
+
+    def _simulator_in_path_build_only(self) -> None:
+        self.executable = tools.verilator_toolchain().path
+
+    def _set_env_build(self) -> None:
+        super()._set_env_build()
+        self.env.update(tools.verilator_toolchain().environment)
+
+    def _build_command(self) -> list[list[str]]:
+        verilate, make = super()._build_command()
+        verilate.remove("--public-flat-rw")
+        return [verilate, make]
+
+
+def _make_runner(simulator: str) -> _Bounded:
+    if simulator == "verilator":
+        tools.verilator_toolchain()
+        return _Verilator()
+    if simulator == "icarus":
+        tools.icarus().check()
+        return _Icarus()
+    raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
+
+
+def _ports(text: str, top: str) -> list[str]:
+    """Return the names of ``top``'s ports."""
+    module = re.search(rf"^\s*module\s+{re.escape(top)}\b(.*?)^\s*endmodule", text, re.DOTALL | re.MULTILINE)
+    if module is None:
+        raise ValueError(f"top must be a module of the sources, not {top!r}")
+    kind = r"(?:wire|reg|logic)?\s*(?:signed\s*)?(?:\[[^\]]*\]\s*)?"
+    return re.findall(rf"\b(?:input|output|inout)\s+{kind}(\w+)", module[1])
+
+
+def control_file(top: str, generated: Sequence[str], ports: Sequence[str] = (), public: Sequence[str] = ()) -> str:
+    """Return a Verilator control file: the waivers for ``generated`` files, and which signals a bench may touch.
+
+    ``ports`` are the top's; ``public`` names further signals, ``signal`` in the top module or ``module.signal``.
+    """
+    lines = ["`verilator_config"]
+    lines += [f'lint_off -rule {rule} -file "*/{name}"' for name in generated for rule in _WAIVED]
+    for name in [*ports, *public]:
+        module, _, signal_name = name.rpartition(".")
+        lines.append(f'public_flat_rw -module "{module or top}" -var "{signal_name}"')
+    return "\n".join(lines) + "\n"
+
+
+def _tail(log: Path) -> str:
+    if not log.is_file():
+        return "(no log)"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL:])
+
+
+def build(
+    top: str,
+    verilog: str | Mapping[str, str],
+    *,
+    simulator: str,
+    files: Sequence[Path] = (),
+    public: Sequence[str] = (),
+    defines: Mapping[str, object] | None = None,
+    parameters: Mapping[str, object] | None = None,
+    optimise: bool = False,
+) -> Build:
+    """Build a simulation, or find it built.
+
+    Parameters
+    ----------
+    top:
+        Name of the top module, one of ``verilog`` or ``files``.
+    verilog:
+        Verilog text, or several texts by file name.
+    simulator:
+        One of :func:`simulators`.
+    files:
+        Further Verilog sources.
+    public:
+        Signals besides the top's ports that the bench reads or writes, ``signal`` or ``module.signal``; Verilator
+        optimises others away. Icarus shows all.
+    defines, parameters:
+        Macros, and parameters of the top module.
+    optimise:
+        Spend longer in the C++ compiler for a faster simulation: for long runs of a large design.
+
+    Raises
+    ------
+    respin.sim.tools.ToolError
+        If the simulator or something it needs is missing.
+    SimulationError
+        If it does not build.
+    """
+    runner = _make_runner(simulator)
+    runner.limit = BUILD_SECONDS
+    texts = {f"{top}.v": verilog} if isinstance(verilog, str) else dict(verilog)
+    generated = list(texts)
+    texts |= {path.name: path.read_text(encoding="utf-8") for path in files}
+    waves = os.environ.get("WAVES", "0") not in ("", "0")
+    arguments: list[str] = []
+    if simulator == "verilator":
+        control = control_file(top, generated, _ports("\n".join(texts.values()), top), public)
+        texts = {"respin.vlt": control} | texts
+        arguments = ["-Wall", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing"]
+        arguments += ["-MAKEFLAGS", f"OPT_FAST={'-O2' if optimise else '-O1'} OPT_GLOBAL=-O1"]
+    options = {"defines": dict(defines or {}), "parameters": dict(parameters or {}), "waves": waves}
+    tool = tools.verilator() if simulator == "verilator" else tools.icarus()
+    key = json.dumps([top, simulator, tool.version, texts, options, arguments], default=str)
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = build_root() / "cosim" / f"{top}-{simulator}-{digest}"
+    with _locked(folder.with_suffix(".lock")):
+        if not (folder / "built").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            _compile(runner, folder, texts, top=top, arguments=arguments, **options)
+            (folder / "built").touch()
+    return Build(simulator=simulator, top=top, folder=folder, waves=waves)
+
+
+def _compile(
+    runner: _Bounded, folder: Path, texts: Mapping[str, str], *, top: str, arguments: list[str], **options: Any
+) -> None:
+    folder.mkdir(parents=True)
+    sources = []
+    for name, text in texts.items():
+        sources.append(folder / name)
+        sources[-1].write_text(text, encoding="utf-8")
+    log = folder / "build.log"
+    try:
+        runner.build(
+            sources=sources,
+            hdl_toplevel=top,
+            build_dir=folder,
+            build_args=arguments,
+            timescale=("1ns", "1ps"),
+            log_file=log,
+            **options,
+        )
+    except RuntimeError as error:
+        raise SimulationError(f"{top}: {error}; {log} ends with\n{_tail(log)}") from None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What a run left: the names of the cocotb tests that passed, its log and its folder."""
+
+    passed: list[str]
+    log: Path
+    folder: Path
+
+
+def run(
+    dut: Build,
+    module: str,
+    *,
+    tests: int,
+    only: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    plusargs: Sequence[str] = (),
+    seconds: float = RUN_SECONDS,
+) -> Result:
+    """Run the cocotb tests of ``module`` and check that ``tests`` of them ran and passed.
+
+    Parameters
+    ----------
+    dut:
+        What :func:`build` returned.
+    module:
+        The bench: a module that the current process could import.
+    tests:
+        How many tests must have run: a bench that finds none would pass otherwise.
+    only:
+        Names of the tests to run; all unless given.
+    env:
+        Further environment variables for the bench. ``RESPIN_SEED`` is always set.
+    plusargs:
+        ``+name=value`` arguments for ``$value$plusargs``.
+    seconds:
+        The run is ended after this long.
+
+    Raises
+    ------
+    SimulationError
+        If a test failed, or another number of tests ran, with the end of the log.
+    """
+    runner = _make_runner(dut.simulator)
+    runner.limit = seconds
+    settings = {"RESPIN_SEED": str(seed()), "COCOTB_ANSI_OUTPUT": "0", **(env or {})}
+    key = json.dumps([module, list(only), settings, list(plusargs)])
+    name = f"{module.rpartition('.')[2]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    folder = dut.folder / "runs" / name
+    print(f"{dut.simulator} {dut.top} {module}: RESPIN_SEED={settings['RESPIN_SEED']}, log {folder / 'run.log'}")
+    with _locked(folder.with_suffix(".lock")):
+        return _simulate(
+            runner,
+            dut,
+            folder,
+            tests,
+            test_module=module,
+            testcase=list(only) or None,
+            seed=settings["RESPIN_SEED"],
+            extra_env=settings,
+            plusargs=list(plusargs),
+        )
+
+
+def _simulate(runner: _Bounded, dut: Build, folder: Path, tests: int, **options: Any) -> Result:
+    folder.mkdir(parents=True, exist_ok=True)
+    log, results = folder / "run.log", folder / "results.xml"
+    problem = ""
+    try:
+        runner.test(
+            hdl_toplevel=dut.top,
+            hdl_toplevel_lang="verilog",
+            build_dir=dut.folder,
+            test_dir=folder,
+            results_xml=str(results),
+            waves=dut.waves,
+            timescale=None,
+            log_file=log,
+            **options,
+        )
+    except RuntimeError as error:
+        problem = str(error)
+    except SystemExit:  # how cocotb's runner reports a failed test under pytest
+        problem = "a test failed"
+    passed, failed = _outcomes(results)
+    if failed:
+        problem = f"{', '.join(failed)} failed"
+    elif not problem and len(passed) != tests:
+        problem = f"{len(passed)} tests ran, not {tests}"
+    if problem:
+        raise SimulationError(f"{dut.simulator} {dut.top}: {problem}; {log} ends with\n{_tail(log)}")
+    return Result(passed=passed, log=log, folder=folder)
+
+
+def _outcomes(results: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the tests that passed, and of those that did not."""
+    passed: list[str] = []
+    failed: list[str] = []
+    if results.is_file():
+        for case in ElementTree.parse(results).getroot().iter("testcase"):
+            good = all(case.find(tag) is None for tag in ("failure", "error", "skipped"))
+            (passed if good else failed).append(str(case.get("name")))
+    return passed, failed

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every test shares: where generated files go, and which simulators and presets a run is limited to."""
+
+import os
+from pathlib import Path
+
+import pytest
+from respin.sim.runner import seed, simulators
+
+os.environ.setdefault("RESPIN_BUILD", str(Path(__file__).parents[1] / "build"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--simulator", choices=simulators(), help="run the benches on this simulator only")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "simulator" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--simulator")
+        metafunc.parametrize("simulator", [chosen] if chosen else simulators())
+
+
+def pytest_report_header() -> str:
+    return f"RESPIN_SEED={seed()} (set the environment variable for another one)"
