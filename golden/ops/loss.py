@@ -48,7 +48,7 @@ class LossParameters:
             raise ValueError(f"smoothing must be in 0..1, not {smoothing!r}")
         alpha = round((1 << OCTAVE_BITS) * math.log2(math.e) * logit_scale)
         off = round(ONE * smoothing / classes)
-        return cls(alpha=alpha, on=ONE - off * (classes - 1), off=off)
+        return cls(alpha=alpha, on=round(ONE * (1 - smoothing + smoothing / classes)), off=off)
 
 
 def softmax(logits: Tensor, alpha: int) -> Tensor:

@@ -2,6 +2,7 @@
 """The ternary update and the loss against plain integers, and the loss against float."""
 
 import os
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -125,13 +126,13 @@ def test_loss_equals_plain_integers(data: st.DataObject, alpha: int, stochastic:
 
 def test_table_is_monotonic_and_pinned() -> None:
     assert (TABLE[0], TABLE[16], TABLE[31]) == (32768, 23170, 16743)
-    assert all(a > b for a, b in zip(TABLE, TABLE[1:], strict=False))
+    assert all(a > b for a, b in pairwise(TABLE))
 
 
 @pytest.mark.parametrize("classes", [2, 5, 10, 100, 1000])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_is_close_to_float(classes: int, smoothing: float) -> None:
-    """Measured in docs/arithmetic.md: the error against float softmax stays within 2.4 of 127 units."""
+    """Measured in docs/arithmetic.md: the error against float softmax stays within 1.2 units of 1/127."""
     scale = 1 / 16
     generator = torch.Generator().manual_seed(SEED)
     logits = torch.randint(-128, 128, (500, classes), generator=generator).to(torch.int8)
@@ -141,7 +142,7 @@ def test_loss_is_close_to_float(classes: int, smoothing: float) -> None:
     z = (logits.double() * scale).requires_grad_()
     loss = torch.nn.functional.cross_entropy(z, labels, label_smoothing=smoothing, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, z)
-    assert float((error.double() - gradient * 127).abs().max()) < 2.4
+    assert float((error.double() - gradient * 127).abs().max()) < 1.2
 
 
 REFUSED = [
