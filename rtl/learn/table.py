@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small table with one entry per tensor id, for what the hardware measured of a tensor."""
+
+from amaranth.hdl import Module, Shape, ShapeLike, Signal, Value
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out, Signature
+
+from respin.rtl.jobs import TENSOR_ID
+
+TABLE_IDS = 64
+"""Tensor ids that have an entry: two for each trained layer, one for each backward edge."""
+
+
+class TablePort(Signature):
+    """A user's way into a :class:`TensorTable`: one access in a cycle in which ``valid`` and ``ready`` are high.
+
+    A write stores ``entry`` and sets or clears its ``entry_valid`` flag. A read shows both in ``read_entry`` and
+    ``read_valid`` from the next cycle on, until the port's next read. ``error`` is high in the cycle after an access to an
+    id that has no entry; such an access changes nothing and reads as invalid.
+    """
+
+    def __init__(self, shape: ShapeLike) -> None:
+        super().__init__({
+            "valid": Out(1),
+            "ready": In(1),
+            "write": Out(1),
+            "id": Out(TENSOR_ID),
+            "entry_valid": Out(1),
+            "entry": Out(shape),
+            "read_valid": In(1),
+            "read_entry": In(shape),
+            "error": In(1),
+        })
+
+
+class TensorTable(wiring.Component):
+    """One entry per tensor id, valid only once it was written since reset.
+
+    Accesses take one cycle. Two ports share the memory; the owner's goes first, the host's waits for a cycle without.
+
+    Parameters
+    ----------
+    shape:
+        Shape of an entry.
+    ids:
+        Entries, a power of two; tensor ids at or past it are refused.
+
+    Members
+    -------
+    owner : In(TablePort(shape))
+        Always ready.
+    host : In(TablePort(shape))
+        Saves and restores a task's trained state.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For ``ids`` of the wrong type or out of range.
+    """
+
+    def __init__(self, *, shape: ShapeLike, ids: int = TABLE_IDS) -> None:
+        if not isinstance(ids, int) or isinstance(ids, bool):
+            raise TypeError(f"ids must be an integer, not {ids!r}")
+        if not 2 <= ids <= 1 << TENSOR_ID.width or ids & (ids - 1):
+            raise ValueError(f"ids must be a power of two in 2..{1 << TENSOR_ID.width}, not {ids!r}")
+        self._shape = shape
+        self._ids = ids
+        super().__init__({"owner": In(TablePort(shape)), "host": In(TablePort(shape))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = (self._ids - 1).bit_length()
+        width = Shape.cast(self._shape).width
+        m.submodules.entries = entries = memory.Memory(shape=width, depth=self._ids, init=[])
+        store = entries.write_port()
+        # A memory cannot be reset, so the flags that make its content count are flip-flops.
+        valid = Signal(self._ids)
+
+        m.d.comb += [self.owner.ready.eq(1), self.host.ready.eq(~self.owner.valid)]
+        for port in (self.owner, self.host):
+            known = port.id >> bits == 0
+            access = port.valid & port.ready
+            load = entries.read_port()
+            flag = valid.bit_select(port.id[:bits], 1)
+            m.d.comb += [
+                load.addr.eq(port.id),
+                load.en.eq(access & ~port.write),
+                Value.cast(port.read_entry).eq(load.data),
+            ]
+            m.d.sync += port.error.eq(access & ~known)
+            with m.If(access & ~port.write):
+                m.d.sync += port.read_valid.eq(known & flag)
+            with m.If(access & port.write & known):
+                m.d.comb += [store.en.eq(1), store.addr.eq(port.id), store.data.eq(port.entry)]
+                m.d.sync += flag.eq(port.entry_valid)
+        return m
