@@ -183,7 +183,7 @@ def build(
     simulator:
         One of :func:`simulators`.
     files:
-        Further Verilog sources.
+        Further Verilog sources, and Verilator control files (Icarus is not shown those).
     public:
         Signals besides the top's ports that the bench reads or writes, ``signal`` or ``module.signal``; Verilator
         optimises others away. Icarus shows all.
@@ -203,7 +203,8 @@ def build(
     runner.limit = BUILD_SECONDS
     texts = {f"{top}.v": verilog} if isinstance(verilog, str) else dict(verilog)
     generated = list(texts)
-    texts |= {path.name: path.read_text(encoding="utf-8") for path in files}
+    used = [path for path in files if path.suffix != ".vlt" or simulator == "verilator"]
+    texts |= {path.name: path.read_text(encoding="utf-8") for path in used}
     waves = os.environ.get("WAVES", "0") not in ("", "0")
     arguments: list[str] = []
     if simulator == "verilator":

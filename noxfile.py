@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that is run on this project: ``./nox -s demo`` (nox -l lists the rest).
+
+All sessions share one environment, ``.venv``: PyTorch and the simulators are large, and what is checked is what is
+shown. It is installed once, and again when pyproject.toml or constraints.txt change.
+"""
+
+import hashlib
+import os
+import sys
+import venv
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+EXTRAS = "learn,area,tests,lint"
+
+nox.needs_version = ">=2024.4"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "tests"]
+
+
+def environment(session: nox.Session) -> None:
+    """Make or update ``.venv``; what it was made from is written into it, so that nothing is done twice."""
+    sources = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    wanted = hashlib.sha256(b"\0".join([*sources, sys.version.encode()])).hexdigest()
+    stamp = VENV / "installed"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    if not PYTHON.is_file():
+        session.log(f"making {VENV}")
+        venv.create(VENV, with_pip=True)
+    session.log("installing what pyproject.toml names; the first time takes some minutes")
+    arguments = ["--disable-pip-version-check", "--quiet", "-c", str(ROOT / "constraints.txt")]
+    session.run(str(PYTHON), "-m", "pip", "install", *arguments, "-e", f"{ROOT}[{EXTRAS}]", external=True)
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def run(session: nox.Session, *command: str) -> None:
+    """Run a Python module or a command of ``.venv`` from the project's folder, with its programs first on PATH."""
+    path = os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)])
+    with session.chdir(ROOT):
+        session.run(*command, external=True, env={"PATH": path, "VIRTUAL_ENV": str(VENV)})
+
+
+@nox.session
+def verilog(session: nox.Session) -> None:
+    """Generate Verilog: ./nox -s verilog -- --preset small"""
+    environment(session)
+    run(session, "respin", "verilog", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Train a Rep-Net module inside the simulated hardware, and check every tensor."""
+    environment(session)
+    run(session, "respin", "demo", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests, the cheapest first: ./nox -s tests -- tests/rtl -k secded"""
+    environment(session)
+    run(session, "python", "-m", "pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types and imports."""
+    environment(session)
+    typing = ROOT / "build" / "typing" / "respin"
+    typing.mkdir(parents=True, exist_ok=True)
+    for folder in ("rtl", "gen", "sim", "golden", "firmware_model", "cli"):
+        link = typing / folder
+        if not link.is_symlink():
+            link.symlink_to(ROOT / folder)
+    run(session, "ruff", "check")
+    run(session, "mypy")
+    run(session, "lint-imports")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure: ./nox -s bench -- area --json"""
+    environment(session)
+    run(session, "respin", "bench", *session.posargs)
