@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Event counters: what the read and the write path report in a cycle, added up."""
+
+from amaranth.hdl import Module, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from respin.rtl.mram.ports import Counters
+
+
+class Events(data.Struct):
+    """What happened in a cycle; each field is added to the field of :class:`Counters` of the same name."""
+
+    rows_read: unsigned(1)
+    raw_reads: unsigned(1)
+    words_corrected: unsigned(3)
+    uncorrectable: unsigned(3)
+    row_writes: unsigned(1)
+    writes_skipped: unsigned(1)
+    strips_pulsed: unsigned(5)
+    pulses: unsigned(1)
+    bits_flipped: signed(10)
+    retries: unsigned(1)
+    defects_accepted: unsigned(3)
+    writes_failed: unsigned(1)
+    refused: unsigned(1)
+    timeouts: unsigned(1)
+
+
+class EventCounters(wiring.Component):
+    """Adds up the events of two sources.
+
+    Members
+    -------
+    read_events, write_events : In(Events)
+        What happened in this cycle.
+    clear : In(1)
+        Counting starts anew with this cycle's events: none is lost.
+    counters : Out(Counters)
+        The sums, one cycle later.
+    """
+
+    read_events: In(Events)
+    write_events: In(Events)
+    clear: In(1)
+    counters: Out(Counters)
+
+    latency = 1
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        for name, _ in data.Layout.cast(Counters):
+            counter = self.counters[name]
+            new = self.read_events[name] + self.write_events[name]
+            m.d.sync += counter.eq((counter & ~self.clear.replicate(len(counter))) + new)
+        return m

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A row is four codewords interleaved over its columns: column ``4i + c`` holds bit ``i`` of codeword ``c``.
+
+A strip is four neighbouring columns, so a dead strip costs each codeword one bit, which SECDED repairs.
+"""
+
+from amaranth.hdl import Array, Cat, Module, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from respin.rtl.config import ROW_COLUMNS, AcceleratorConfig
+from respin.rtl.mram.ports import ReadRow
+from respin.rtl.mram.secded import CODEWORD_BITS, DATA_BITS, SecdedDecoder
+
+CODEWORDS = ROW_COLUMNS // CODEWORD_BITS
+
+
+def codewords(columns: Value) -> list[Value]:
+    """Return the four codewords of a raw row."""
+    return [columns[c::CODEWORDS] for c in range(CODEWORDS)]
+
+
+def interleave(words: list[Value]) -> Value:
+    """Return the 288 columns that hold four codewords."""
+    return Cat(word[i] for i in range(CODEWORD_BITS) for word in words)
+
+
+class RowDecoder(wiring.Component):
+    """Decodes raw rows with ``ecc_decoders`` SECDED decoders that take their turns on a row's codewords.
+
+    A row is taken in ``4 / ecc_decoders`` cycles in which ``valid`` is high and the output register is free; it appears in
+    ``rows`` in the cycle after the last of them. Throughput: one row each ``4 / ecc_decoders`` cycles.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+        ``ecc_decoders`` is used.
+
+    Members
+    -------
+    columns : In(288)
+        The raw row; it must not change from the first cycle of its decoding to ``done``.
+    valid : In(1)
+        ``columns`` holds a row to decode. May fall while a row is being decoded: its decoding pauses.
+    free : Out(1)
+        The decoder is in the middle of a row or has room for the next one.
+    done : Out(1)
+        The last codewords of the row are decoded in this cycle.
+    corrected : Out(3)
+        Codewords corrected in this cycle.
+    uncorrectable : Out(3)
+        Codewords found beyond correction in this cycle.
+    rows : Out(stream.Signature(ReadRow))
+        Decoded rows.
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not an :class:`AcceleratorConfig`.
+    """
+
+    def __init__(self, *, config: AcceleratorConfig) -> None:
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        self._decoders = config.ecc_decoders
+        self._steps = CODEWORDS // config.ecc_decoders
+        super().__init__({
+            "columns": In(ROW_COLUMNS),
+            "valid": In(1),
+            "free": Out(1),
+            "done": Out(1),
+            "corrected": Out(range(CODEWORDS + 1)),
+            "uncorrectable": Out(range(CODEWORDS + 1)),
+            "rows": Out(stream.Signature(ReadRow)),
+        })
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a raw row to its decoded one."""
+        return self._steps
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        words = codewords(self.columns)
+        decoded = Signal(data.ArrayLayout(unsigned(self._decoders * DATA_BITS), self._steps))
+        flagged = Signal()
+        step = Signal(range(self._steps))
+        first = step == 0
+        advance = Signal()
+
+        outcomes = []
+        for d in range(self._decoders):
+            m.submodules[f"decoder{d}"] = decoder = SecdedDecoder()
+            m.d.comb += decoder.word.eq(Array(words[d :: self._decoders])[step])
+            outcomes.append(decoder)
+        uncorrectable = Cat(decoder.uncorrectable for decoder in outcomes)
+
+        m.d.comb += [
+            self.rows.payload.data.as_value().eq(decoded),
+            self.rows.payload.uncorrectable.eq(flagged),
+            self.free.eq(~first | ~self.rows.valid | self.rows.ready),
+            advance.eq(self.valid & self.free),
+            self.done.eq(advance & (step == self._steps - 1)),
+        ]
+        with m.If(self.rows.ready):
+            m.d.sync += self.rows.valid.eq(0)
+        with m.If(advance):
+            m.d.comb += [
+                self.corrected.eq(sum(decoder.corrected for decoder in outcomes)),
+                self.uncorrectable.eq(sum(uncorrectable)),
+            ]
+            m.d.sync += [
+                decoded[step].eq(Cat(decoder.data for decoder in outcomes)),
+                flagged.eq((flagged & ~first) | uncorrectable.any()),
+                step.eq(step + 1),
+                self.rows.valid.eq(self.done),
+            ]
+        return m
