@@ -16,7 +16,8 @@ from respin.rtl.mram.secded import CODEWORD_BITS, DATA_BITS, SecdedEncoder
 class RowCompare(wiring.Component):
     """Encodes a row and compares it with a raw one, a codeword a cycle.
 
-    The results hold from the sixth cycle of ``run`` until the next comparison. The raw row is looked at in the first four.
+    The results hold from the sixth cycle of ``run`` until the next comparison. The raw row is looked at in the first
+    four.
 
     Members
     -------
@@ -72,7 +73,7 @@ class RowCompare(wiring.Component):
                 difference.eq(Array(codewords(self.columns))[index] ^ Cat(encoder.data, encoder.check)),
                 self.checks[index].eq(encoder.check),
             ]
-        # The count follows a cycle behind the difference: both in one cycle would be the longest path of the controller.
+        # The count follows a cycle behind the difference: in one cycle they would be the controller's longest path.
         with m.If(self.run & (step == 0)):
             m.d.sync += [self.strips.eq(0), self.differing.eq(0), self.repairable.eq(1)]
         with m.Elif(self.run & ~self.done):

@@ -10,7 +10,16 @@ from respin.rtl.config import ROW_COLUMNS, AcceleratorConfig
 from respin.rtl.interfaces import BankCommand, BankPins
 from respin.rtl.jobs import ReadJob
 from respin.rtl.mram.events import EventCounters
-from respin.rtl.mram.ports import Counters, ErrorKind, ErrorRecord, Outcome, ReadRow, WriteKind, WriteRequest, WriteStatus
+from respin.rtl.mram.ports import (
+    Counters,
+    ErrorKind,
+    ErrorRecord,
+    Outcome,
+    ReadRow,
+    WriteKind,
+    WriteRequest,
+    WriteStatus,
+)
 from respin.rtl.mram.reader import RowReader
 from respin.rtl.mram.row_codec import RowDecoder
 from respin.rtl.mram.writer import RowWriter
@@ -19,21 +28,24 @@ from respin.rtl.mram.writer import RowWriter
 class MramController(wiring.Component):
     """Reads rows with correction and writes them differentially, verified and with bounded retry.
 
-    Row ``r`` lies in bank ``r mod B``, local row ``r div B``. Reads run ahead, one row a bank, and come out in order; the banks'
-    output latches are the buffers. One raw row is looked at in a cycle, by the decoders or by the write path.
+    Row ``r`` lies in bank ``r mod B``, local row ``r div B``. Reads run ahead, one row a bank, and come out in order;
+    the banks' output latches are the buffers. One raw row is looked at in a cycle, by the decoders or by the write
+    path.
 
     A write has its bank alone from its first read to its last comparison, while the other banks go on reading. A
-    waiting write stops new reads in its bank and takes it once no read is in flight there and no row is being
-    decoded from it; a raw row that the consumer has left there is read again afterwards. Between two writes, a read that
+    waiting write stops new reads in its bank and takes it once no read is in flight there and no row is being decoded
+    from it; a raw row that the consumer has left there is read again afterwards. Between two writes, a read that
     waits for the bank gets one. So neither starves the other, and neither waits for the other's consumer.
 
-    Reads: throughput ``min(1, B / (N + 1 + S)) / S`` rows a cycle, where a READ takes N cycles of the macro and decoding
-    ``S = 4 / ecc_decoders``; latency ``N + S + 4`` cycles from job to first row. Writes: see :class:`RowWriter`.
+    Reads: throughput ``min(1 / S, B / (N + 1 + S))`` rows a cycle, where a READ takes N cycles of the macro and
+    decoding ``S = 4 / ecc_decoders``; latency ``N + S + 4`` cycles from job to first row. Writes: see
+    :class:`RowWriter`.
 
     Parameters
     ----------
     config : AcceleratorConfig
-        ``banks``, ``mram_rows``, ``ecc_decoders``, ``write_scheme``, ``write_retries`` and ``watchdog_cycles`` are used.
+        ``banks``, ``mram_rows``, ``ecc_decoders``, ``write_scheme``, ``write_retries`` and ``watchdog_cycles`` are
+        used.
 
     Members
     -------
@@ -68,19 +80,21 @@ class MramController(wiring.Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._config = config
-        super().__init__({
-            "banks": Out(BankPins(config.mram_rows)).array(config.banks),
-            "read": In(stream.Signature(ReadJob)),
-            "rows": Out(stream.Signature(ReadRow)),
-            "write": In(stream.Signature(WriteRequest)),
-            "written": Out(stream.Signature(WriteStatus)),
-            "raw_columns": Out(ROW_COLUMNS),
-            "clear": In(1),
-            "counters": Out(Counters),
-            "read_error": Out(ErrorRecord),
-            "write_error": Out(ErrorRecord),
-            "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "banks": Out(BankPins(config.mram_rows)).array(config.banks),
+                "read": In(stream.Signature(ReadJob)),
+                "rows": Out(stream.Signature(ReadRow)),
+                "write": In(stream.Signature(WriteRequest)),
+                "written": Out(stream.Signature(WriteStatus)),
+                "raw_columns": Out(ROW_COLUMNS),
+                "clear": In(1),
+                "counters": Out(Counters),
+                "read_error": Out(ErrorRecord),
+                "write_error": Out(ErrorRecord),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -53,8 +53,8 @@ class Outcome(enum.Enum, shape=unsigned(3)):
 
 
 class WriteStatus(data.Struct):
-    """The end of a request. ``defects``: columns (1..4) left wrong and accepted, with DEFECT; ``retries``: pulses after the
-    first that each failed strip was given."""
+    """The end of a request. ``defects``: columns (1..4) left wrong and accepted, with DEFECT; ``retries``: pulses
+    after the first that each failed strip was given."""
 
     outcome: Outcome
     defects: unsigned(3)
@@ -83,11 +83,11 @@ class Counters(data.Struct):
     """Event counters of the controller; they wrap at 2^32.
 
     ``rows_read``: rows decoded. ``raw_reads``: READ commands of writes and raw accesses. ``words_corrected``,
-    ``uncorrectable``: codewords of decoded rows. ``row_writes``: writes carried out, of which ``writes_skipped`` found nothing
-    to change, ``writes_failed`` left a row that SECDED cannot repair. ``pulses``: write commands, ``strips_pulsed``: strips in
-    their masks. ``bits_flipped``: columns that differed from the target before a write less those that do after it.
-    ``retries``: further attempts of writes. ``defects_accepted``: columns left wrong that SECDED repairs. ``refused``: requests out
-    of range. ``timeouts``: requests that the watchdog ended.
+    ``uncorrectable``: codewords of decoded rows. ``row_writes``: writes carried out, of which ``writes_skipped``
+    found nothing to change, ``writes_failed`` left a row that SECDED cannot repair. ``pulses``: write commands,
+    ``strips_pulsed``: strips in their masks. ``bits_flipped``: columns that differed from the target before a write
+    less those that do after it. ``retries``: further attempts of writes. ``defects_accepted``: columns left wrong
+    that SECDED repairs. ``refused``: requests out of range. ``timeouts``: requests that the watchdog ended.
     """
 
     rows_read: unsigned(32)

@@ -21,8 +21,9 @@ class RowReader(wiring.Component):
     The rows' addresses wait in order in a queue, whose front is the row to decode next. Where a write took the bank in
     the meantime the raw row is lost; when it comes to the front it is read again, before any newer row.
 
-    At most one READ is issued a cycle. A bank's next READ follows in the cycle after its row is decoded, so a bank whose
-    READ takes N cycles delivers a row each ``N + 1 + 4 / ecc_decoders`` cycles, and B banks together up to a row a cycle.
+    At most one READ is issued a cycle. A bank's next READ follows in the cycle after its row is decoded, so a bank
+    whose READ takes N cycles delivers a row each ``N + 1 + 4 / ecc_decoders`` cycles, and B banks together up to a
+    row a cycle.
 
     Parameters
     ----------
@@ -77,25 +78,27 @@ class RowReader(wiring.Component):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._config = config
         banks = config.banks
-        super().__init__({
-            "jobs": In(stream.Signature(ReadJob)),
-            "ready": In(banks),
-            "rvalid": In(banks),
-            "blocked": In(banks),
-            "taken": In(banks),
-            "free": In(1),
-            "done": In(1),
-            "issue": Out(banks),
-            "issue_row": Out(ROW_ADDRESS_BITS),
-            "wants": Out(banks),
-            "in_use": Out(banks),
-            "front": Out(ROW_ADDRESS_BITS),
-            "present": Out(1),
-            "refused": Out(1),
-            "timeout": Out(1),
-            "error_row": Out(ROW_ADDRESS_BITS),
-            "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "jobs": In(stream.Signature(ReadJob)),
+                "ready": In(banks),
+                "rvalid": In(banks),
+                "blocked": In(banks),
+                "taken": In(banks),
+                "free": In(1),
+                "done": In(1),
+                "issue": Out(banks),
+                "issue_row": Out(ROW_ADDRESS_BITS),
+                "wants": Out(banks),
+                "in_use": Out(banks),
+                "front": Out(ROW_ADDRESS_BITS),
+                "present": Out(1),
+                "refused": Out(1),
+                "timeout": Out(1),
+                "error_row": Out(ROW_ADDRESS_BITS),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -28,8 +28,8 @@ def interleave(words: list[Value]) -> Value:
 class RowDecoder(wiring.Component):
     """Decodes raw rows with ``ecc_decoders`` SECDED decoders that take their turns on a row's codewords.
 
-    A row is taken in ``4 / ecc_decoders`` cycles in which ``valid`` is high and the output register is free; it appears in
-    ``rows`` in the cycle after the last of them. Throughput: one row each ``4 / ecc_decoders`` cycles.
+    A row is taken in ``4 / ecc_decoders`` cycles in which ``valid`` is high and the output register is free; it
+    appears in ``rows`` in the cycle after the last of them. Throughput: one row each ``4 / ecc_decoders`` cycles.
 
     Parameters
     ----------
@@ -64,15 +64,17 @@ class RowDecoder(wiring.Component):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._decoders = config.ecc_decoders
         self._steps = CODEWORDS // config.ecc_decoders
-        super().__init__({
-            "columns": In(ROW_COLUMNS),
-            "valid": In(1),
-            "free": Out(1),
-            "done": Out(1),
-            "corrected": Out(range(CODEWORDS + 1)),
-            "uncorrectable": Out(range(CODEWORDS + 1)),
-            "rows": Out(stream.Signature(ReadRow)),
-        })
+        super().__init__(
+            {
+                "columns": In(ROW_COLUMNS),
+                "valid": In(1),
+                "free": Out(1),
+                "done": Out(1),
+                "corrected": Out(range(CODEWORDS + 1)),
+                "uncorrectable": Out(range(CODEWORDS + 1)),
+                "rows": Out(stream.Signature(ReadRow)),
+            }
+        )
 
     @property
     def latency(self) -> int:

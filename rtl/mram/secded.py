@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Hsiao(72,64) code of a row's codewords: its matrix in plain Python, encoder and decoder as combinational leaves."""
+"""The Hsiao(72,64) code of a row's codewords: its matrix in plain Python, its encoder and its decoder."""
 
 from itertools import combinations
 
@@ -52,8 +52,8 @@ class SecdedEncoder(wiring.Component):
 class SecdedDecoder(wiring.Component):
     """Corrects one wrong bit of a codeword and detects two. Combinational.
 
-    A syndrome of 0 is clean; one that equals a column of H names the bit to flip back; any other (every even one, and the 56
-    odd ones that are no column) cannot be corrected.
+    A syndrome of 0 is clean; one that equals a column of H names the bit to flip back; any other (every even one, and
+    the 56 odd ones that are no column) cannot be corrected.
 
     Members
     -------

@@ -12,10 +12,10 @@ from respin.rtl.jobs import COUNT, ReadJob
 
 
 class RowWalk(wiring.Component):
-    """Walks the loops of a :class:`ReadJob`: ``for r in repeats: for t in tiles: rows base + r*count .. base + (r+1)*count - 1``.
+    """Walks a :class:`ReadJob`: ``count`` rows ``tiles`` times, then the next ``count`` rows, ``repeats`` times.
 
-    One address a cycle, and one cycle before each repeat in which its range is checked; the first address two cycles after
-    the job. A job without rows ends at once.
+    One address a cycle, and one cycle before each repeat in which its range is checked; the first address two cycles
+    after the job. A job without rows ends at once.
 
     Parameters
     ----------
@@ -47,13 +47,15 @@ class RowWalk(wiring.Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._limit = min(config.total_rows, 1 << ROW_ADDRESS_BITS)
-        super().__init__({
-            "jobs": In(stream.Signature(ReadJob)),
-            "rows": Out(stream.Signature(unsigned(exact_log2(self._limit)))),
-            "refused": Out(1),
-            "start": Out(ROW_ADDRESS_BITS),
-            "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "jobs": In(stream.Signature(ReadJob)),
+                "rows": Out(stream.Signature(unsigned(exact_log2(self._limit)))),
+                "refused": Out(1),
+                "start": Out(ROW_ADDRESS_BITS),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform) -> Module:
         m = Module()

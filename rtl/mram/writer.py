@@ -21,8 +21,8 @@ PULSE_GROUPS: tuple[tuple[int, ...], ...] = (
     *(tuple(i for i in range(DATA_BITS) if i % 8 // 2 == pair) for pair in range(4)),
     tuple(range(DATA_BITS, STRIPS)),
 )
-"""Strips that share a pulse, at most 16, which bounds the macro's current: two bit significances of every weight each, since
-a small step of a weight mostly changes its low bits; and the check bits."""
+"""Strips that share a pulse, at most 16, which bounds the macro's current: two bit significances of every weight
+each, since a small step of a weight mostly changes its low bits; and the check bits."""
 
 PULSE_COMMANDS: dict[str, tuple[BankCommand, ...]] = {
     "sas": (BankCommand.WRITE_SAS,),
@@ -34,10 +34,10 @@ PULSE_COMMANDS: dict[str, tuple[BankCommand, ...]] = {
 class RowWriter(wiring.Component):
     """Carries out the requests of the write stream, one at a time.
 
-    WRITE: the row is read raw and compared with the encoded data; where nothing differs it ends. Otherwise the strips that
-    differ are pulsed, group by group (``PULSE_GROUPS``), the row is read raw and compared again, and the strips that still
-    differ are pulsed with the next entry of the pulse table, up to ``write_retries`` times. What differs then is accepted
-    as a defect if no codeword has more than one wrong column.
+    WRITE: the row is read raw and compared with the encoded data; where nothing differs it ends. Otherwise the strips
+    that differ are pulsed, group by group (``PULSE_GROUPS``), the row is read raw and compared again, and the strips
+    that still differ are pulsed with the next entry of the pulse table, up to ``write_retries`` times. What differs
+    then is accepted as a defect if no codeword has more than one wrong column.
 
     With reads of R cycles and write commands of W cycles, an unchanged row takes ``R + 8`` cycles from request to
     status, and each attempt of ``G`` write commands ``G(W + 1) + R + 7`` more.
@@ -84,36 +84,36 @@ class RowWriter(wiring.Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._config = config
-        super().__init__({
-            "requests": In(stream.Signature(WriteRequest)),
-            "status": Out(stream.Signature(WriteStatus)),
-            "in_range": In(1),
-            "claim": Out(1),
-            "granted": In(1),
-            "owned": Out(1),
-            "ready": In(1),
-            "rvalid": In(1),
-            "viewing": Out(1),
-            "columns": In(ROW_COLUMNS),
-            "cmd": Out(BankCommand),
-            "strip_mask": Out(STRIPS),
-            "wdata": Out(ROW_COLUMNS),
-            "pulse": Out(4),
-            "events": Out(Events),
-        })
+        super().__init__(
+            {
+                "requests": In(stream.Signature(WriteRequest)),
+                "status": Out(stream.Signature(WriteStatus)),
+                "in_range": In(1),
+                "claim": Out(1),
+                "granted": In(1),
+                "owned": Out(1),
+                "ready": In(1),
+                "rvalid": In(1),
+                "viewing": Out(1),
+                "columns": In(ROW_COLUMNS),
+                "cmd": Out(BankCommand),
+                "strip_mask": Out(STRIPS),
+                "wdata": Out(ROW_COLUMNS),
+                "pulse": Out(4),
+                "events": Out(Events),
+            }
+        )
 
     def _drive_pulse(self, m: Module, strips: Value, group: Value, checks: data.View) -> Value:
         """Drive the write pins for the strips of one group (one-hot); return how many strips that are."""
         request = self.requests.payload
-        words = [
-            Cat(request.data.as_value().word_select(c, DATA_BITS), checks[c])
-            for c in range(CODEWORDS)
-        ]
+        words = [Cat(request.data.as_value().word_select(c, DATA_BITS), checks[c]) for c in range(CODEWORDS)]
         m.d.comb += self.wdata.eq(interleave(words))
         for group_strips, chosen in zip(PULSE_GROUPS, group, strict=True):
             m.d.comb += [self.strip_mask[i].eq(strips[i] & chosen) for i in group_strips]
         # All but one group are masked out, so the groups may share the counter's inputs.
-        return popcount(Cat(self.strip_mask[i] for i in lane if i is not None).any() for lane in zip_longest(*PULSE_GROUPS))
+        lanes = zip_longest(*PULSE_GROUPS)
+        return popcount(Cat(self.strip_mask[i] for i in lane if i is not None).any() for lane in lanes)
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -218,7 +218,11 @@ class RowWriter(wiring.Component):
                         with m.If(raw_write):
                             end(Outcome.OK)
                     with m.Elif(self.ready):
-                        m.d.comb += [self.cmd.eq(command), events.pulses.eq(1), events.strips_pulsed.eq(strips_in_pulse)]
+                        m.d.comb += [
+                            self.cmd.eq(command),
+                            events.pulses.eq(1),
+                            events.strips_pulsed.eq(strips_in_pulse),
+                        ]
                         if last:
                             m.d.sync += groups_left.eq(groups_left & ~group)
                         m.next = "pulse 0" if last else f"pulse {number + 1}"
@@ -226,7 +230,11 @@ class RowWriter(wiring.Component):
                         wait()
 
             with m.State("answer"):
-                m.d.comb += [self.status.valid.eq(1), self.viewing.eq(raw_read), self.requests.ready.eq(self.status.ready)]
+                m.d.comb += [
+                    self.status.valid.eq(1),
+                    self.viewing.eq(raw_read),
+                    self.requests.ready.eq(self.status.ready),
+                ]
                 with m.If(self.status.ready):
                     m.d.sync += self.owned.eq(0)
                     m.next = "wait for a request"
