@@ -25,11 +25,6 @@ RATE_BITS = 16
 MULTIPLIER_BITS = 8
 
 
-def _require_config(config: AcceleratorConfig) -> None:
-    if not isinstance(config, AcceleratorConfig):
-        raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-
-
 def bit_length(value: Value) -> Value:
     """Bits needed for an unsigned value: 0 for 0."""
     bits = len(value)
@@ -91,7 +86,8 @@ class DelayedScales(wiring.Component):
     """
 
     def __init__(self, *, config: AcceleratorConfig, ids: int = TABLE_IDS) -> None:
-        _require_config(config)
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
         self._table = TensorTable(shape=ErrorScale, ids=ids)
         super().__init__({
@@ -180,7 +176,8 @@ class StepScale(wiring.Component):
     """
 
     def __init__(self, *, config: AcceleratorConfig, ids: int = TABLE_IDS) -> None:
-        _require_config(config)
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
         self._table = TensorTable(shape=StepFactor, ids=ids)
         self._divider = Divider(
@@ -226,7 +223,7 @@ class StepScale(wiring.Component):
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += [
-                    self.measure.ready.eq(~self.lookup),
+                    self.measure.ready.eq(1),
                     divider.dividend.eq(measured.total << MEAN_FRACTION_BITS),
                     divider.divisor.eq(measured.count),
                 ]
@@ -236,7 +233,7 @@ class StepScale(wiring.Component):
                     mean.eq(measured.maximum),
                     shift.eq(0),
                 ]
-                with m.If(self.measure.valid & self.measure.ready & measured.count.any()):
+                with m.If(self.measure.valid & measured.count.any()):
                     m.d.comb += divider.start.eq(1)
                     m.next = "Average"
             with m.State("Average"):
