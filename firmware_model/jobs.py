@@ -132,8 +132,6 @@ class TrainedImages:
     tensor: int
     bias_tensor: int
     rate: int
-    apply: bool
-    bias_apply: bool
     groups: int = 1
 
 
@@ -168,7 +166,7 @@ class JobBuilder:
             **walk,
         }
         if isinstance(finish, RoundError):
-            return {"vector": vector, "tensor": finish.tensor, "scaled": 1}
+            return {"vector": vector, "tensor": finish.tensor, "scaled": 1, "settle": 1}
         return {"vector": vector}
 
     def convolution(
@@ -228,10 +226,13 @@ class JobBuilder:
         ``rows`` are the bases of the phases' transposed images, row-major over (y, x) phases (:func:`error_phases`).
         """
         n, _, h, w = dx.shape
-        for base, phase in zip(rows, error_phases(geometry, h, w), strict=True):
+        phases = error_phases(geometry, h, w)
+        for base, phase in zip(rows, phases, strict=True):
             walk = {"step_y": geometry.stride, "step_x": geometry.stride, "y0": phase.y0, "x0": phase.x0}
             positions = (n, phase.oh, phase.ow)
-            yield self._engine_pass(dy, dx, base, phase.geometry, finish, pad=0, bits=8, positions=positions, walk=walk)
+            job = self._engine_pass(dy, dx, base, phase.geometry, finish, pad=0, bits=8, positions=positions, walk=walk)
+            # The tensor's largest magnitude is that of all its phases.
+            yield job | {"settle": int(phase is phases[-1])}
 
     def _window(
         self,
@@ -291,10 +292,10 @@ class JobBuilder:
         gather = {"count": len(sources), "wide": int(wide), "sources": [source.fields() for source in sources]}
         return self._job(Pass.GATHER, gather=gather, **job)
 
-    def average_pool(self, x: StoreTensor, out: StoreTensor, size: int, *, finish: Finish) -> Fields:
-        """Sums over ``size x size`` windows, floor mode, requantised."""
-        span = (size, 1, 0, 1)
-        return self.gather(out, [Source(tensor=x, y=span, x=span)], finish=finish)
+    def average_pool(self, x: StoreTensor, out: StoreTensor, kernel: tuple[int, int], *, finish: Finish) -> Fields:
+        """Sums over windows of ``kernel``, floor mode, requantised."""
+        y, x_map = ((size, 1, 0, 1) for size in kernel)
+        return self.gather(out, [Source(tensor=x, y=y, x=x_map)], finish=finish)
 
     def loss(
         self,
@@ -413,8 +414,8 @@ class JobBuilder:
                 "group0_start": group * group_in,
                 "tensor": images.tensor,
                 "bias_tensor": images.bias_tensor,
-                "apply": int(images.apply),
-                "bias_apply": int(images.bias_apply),
+                "apply": 1,
+                "bias_apply": 1,
             },
         )
 
@@ -491,6 +492,6 @@ def upsample_error(dy: StoreTensor, dx: StoreTensor) -> list[Source]:
     return [Source(tensor=dy, y=(h, ih, ih - 1, 1), x=(w, iw, iw - 1, 1))]
 
 
-def pool_error(dy: StoreTensor, size: int) -> list[Source]:
+def pool_error(dy: StoreTensor, kernel: tuple[int, int]) -> list[Source]:
     """The operand of the backward of an average pool: each pixel gets its window's error, the floor's rest 0."""
-    return [Source(tensor=dy, y=(1, size, 0, 0), x=(1, size, 0, 0))]
+    return [Source(tensor=dy, y=(1, kernel[0], 0, 0), x=(1, kernel[1], 0, 0))]

@@ -104,9 +104,11 @@ def dense_weights(weights: IntArray, groups: int) -> IntArray:
     return full.reshape(o, groups * i, kh, kw)
 
 
-def transposed_weights(weights: IntArray) -> IntArray:
-    """Weights of the convolution that carries errors back: outputs and inputs swapped, taps flipped."""
-    return weights.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+def grouped_weights(weights: IntArray, groups: int) -> IntArray:
+    """The inverse of :func:`dense_weights`: the diagonal blocks (O, I/groups, kh, kw)."""
+    o, i, kh, kw = weights.shape
+    blocked = weights.reshape(groups, o // groups, groups, i // groups, kh, kw)
+    return np.concatenate([blocked[group, :, group] for group in range(groups)])
 
 
 def weight_rows(weights: IntArray, slices: int) -> IntArray:

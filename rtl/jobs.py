@@ -279,8 +279,9 @@ class Job(data.Struct):
     """One job of the accelerator: a pass and the jobs of the units that take part in it.
 
     ``tensor`` names the tensor of errors that a pass puts out (its random numbers and its entry in the scale table);
-    with ``scaled`` its shift comes from that table, and the measured largest magnitude goes back to it. With ``settle``
-    a gradient pass is its tensor's last one of the step: the next step's L and t follow from ``rate``.
+    with ``scaled`` its shift comes from that table. ``settle`` marks the last job of a tensor in a step: the largest
+    magnitude measured over its jobs goes to the table, or, after a gradient pass, the next step's L and t follow from
+    the gradient's statistics and ``rate``.
     """
 
     kind: Pass

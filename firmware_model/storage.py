@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where things go: store words by the span in which they are needed, MRAM rows and table entries one after the other."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from respin.firmware_model.layout import blocks
+from respin.rtl.config import BLOCK, ROW_WEIGHTS, AcceleratorConfig
+
+
+class CapacityError(ValueError):
+    """A network does not fit the configuration."""
+
+
+@dataclass(slots=True)
+class StorePlan:
+    """Places buffers in the store so that those needed at the same time never overlap.
+
+    A buffer is needed from the operation that first touches it to the one that does so last. The largest are placed
+    first, each at the lowest address that is free for all of its span.
+
+    Parameters
+    ----------
+    config:
+        ``store_words`` bounds the plan.
+    """
+
+    config: AcceleratorConfig
+    _words: dict[Hashable, int] = field(default_factory=dict)
+    _spans: dict[Hashable, tuple[int, int]] = field(default_factory=dict)
+
+    def touch(self, name: Hashable, words: int, time: int) -> None:
+        """Say that operation number ``time`` reads or writes buffer ``name`` of ``words`` words."""
+        first, last = self._spans.get(name, (time, time))
+        self._words[name] = words
+        self._spans[name] = (min(first, time), max(last, time))
+
+    def place(self) -> dict[Hashable, int]:
+        """Return each buffer's first word.
+
+        Raises
+        ------
+        CapacityError
+            With the words that are missing.
+        """
+        placed: dict[Hashable, int] = {}
+        for name in sorted(self._words, key=lambda name: (-self._words[name], str(name))):
+            base = 0
+            for other in sorted(self._neighbours(name, placed), key=placed.__getitem__):
+                if base + self._words[name] <= placed[other]:
+                    break
+                base = max(base, placed[other] + self._words[other])
+            placed[name] = base
+        needed = max((base + self._words[name] for name, base in placed.items()), default=0)
+        if needed > self.config.store_words:
+            raise CapacityError(
+                f"the network needs {needed} words of the store, {self.config.name} has {self.config.store_words}: "
+                "raise store_words, or take a smaller batch"
+            )
+        return placed
+
+    def _neighbours(self, name: Hashable, placed: dict[Hashable, int]) -> list[Hashable]:
+        first, last = self._spans[name]
+        return [other for other in placed if self._spans[other][0] <= last and first <= self._spans[other][1]]
+
+
+@dataclass(slots=True)
+class RowPlan:
+    """Hands out MRAM rows one image after the other, in address order.
+
+    Parameters
+    ----------
+    config:
+        ``banks * mram_rows`` bounds the plan.
+    """
+
+    config: AcceleratorConfig
+    images: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """First row and number of rows of each image by its name."""
+    used: int = 0
+
+    def add(self, name: str, rows: int) -> int:
+        """Reserve ``rows`` rows; returns the first.
+
+        Raises
+        ------
+        CapacityError
+            If the banks hold fewer.
+        """
+        base = self.used
+        if base + rows > self.config.total_rows:
+            raise CapacityError(
+                f"the images need more than {self.config.total_rows} MRAM rows ({name} ends at {base + rows}): "
+                "raise banks or mram_rows"
+            )
+        self.images[name] = (base, rows)
+        self.used += rows
+        return base
+
+    def add_vector(self, name: str, channels: int) -> int:
+        """Reserve the rows of a vector of int8."""
+        return self.add(name, -(-channels // ROW_WEIGHTS))
+
+
+@dataclass(slots=True)
+class TablePlan:
+    """Hands out entries of the per-channel table, in whole blocks of 32.
+
+    Parameters
+    ----------
+    config:
+        ``table_channels`` bounds the plan.
+    """
+
+    config: AcceleratorConfig
+    used: int = 0
+
+    def add(self, channels: int) -> int:
+        """Reserve entries for ``channels`` channels; returns the first.
+
+        Raises
+        ------
+        CapacityError
+            If the table holds fewer.
+        """
+        base = self.used
+        self.used += blocks(channels) * BLOCK
+        if self.used > self.config.table_channels:
+            raise CapacityError(
+                f"the network needs more than {self.config.table_channels} table entries: raise table_channels"
+            )
+        return base

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inference and training steps on an accelerator, as firmware would run them."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from respin.firmware_model.driver import Driver
+from respin.firmware_model.jobs import Randomness
+from respin.firmware_model.layout import IntArray, pack_words
+from respin.firmware_model.placement import Placement
+from respin.firmware_model.program import EdgeState, Program, Task
+from respin.golden.network import INPUT, Parameters, sources
+from respin.rtl.config import BLOCK
+
+Report = Mapping[str, int]
+Observer = Callable[[Task, Sequence[Report]], Awaitable[None]]
+"""Called after each task, while its tensors still lie in the store."""
+
+
+async def ignore(task: Task, reports: Sequence[Report]) -> None:
+    """Observe nothing."""
+
+
+def label_words(labels: Sequence[int]) -> list[int]:
+    """Store words of labels: lane 0 holds the low byte, lane 1 the high byte."""
+    lanes = torch.zeros(len(labels), BLOCK, dtype=torch.int64)
+    values = torch.as_tensor(labels, dtype=torch.int64)
+    lanes[:, 0], lanes[:, 1] = values & 0xFF, values >> 8
+    return pack_words(lanes.numpy())
+
+
+@dataclass(slots=True)
+class Session:
+    """A network on an accelerator: its weights in MRAM, its state on the host.
+
+    Parameters
+    ----------
+    driver:
+        The accelerator.
+    placement:
+        The network and where its parts lie.
+    seed:
+        Key of the random numbers.
+    step:
+        Training steps taken so far.
+    """
+
+    driver: Driver
+    placement: Placement
+    seed: int = 0
+    step: int = 0
+
+    async def provision(
+        self, parameters: Mapping[str, Parameters], progress: Callable[[int], None] = lambda rows: None
+    ) -> None:
+        """Write every image and the table. ``progress`` is told the rows written so far."""
+        done = 0
+        for base, rows in self.placement.frozen_rows(parameters):
+            await self.driver.write_rows(base, rows)
+            done += len(rows)
+            progress(done)
+        for index, entries in self.placement.constants().items():
+            await self.driver.write_table(index, entries)
+        for name, learned in parameters.items():
+            await self._load_biases(name, learned.bias)
+
+    async def infer(self, x: IntArray, observe: Observer = ignore) -> IntArray:
+        """Run the network forward on a batch (N, C, H, W), uint8; returns the logits (N, classes)."""
+        await self.driver.write_tensor(self.placement.tensor(INPUT), x)
+        for task in self._program().forward():
+            await self._run(task, observe)
+        logits = self.placement.tensor(self.placement.network.loss.logits)
+        return (await self.driver.read_tensor(logits))[:, :, 0, 0]
+
+    async def train(self, x: IntArray, labels: Sequence[int], *, rate: int, observe: Observer = ignore) -> None:
+        """Take one training step on a batch.
+
+        An edge runs if all it starts from have valid scales, a gradient if its errors have: so scales settle from the
+        loss down, a step each, and nothing moves before its scale is valid.
+        """
+        place, network = self.placement, self.placement.network
+        program = self._program()
+        await self.driver.write_words(place.labels, label_words(labels))
+        await self.infer(x, observe)
+        (report,) = await self._run(program.loss(), observe)
+        usable = {network.loss.name: EdgeState(exponent=0, alive=bool(report["alive"]))}
+        for edge in network.edges:
+            if any(source not in usable for source in sources(edge)):
+                continue
+            task, exponent = program.edge(edge, usable)
+            reports = await self._run(task, observe)
+            if reports[0]["shift_valid"]:
+                alive = any(report["alive"] for report in reports)
+                usable[edge.name] = EdgeState(exponent=exponent + reports[0]["shift"], alive=alive)
+        for gradient in network.gradients:
+            if gradient.error in usable:
+                await self._run(program.gradient(gradient, rate), observe)
+                await self._load_biases(gradient.layer, (await self.parameters(gradient.layer)).bias)
+        self.step += 1
+
+    async def parameters(self, name: str) -> Parameters:
+        """Read what trained layer ``name`` has learned out of MRAM."""
+        weight, bias = self.placement.trained_images(name)
+        rows = await self.driver.read_rows(*weight)
+        return self.placement.learned(name, rows, await self.driver.read_rows(*bias))
+
+    def _program(self) -> Program:
+        return Program(self.placement, Randomness(seed=self.seed, step=self.step))
+
+    async def _load_biases(self, name: str, bias: Tensor) -> None:
+        """Put a trained layer's biases into the table, where its quantiser adds them."""
+        await self.driver.write_table(self.placement.table(name), self.placement.trained_entries(name, bias))
+
+    async def _run(self, task: Task, observe: Observer) -> list[Report]:
+        reports = [await self.driver.run(job) for job in task.jobs]
+        await observe(task, reports)
+        return reports
