@@ -164,7 +164,7 @@ class Memory:
         first = int(wrong.sum())
         retries = 0
         while wrong.any():
-            pending: Bits = wrong.reshape(STRIPS, 4).any(axis=1).astype(np.uint8)
+            pending: Bits = np.bitwise_or.reduce(wrong.reshape(STRIPS, 4), axis=1)
             self._attempt(row, pending, target, retries)
             wrong = np.bitwise_xor(self._sense(row), target)
             if retries == self.config.write_retries or not wrong.any():
@@ -217,7 +217,8 @@ class Memory:
     def _attempt(self, row: int, pending: Bits, target: Bits, pulse: int) -> None:
         bank, local = self._place(row)
         sequence = (Pulse.WRITE_SAS,) if self.config.write_scheme == "sas" else (Pulse.SOT_ONLY, Pulse.STT_ONLY)
-        for group in self._groups & pending:
+        groups: Bits = np.bitwise_and(self._groups, pending)
+        for group in groups:
             if not group.any():
                 continue
             for command in sequence:
