@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from respin.golden.ops.checks import (
     ACTIVATIONS,
@@ -90,7 +90,7 @@ def _forward(x: Tensor, weight: Tensor, stride: int, groups: int, magnitude: int
     """Convolve float32 ``x`` (padded) with float32 ``weight``; ``magnitude`` bounds ``|x|``."""
     fan_in = weight[0].numel()
     if fan_in * 128 * magnitude < EXACT or int(weight.abs().sum((1, 2, 3)).max()) * magnitude < EXACT:
-        return F.conv2d(x, weight, stride=stride, groups=groups).to(torch.int32)
+        return functional.conv2d(x, weight, stride=stride, groups=groups).to(torch.int32)
     half = weight.shape[1] // 2
     grouped = x.reshape(x.shape[0], groups, -1, *x.shape[2:])
     low = _forward(grouped[:, :, :half].flatten(1, 2), weight[:, :half], stride, groups, magnitude)
@@ -137,7 +137,7 @@ def conv2d(
     top, bottom, left, right = _sides(padding)
     operand = _float(x)
     if padding != 0:
-        operand = F.pad(operand, (left, right, top, bottom), value=zero_point)
+        operand = functional.pad(operand, (left, right, top, bottom), value=zero_point)
     with _exact_kernels():
         return _forward(operand, _float(weight), stride, groups, _magnitude(x))
 
@@ -158,7 +158,7 @@ def _backward(error: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor
     grouped = weight.reshape(groups, outputs, *weight.shape[1:])
     fan_out = outputs * weight[0, 0].numel()
     if fan_out * 128 * 128 < EXACT or int(grouped.abs().sum((1, 3, 4)).max()) * 128 < EXACT:
-        return F.conv_transpose2d(error, weight, stride=stride, groups=groups).to(torch.int32)
+        return functional.conv_transpose2d(error, weight, stride=stride, groups=groups).to(torch.int32)
     half = outputs // 2
     errors = error.reshape(error.shape[0], groups, outputs, *error.shape[2:])
     low = _backward(errors[:, :, :half].flatten(1, 2), grouped[:, :half].flatten(0, 1), stride, groups)
@@ -210,7 +210,7 @@ def conv2d_error(
     height, width = size[0] + top + bottom, size[1] + left + right
     with _exact_kernels():
         reached = _backward(_float(error), _float(weight), stride, groups)
-    padded = F.pad(reached, (0, width - reached.shape[3], 0, height - reached.shape[2]))
+    padded = functional.pad(reached, (0, width - reached.shape[3], 0, height - reached.shape[2]))
     return padded[:, :, top : top + size[0], left : left + size[1]].contiguous()
 
 
@@ -273,7 +273,7 @@ def conv2d_weight_gradient(
     if x.shape[0] * oh * ow * 128 * 255 > INT32_MAX:
         raise ValueError(f"batch x output pixels must be at most 65793, not {x.shape[0] * oh * ow!r}")
     top, bottom, left, right = _sides(padding)
-    operand = F.pad(_float(x), (left, right, top, bottom))
+    operand = functional.pad(_float(x), (left, right, top, bottom))
     with _exact_kernels():
         return _gradient(operand, _float(error), kernel, stride, groups, _magnitude(x))
 

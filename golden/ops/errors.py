@@ -22,27 +22,39 @@ Multiplier = Tensor | int
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DelayedScale:
-    """The shift of one edge, measured in the last step in which its tensor was not all zero.
+    """The scale of one edge, measured in the last step in which its tensor was not all zero.
 
     Parameters
     ----------
     shift:
-        Right shift applied to this step's values, 0..63.
+        ``max(0, bitlen(A) - 7)`` of that step, 0..63.
     valid:
-        Whether ``shift`` has been measured. An edge whose scale is not valid only measures.
+        Whether there has been such a step. An edge whose scale is not valid only measures.
+    exponent:
+        E of the errors that came in when A was measured: what a unit of A was worth.
     """
 
     shift: int = 0
     valid: bool = False
+    exponent: int = 0
 
     def __post_init__(self) -> None:
         require_int("shift", self.shift, 0, MAX_ERROR_SHIFT)
 
-    def after(self, largest: int) -> "DelayedScale":
-        """Return the next step's scale: ``s = max(0, bitlen(A) - 7)``; ``A = 0`` keeps what there is."""
+    def at(self, exponent: int) -> int:
+        """Return the shift for errors that come in with another ``exponent``: 0 while nothing has been measured.
+
+        A is a magnitude, not a number of units: where the unit has grown since, it needs so many bits less. Without
+        that each edge would answer the last step's change of the edge before it, and in a chain of n edges a change
+        of one bit would come out as the n-th difference, up to 2^n bits.
+        """
+        return min(max(0, self.shift + self.exponent - exponent), MAX_ERROR_SHIFT) if self.valid else 0
+
+    def after(self, largest: int, exponent: int = 0) -> "DelayedScale":
+        """Return the next step's scale, given A and the exponent that came in; ``A = 0`` keeps what there is."""
         if largest == 0:
             return self
-        return DelayedScale(shift=max(0, largest.bit_length() - 7), valid=True)
+        return DelayedScale(shift=max(0, largest.bit_length() - 7), valid=True, exponent=exponent)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -50,6 +50,11 @@ class LossParameters:
         off = round(ONE * smoothing / classes)
         return cls(alpha=alpha, on=round(ONE * (1 - smoothing + smoothing / classes)), off=off)
 
+    @property
+    def logit_scale(self) -> float:
+        """Nats that one unit of a logit is worth."""
+        return self.alpha * math.log(2) / (1 << OCTAVE_BITS)
+
 
 def softmax(logits: Tensor, alpha: int) -> Tensor:
     """Probabilities of int8 ``logits`` (N, classes): int64 in units of 2^-15, each rounded down.

@@ -2,8 +2,8 @@
 """Average pool and nearest upsample, forward and backward."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from respin.golden.ops.checks import ACTIVATIONS, ERRORS, INT32_MAX, require_int, require_shape, require_tensor
 
@@ -61,7 +61,7 @@ def pool_error(error: Tensor, kernel: tuple[int, int], *, size: tuple[int, int])
     require_int("kernel width", kw, 1, size[1])
     require_shape("error", error, (*error.shape[:2], size[0] // kh, size[1] // kw))
     copied = error.to(torch.int32).repeat_interleave(kh, 2).repeat_interleave(kw, 3)
-    return F.pad(copied, (0, size[1] - copied.shape[3], 0, size[0] - copied.shape[2]))
+    return functional.pad(copied, (0, size[1] - copied.shape[3], 0, size[0] - copied.shape[2]))
 
 
 def _source_index(target: int, source: int) -> Tensor:

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor
+from torch.nn import functional
 
 from respin.golden import ops
 from respin.golden.ops import convolution
@@ -55,8 +55,8 @@ def make(case: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Any]]:
 def reference(x: Tensor, weight: Tensor, stride: int, padding: Any, groups: int, pad_value: int = 0) -> Tensor:
     """Convolution in float64; it is differentiable and exact below 2^53."""
     top, bottom, left, right = (padding,) * 4 if isinstance(padding, int) else padding
-    padded = F.pad(x, (left, right, top, bottom), value=pad_value)
-    return F.conv2d(padded, weight, stride=stride, groups=groups)
+    padded = functional.pad(x, (left, right, top, bottom), value=pad_value)
+    return functional.conv2d(padded, weight, stride=stride, groups=groups)
 
 
 @settings(max_examples=60, deadline=None)
@@ -198,8 +198,8 @@ def test_wrong_operands_are_refused(call: Any, error: type[Exception], message: 
 
 def test_reductions_are_split_only_where_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    plain = F.conv2d
-    monkeypatch.setattr(convolution.F, "conv2d", lambda *a, **k: calls.append(1) or plain(*a, **k))
+    plain = functional.conv2d
+    monkeypatch.setattr(convolution.functional, "conv2d", lambda *a, **k: calls.append(1) or plain(*a, **k))
     x = torch.full((1, 64, 4, 4), 255, dtype=torch.uint8)
     ops.conv2d(x, torch.full((8, 64, 3, 3), 20, dtype=torch.int8))
     assert len(calls) == 1

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
+from torch.nn import functional
 
 from respin.golden import ops
 from respin.golden.ops.checks import INT32_MAX, INT32_MIN
@@ -103,7 +103,7 @@ def test_pool_equals_autograd(
     generator = torch.Generator().manual_seed(SEED)
     x = torch.randint(0, 128, (2, 3, *size), generator=generator).to(dtype)
     x64 = (x.double() - zero_point).requires_grad_()
-    y = F.avg_pool2d(x64, kernel, divisor_override=1)
+    y = functional.avg_pool2d(x64, kernel, divisor_override=1)
     assert torch.equal(ops.avg_pool(x, kernel, zero_point=zero_point), y.to(torch.int32))
     error = torch.randint(-127, 128, y.shape, generator=generator).to(torch.int8)
     (dx,) = torch.autograd.grad(y, x64, error.double())

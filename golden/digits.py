@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstration's data and float networks: scikit-learn's digits, a small backbone that knows the classes 0 to 4,
+and a Rep-Net module that is to learn the classes 5 to 9 beside it."""
+
+from dataclasses import dataclass
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional
+
+from respin.golden.repnet import FloatRepModule, RepModule
+
+SIDE = 8
+"""Rows and columns of an image."""
+CLASSES = 5
+"""Classes of either task."""
+LEVELS = 16
+"""Grey levels above black in the data set."""
+STEP = 15
+"""What one grey level is in a uint8 image, so that the brightest is 240."""
+TEST_SHARE = 3
+"""Every third image of a class is for testing."""
+
+CHANNELS = 32
+FEATURES = 64
+REP_MODULE = RepModule(inputs=CHANNELS, outputs=CHANNELS, kernel=3, groups=2, pool=2)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Task:
+    """Five classes: images (N, 1, 8, 8), uint8, and labels (N,), 0..4, for training and for testing."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+def load_task(first: int) -> Task:
+    """Return the task of the classes ``first .. first + 4`` (``first`` is 0 or 5), in the data set's order."""
+    if first not in (0, CLASSES):
+        raise ValueError(f"first must be 0 or {CLASSES}, not {first!r}")
+    data = load_digits()
+    chosen = (data.target >= first) & (data.target < first + CLASSES)
+    images = torch.from_numpy(data.images[chosen] * STEP).to(torch.uint8)[:, None]
+    labels = torch.from_numpy(data.target[chosen]).to(torch.int64) - first
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(CLASSES):
+        test[torch.nonzero(labels == label).flatten()[::TEST_SHARE]] = True
+    return Task(
+        train_images=images[~test], train_labels=labels[~test], test_images=images[test], test_labels=labels[test]
+    )
+
+
+def pack_windows(images: Tensor) -> Tensor:
+    """Lay the 3 x 3 window of each pixel out as 9 channels, zero-padded: (N, 1, H, W) to (N, 9, H, W), uint8.
+
+    The stem is then a 1 x 1 convolution over 9 lanes, where it would waste 31 of 32 over one channel.
+    """
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 1:
+        raise ValueError(f"images must be uint8 (N, 1, H, W), not {images.dtype} {tuple(images.shape)!r}")
+    height, width = images.shape[2:]
+    padded = functional.pad(images[:, 0], (1, 1, 1, 1))
+    return torch.stack([padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)], 1)
+
+
+def batch_indices(count: int, *, steps: int, batch: int, seed: int) -> Tensor:
+    """Return the images of each step (steps, batch): passes over a shuffled training set, reshuffled each time."""
+    generator = torch.Generator().manual_seed(seed)
+    passes = -(-steps * batch // count)
+    order = torch.cat([torch.randperm(count, generator=generator) for _ in range(passes)])
+    return order[: steps * batch].reshape(steps, batch)
+
+
+class Backbone(nn.Module):
+    """The float backbone, on images in 0..1.
+
+    Stem 3 x 3 (1 to 32 channels), depthwise 3 x 3 and a linear 1 x 1 make the map at which the Rep-Net module joins;
+    then 3 x 3 with stride 2, a residual linear 1 x 1, and 1 x 1 to 64 features, averaged over the map.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, CHANNELS, 3, padding=1, bias=False)
+        self.depthwise = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, groups=CHANNELS, bias=False)
+        self.pointwise = nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False)
+        self.reduce = nn.Conv2d(CHANNELS, CHANNELS, 3, stride=2, padding=1, bias=False)
+        self.residual = nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False)
+        self.expand = nn.Conv2d(CHANNELS, FEATURES, 1, bias=False)
+        convolutions = {name: module for name, module in self.named_children() if isinstance(module, nn.Conv2d)}
+        self.norms = nn.ModuleDict({name: nn.BatchNorm2d(module.out_channels) for name, module in convolutions.items()})
+
+    def _apply_layer(self, name: str, x: Tensor) -> Tensor:
+        result: Tensor = self.norms[name](getattr(self, name)(x))
+        return result
+
+    def start(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the stem's output, which a Rep-Net module reads, and the map that its output is added to."""
+        stem = functional.relu(self._apply_layer("stem", images))
+        depthwise = functional.relu(self._apply_layer("depthwise", stem))
+        return stem, self._apply_layer("pointwise", depthwise)
+
+    def finish(self, joined: Tensor) -> Tensor:
+        """Return the features (N, 64) of a joined map."""
+        reduced = functional.relu(self._apply_layer("reduce", joined))
+        merged = reduced + self._apply_layer("residual", reduced)
+        return functional.relu(self._apply_layer("expand", merged)).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features (N, 64) of images (N, 1, H, W)."""
+        return self.finish(self.start(images)[1])
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Map uint8 images to floats in 0..1."""
+    return images.to(torch.float32) / (LEVELS * STEP)
+
+
+def pretrain(task: Task, *, seed: int, epochs: int = 8, batch: int = 32) -> Backbone:
+    """Train a backbone on ``task`` from scratch and return it, frozen, in evaluation mode. Some seconds on a CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = Backbone()
+        head = nn.Linear(FEATURES, CLASSES)
+        steps = epochs * len(task.train_labels) // batch
+        optimiser = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=3e-3, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps)
+        for index in batch_indices(len(task.train_labels), steps=steps, batch=batch, seed=seed):
+            images = to_unit(task.train_images[index]) + 0.05 * torch.randn(batch, 1, SIDE, SIDE)
+            loss = functional.cross_entropy(head(backbone(images)), task.train_labels[index], label_smoothing=0.1)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+    return backbone.eval().requires_grad_(False)
+
+
+class FloatLearner(nn.Module):
+    """The float counterpart of the integer learner: a frozen backbone, a Rep-Net module and a head that starts at 0."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, backbone: Backbone, images: Tensor, *, rep: bool = True) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.rep = FloatRepModule(REP_MODULE) if rep else None
+        self.head = nn.Linear(FEATURES, CLASSES)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        features = backbone(to_unit(images))
+        self.register_buffer("mean", features.mean(0))
+        self.register_buffer("deviation", features.std(0).clamp_min(1e-3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, 5) of float images."""
+        stem, joined = self.backbone.start(images)
+        if self.rep is not None:
+            joined = joined + self.rep(stem, (SIDE, SIDE))
+        logits: Tensor = self.head((self.backbone.finish(joined) - self.mean) / self.deviation)
+        return logits
+
+
+def train_float(
+    backbone: Backbone, task: Task, *, steps: int, batch: int, seed: int, rate: float, rep: bool = True
+) -> FloatLearner:
+    """Train a float learner with Adam and a cosine schedule on the batches that the integer learner sees."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        learner = FloatLearner(backbone, task.train_images, rep=rep)
+        optimiser = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], lr=rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        for index in batch_indices(len(task.train_labels), steps=steps, batch=batch, seed=seed):
+            loss = functional.cross_entropy(learner(to_unit(task.train_images[index])), task.train_labels[index])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+    return learner
+
+
+def accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """Share of ``predicted`` classes that equal ``labels``."""
+    return float((predicted == labels).to(torch.float64).mean())

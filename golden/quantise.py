@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a trained float network to integers: scales, multipliers, folded norms, quantiser tables."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from respin.golden.ops import QuantiserTable
+from respin.golden.ops.requantise import MAX_MULTIPLIER, MAX_SHIFT
+
+INT8_MAX = 127
+UINT8_MAX = 255
+
+
+def fold_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the convolution that equals ``norm(convolution(x))`` with the norm's statistics."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("norm must track its statistics")
+    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    start = torch.zeros_like(norm.bias) if convolution.bias is None else convolution.bias
+    weight = convolution.weight * factor[:, None, None, None]
+    return weight.detach(), ((start - norm.running_mean) * factor + norm.bias).detach()
+
+
+def quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Quantise ``weight`` (O, ...) to int8 with one scale per output channel; returns it and the scales (float64).
+
+    A channel of zeros gets scale 1.
+    """
+    largest = weight.flatten(1).abs().amax(1).to(torch.float64)
+    scale = torch.where(largest > 0, largest / INT8_MAX, 1.0)
+    levels = torch.round(weight.to(torch.float64) / scale.reshape(-1, *[1] * (weight.dim() - 1)))
+    return levels.to(torch.int8), scale
+
+
+def multiplier_and_shift(ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the M (0..65535) and s (1..46) of each element of ``ratio`` (float64), with ``M / 2^s`` nearest to it.
+
+    Raises ValueError for a ratio that is negative or 2^15 and more.
+    """
+    if bool((ratio < 0).any()) or bool((ratio >= 1 << 15).any()):
+        raise ValueError(f"ratio must be in 0..{1 << 15}, not {float(ratio.min())}..{float(ratio.max())}")
+    _, exponent = torch.frexp(ratio)
+    shift = (16 - exponent.to(torch.int64)).clamp(1, MAX_SHIFT)
+    mult = torch.round(ratio * torch.exp2(shift.to(torch.float64))).to(torch.int64)
+    # A fraction just below 1 rounds up to 2^16: one shift less holds it.
+    full = mult > MAX_MULTIPLIER
+    return torch.where(full, mult >> 1, mult), torch.where(full, shift - 1, shift)
+
+
+def common_multipliers(ratios: Tensor, *, limit: int = MAX_SHIFT) -> tuple[Tensor, int]:
+    """Return multipliers (int64, 0..65535) and one fraction ``k`` for all: ``M = round(ratio * 2^k)``.
+
+    ``k`` is the largest up to ``limit``, and at least 0, that keeps every M in 16 bits.
+    """
+    largest = float(ratios.max())
+    if largest <= 0:
+        return torch.zeros_like(ratios, dtype=torch.int64), 0
+    fraction = min(limit, 16 - math.frexp(largest)[1])
+    if round(largest * math.pow(2.0, fraction)) > MAX_MULTIPLIER:
+        fraction -= 1
+    if fraction < 0:
+        raise ValueError(f"ratio must be below 65536, not {largest!r}")
+    return torch.round(ratios * math.pow(2.0, fraction)).to(torch.int64), fraction
+
+
+def requantiser(ratio: Tensor, *, bias: Tensor | int = 0, signed: bool) -> QuantiserTable:
+    """Make the table of a layer: ``ratio`` (C,) float64 is sum scale over output scale, ``bias`` in units of the sum.
+
+    A signed tensor is clamped to -128..127; an unsigned one to 0..255, which is its ReLU.
+    """
+    mult, shift = multiplier_and_shift(ratio)
+    lo, hi = (-128, INT8_MAX) if signed else (0, UINT8_MAX)
+    return QuantiserTable.build(ratio.shape[0], bias=bias, mult=mult, shift=shift, lo=lo, hi=hi)
+
+
+def table_ratio(table: QuantiserTable) -> Tensor:
+    """Return the real ratio of each channel of a table, float64 (C,)."""
+    return table.mult.to(torch.float64) * torch.exp2(-table.shift.to(torch.float64))

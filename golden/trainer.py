@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training with the integer rules only, every tensor of a step kept by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from respin.golden.network import (
+    Activations,
+    AveragePool,
+    Convolution,
+    Edge,
+    FanInEdge,
+    IntegerNetwork,
+    Merge,
+    Parameters,
+    Upsample,
+    layer_weight,
+    sources,
+)
+from respin.golden.ops import (
+    DelayedScale,
+    EdgeResult,
+    FanInOperand,
+    GradientStatistics,
+    StepScale,
+    bias_gradient,
+    conv2d_error,
+    conv2d_weight_gradient,
+    error_edge,
+    fan_in,
+    fan_in_reference,
+    learning_rate,
+    pool_error,
+    softmax_cross_entropy,
+    ternary_update,
+    upsample_error,
+)
+from respin.golden.random import RandomSource
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class TrainingState:
+    """Everything that a step reads and leaves changed: a task's trained state.
+
+    Parameters
+    ----------
+    step, seed:
+        Counter and key of the random numbers.
+    parameters:
+        Of the trained layers, by name.
+    scales:
+        The delayed scale of every edge, by name.
+    step_scales:
+        L and t' of every trained tensor, by ``layer.weight`` and ``layer.bias``.
+    """
+
+    step: int
+    seed: int
+    parameters: Mapping[str, Parameters]
+    scales: Mapping[str, DelayedScale]
+    step_scales: Mapping[str, StepScale]
+
+    @classmethod
+    def initial(cls, network: IntegerNetwork, seed: int) -> "TrainingState":
+        """The state before the first step."""
+        names = [f"{gradient.layer}.{part}" for gradient in network.gradients for part in ("weight", "bias")]
+        return cls(
+            step=0,
+            seed=seed,
+            parameters=network.initial_parameters(),
+            scales={edge.name: DelayedScale() for edge in network.edges},
+            step_scales={name: StepScale() for name in names},
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class EdgeRecord:
+    """What passed an edge in a step: the result, the shift and the scale it was made with, the scale it leaves."""
+
+    result: EdgeResult
+    shift: int
+    before: DelayedScale
+    after: DelayedScale
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class UpdateRecord:
+    """What happened to a trained tensor in a step.
+
+    Parameters
+    ----------
+    gradient, statistics:
+        G (int32) and what was measured of it.
+    before, after:
+        The step scale it was applied with, the one it leaves.
+    move:
+        u, int8 in -1..1.
+    value:
+        The tensor afterwards, int8.
+    """
+
+    gradient: Tensor
+    statistics: GradientStatistics
+    before: StepScale
+    after: StepScale
+    move: Tensor
+    value: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class StepRecord:
+    """One training step.
+
+    Parameters
+    ----------
+    activations:
+        Every forward tensor and mask.
+    errors:
+        Every error tensor by name, int8: the loss's (N, classes, 1, 1), then those of the edges that ran.
+    edges:
+        Of the edges that ran, by name, in order. An edge runs if the scales of all it starts from are valid.
+    updates:
+        By ``layer.weight`` and ``layer.bias``, of the layers whose error's scale is valid.
+    rate:
+        The learning rate in force.
+    before, after:
+        The state.
+    cross_entropy, correct:
+        For reports: mean loss in nats (float) and images classified right, before the update.
+    """
+
+    activations: Activations
+    errors: dict[str, Tensor]
+    edges: dict[str, EdgeRecord]
+    updates: dict[str, UpdateRecord]
+    rate: int
+    before: TrainingState
+    after: TrainingState
+    cross_entropy: float
+    correct: int
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the step by name: activations, ``.mask``, errors, ``.gradient``, ``.move`` and new values."""
+        named = dict(self.activations.tensors)
+        named |= {f"{name}.mask": mask for name, mask in self.activations.masks.items()}
+        named |= self.errors
+        for name, update in self.updates.items():
+            named |= {f"{name}.gradient": update.gradient, f"{name}.move": update.move, name: update.value}
+        return named
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """The learning rate over a training of ``steps`` steps: ``mu`` falls linearly from ``first`` to ``last``."""
+
+    steps: int
+    first: float = -2.0
+    last: float = -6.0
+
+    def rate(self, step: int) -> int:
+        """The rate, 1..65535, in force in ``step``."""
+        part = min(step, self.steps - 1) / max(1, self.steps - 1)
+        return learning_rate(self.first + (self.last - self.first) * part)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Step:
+    """What the parts of one step share."""
+
+    network: IntegerNetwork
+    state: TrainingState
+    activations: Activations
+    random: RandomSource
+    rate: int
+
+    def loss_error(self, labels: Tensor) -> Tensor:
+        """The loss's error at the logits, (N, classes, 1, 1)."""
+        loss = self.network.loss
+        logits = self.activations.tensors[loss.logits].flatten(1)
+        draws = self.random.field(loss.tensor, logits.shape) if loss.stochastic else None
+        return softmax_cross_entropy(logits, labels, loss.parameters, draws)[:, :, None, None]
+
+    def run_edges(self, loss_error: Tensor) -> dict[str, EdgeRecord]:
+        """Run the edges all of whose sources have valid scales. An edge whose own is not valid only measures."""
+        usable = {self.network.loss.name: EdgeResult(error=loss_error, largest=0, saturated=0, exponent=0)}
+        records = {}
+        for edge in self.network.edges:
+            if any(source not in usable for source in sources(edge)):
+                continue
+            scale = self.state.scales[edge.name]
+            incoming = [usable[source] for source in sources(edge)]
+            mask = None if edge.mask is None else self.activations.masks[edge.mask]
+            if isinstance(edge, Edge):
+                record = self._run_edge(edge, incoming[0], scale, mask)
+            else:
+                record = self._run_fan_in(edge, incoming, scale, mask)
+            records[edge.name] = record
+            if scale.valid:
+                usable[edge.name] = record.result
+        return records
+
+    def _run_edge(self, edge: Edge, source: EdgeResult, scale: DelayedScale, mask: Tensor | None) -> EdgeRecord:
+        sums = source.error if edge.through is None else self._transpose(edge.through, source.error)
+        shift = scale.at(source.exponent)
+        result = error_edge(
+            sums,
+            edge.mult,
+            shift=shift,
+            mask=mask,
+            random=self._draws(edge, sums),
+            exponent=source.exponent,
+            fraction=edge.fraction,
+        )
+        after = scale.after(result.largest, source.exponent)
+        return EdgeRecord(result=result, shift=shift, before=scale, after=after)
+
+    def _run_fan_in(
+        self, edge: FanInEdge, incoming: list[EdgeResult], scale: DelayedScale, mask: Tensor | None
+    ) -> EdgeRecord:
+        operands = [
+            FanInOperand(error=source.error, exponent=source.exponent, mult=mult)
+            for source, (_, mult) in zip(incoming, edge.operands, strict=True)
+        ]
+        reference = fan_in_reference(operands)
+        shift = scale.at(reference)
+        random = self._draws(edge, operands[0].error)
+        result = fan_in(operands, shift=shift, mask=mask, random=random, fraction=edge.fraction)
+        after = scale.after(result.largest, reference)
+        return EdgeRecord(result=result, shift=shift, before=scale, after=after)
+
+    def _draws(self, edge: Edge | FanInEdge, like: Tensor) -> Tensor | None:
+        return self.random.field(edge.tensor, like.shape) if edge.stochastic else None
+
+    def _transpose(self, name: str, error: Tensor) -> Tensor:
+        """Carry errors at a layer's sums back to its input."""
+        layer = self.network.layer(name)
+        if isinstance(layer, Merge):
+            raise ValueError(f"errors pass the merge {name} by its edges' multipliers, not through it")
+        _, _, height, width = self.activations.tensors[layer.x].shape
+        match layer:
+            case AveragePool():
+                return pool_error(error, layer.kernel, size=(height, width))
+            case Upsample():
+                return upsample_error(error, size=(height, width))
+            case Convolution():
+                return conv2d_error(
+                    error,
+                    layer_weight(layer, self.state.parameters),
+                    size=(height, width),
+                    stride=layer.stride,
+                    padding=layer.padding,
+                    groups=layer.groups,
+                )
+
+    def update(self, layer: Convolution, error: Tensor) -> dict[str, UpdateRecord]:
+        """Update a trained layer's weights and bias from the errors at its sums."""
+        if layer.trained is None:
+            raise ValueError(f"{layer.name} is not trained")
+        learned = self.state.parameters[layer.name]
+        weight_gradient = conv2d_weight_gradient(
+            self.activations.tensors[layer.x],
+            error,
+            kernel=(layer.weight.shape[2], layer.weight.shape[3]),
+            stride=layer.stride,
+            padding=layer.padding,
+            groups=layer.groups,
+        )
+        weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
+        return {
+            weight: self._update(weight, layer.trained.tensor, learned.weight, weight_gradient),
+            bias: self._update(bias, layer.trained.bias_tensor, learned.bias, bias_gradient(error)),
+        }
+
+    def _update(self, name: str, tensor: int, value: Tensor, gradient: Tensor) -> UpdateRecord:
+        scale = self.state.step_scales[name]
+        statistics = GradientStatistics.of(gradient)
+        moved, move = ternary_update(value, gradient, scale, self.random.field(tensor, value.shape))
+        after = scale.after(statistics, self.rate)
+        return UpdateRecord(gradient=gradient, statistics=statistics, before=scale, after=after, move=move, value=moved)
+
+
+def train_step(network: IntegerNetwork, state: TrainingState, x: Tensor, labels: Tensor, *, rate: int) -> StepRecord:
+    """Run one step on a batch: forward, loss, errors, gradients, updates.
+
+    Parameters
+    ----------
+    network, state:
+        What is trained, and where it stands.
+    x:
+        The batch (N, C, H, W), int8 or uint8.
+    labels:
+        (N,), int64.
+    rate:
+        1..65535, see :func:`respin.golden.ops.learning_rate`. It enters the step scales that the *next* step uses.
+    """
+    activations = network.forward(x, state.parameters)
+    random = RandomSource(seed=state.seed, step=state.step)
+    step = _Step(network=network, state=state, activations=activations, random=random, rate=rate)
+    loss_error = step.loss_error(labels)
+    edges = step.run_edges(loss_error)
+    errors = {network.loss.name: loss_error}
+    errors |= {name: record.result.error for name, record in edges.items()}
+    updates: dict[str, UpdateRecord] = {}
+    for gradient in network.gradients:
+        if gradient.error == network.loss.name or (gradient.error in edges and edges[gradient.error].before.valid):
+            updates |= step.update(network.convolution(gradient.layer), errors[gradient.error])
+    logits = activations.tensors[network.loss.logits].flatten(1).to(torch.float64)
+    return StepRecord(
+        activations=activations,
+        errors=errors,
+        edges=edges,
+        updates=updates,
+        rate=rate,
+        before=state,
+        after=_next_state(state, edges, updates),
+        cross_entropy=float(functional.cross_entropy(logits * network.loss.parameters.logit_scale, labels)),
+        correct=int((logits.argmax(1) == labels).sum()),
+    )
+
+
+def _next_state(
+    state: TrainingState, edges: Mapping[str, EdgeRecord], updates: Mapping[str, UpdateRecord]
+) -> TrainingState:
+    parameters = {
+        name: Parameters(
+            weight=updates[f"{name}.weight"].value if f"{name}.weight" in updates else learned.weight,
+            bias=updates[f"{name}.bias"].value if f"{name}.bias" in updates else learned.bias,
+        )
+        for name, learned in state.parameters.items()
+    }
+    return replace(
+        state,
+        step=state.step + 1,
+        parameters=parameters,
+        scales={**state.scales, **{name: record.after for name, record in edges.items()}},
+        step_scales={**state.step_scales, **{name: record.after for name, record in updates.items()}},
+    )

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rep-Net modules: published counts, and the float module behind them."""
+
+import pytest
+import torch
+
+from respin.golden.repnet import FloatRepModule, RepModule, recipe, weight_unit
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "total"),
+    [
+        ("proxyless-mobile", [936, 14_224, 23_440, 88_032, 60_480, 228_352], 415_464),
+        ("mobilenet-v2", None, 380_072),
+    ],
+)
+def test_counts_equal_the_published_ones(name: str, counts: list[int] | None, total: int) -> None:
+    modules = recipe(name)
+    assert sum(module.published_parameters for module in modules) == total
+    if counts:
+        assert [module.published_parameters for module in modules] == counts
+
+
+@pytest.mark.parametrize("name", ["proxyless-mobile", "mobilenet-v2"])
+def test_counts_are_those_of_real_modules(name: str) -> None:
+    for module in recipe(name):
+        normed, plain = FloatRepModule(module, norm=True), FloatRepModule(module)
+        assert sum(p.numel() for p in normed.parameters()) == module.published_parameters
+        assert sum(p.numel() for p in plain.parameters()) == module.parameters
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_new_module_adds_nothing(norm: bool) -> None:
+    rep = FloatRepModule(RepModule(inputs=8, outputs=16, kernel=3), norm=norm)
+    added = rep(torch.randn(2, 8, 9, 7), (9, 7))
+    assert added.shape == (2, 16, 9, 7)
+    assert not added.any()
+
+
+def test_small_maps_are_not_pooled() -> None:
+    module = RepModule(inputs=2, outputs=2, kernel=1, groups=1)
+    rep = FloatRepModule(module)
+    torch.nn.init.dirac_(rep.last.weight)
+    x = torch.rand(1, 2, 4, 4)
+    hidden = torch.relu(rep.first(x))
+    assert torch.equal(rep(x, (4, 4)), rep.last(hidden))
+
+
+def test_weight_unit() -> None:
+    assert weight_unit(32) == 1 / 128
+    assert weight_unit(33) == 1 / 128
+    assert weight_unit(144) == 0.5 / 128
+    with pytest.raises(ValueError, match="fan_in must be at least 1, not 0"):
+        weight_unit(0)
+
+
+def test_wrong_modules_are_refused() -> None:
+    with pytest.raises(ValueError, match="groups must divide 3 inputs and 8 hidden channels, not 2"):
+        RepModule(inputs=3, outputs=8)
+    with pytest.raises(ValueError, match="kernel must be odd, not 4"):
+        RepModule(inputs=8, outputs=8, kernel=4)
+    with pytest.raises(ValueError, match="pool must be at least 1, not 0"):
+        RepModule(inputs=8, outputs=8, pool=0)
+    with pytest.raises(TypeError, match=r"inputs must be an integer, not 8\.0"):
+        RepModule(inputs=8.0, outputs=8)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="recipe must be one of proxyless-mobile, mobilenet-v2, not 'resnet'"):
+        recipe("resnet")
