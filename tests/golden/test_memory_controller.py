@@ -49,7 +49,8 @@ def test_a_read_job_walks_repeats_tiles_and_rows():
 
 @pytest.mark.parametrize(
     ("base", "count", "repeats", "read", "refused"),
-    [(0, 32, 1, 32, 0), (0, 33, 1, 0, 1), (31, 1, 2, 1, 1), (20, 5, 4, 10, 1), (32, 1, 1, 0, 1), (99, 0, 3, 0, 0), (9, 3, 0, 0, 0)],
+    [(0, 32, 1, 32, 0), (0, 33, 1, 0, 1), (31, 1, 2, 1, 1), (20, 5, 4, 10, 1), (32, 1, 1, 0, 1), (99, 0, 3, 0, 0),
+     (9, 3, 0, 0, 0)],
 )  # fmt: skip
 def test_a_repeat_that_leaves_the_memory_ends_the_job(base, count, repeats, read, refused):
     memory = _memory()

@@ -63,10 +63,13 @@ def test_a_short_pulse_table_repeats_its_last_entry():
         ('tmr = { value = 1.5, unit = "1",', "tmr = { value = 1.5,", "mtj.tmr: unit is missing"),
         ('tmr = { value = 1.5, unit = "1", source = "assumption"', 'tmr = { value = 1.5, unit = "1", source = "me"',
          "mtj.tmr: source must be one of published, assumption, not 'me'"),
-        ("relaxation = { value = 4.0,", "relaxation = { value = 3.9,", r"write.relaxation must be in 4..1e\+06, not 3.9"),
+        ("relaxation = { value = 4.0,", "relaxation = { value = 3.9,",
+         r"write.relaxation must be in 4..1e\+06, not 3.9"),
         ("[450.0, 1.0, 100.0, 2.0]", "[450.0, 1.0, 100.0]", r"table\[0\] must be \[I_SOT, t_SOT, I_STT, t_STT\]"),
-        ("[450.0, 1.0, 100.0, 2.0]", "[450.0, 2.0, 100.0, 2.0]", r"table\[0\]: STT must outlast SOT by at least 1.0 ns, not 0.8"),
-        ("[450.0, 1.0, 100.0, 2.0]", "[500.0, 1.0, 100.0, 2.0]", r"table\[1\] must not be weaker than the entry before it"),
+        ("[450.0, 1.0, 100.0, 2.0]", "[450.0, 2.0, 100.0, 2.0]",
+         r"table\[0\]: STT must outlast SOT by at least 1.0 ns, not 0.8"),
+        ("[450.0, 1.0, 100.0, 2.0]", "[500.0, 1.0, 100.0, 2.0]",
+         r"table\[1\] must not be weaker than the entry before it"),
         ("[450.0, 1.0, 100.0, 2.0],", "[450.0, 1.0, 100.0, 2.0]," * 2, "must be a list of 1..16 entries"),
     ],
 )  # fmt: skip
@@ -81,7 +84,7 @@ def test_a_malformed_file_is_refused(tmp_path, old, new, message):
 
 def test_an_unknown_or_missing_device_is_refused(tmp_path):
     with pytest.raises(
-        DeviceError, match="device must be one of default, erasable, scrubbed or a .toml file, not 'mine'"
+        DeviceError, match=r"device must be one of default, erasable, scrubbed or a .toml file, not 'mine'"
     ):
         load("mine")
     with pytest.raises(DeviceError, match=r"absent.toml: cannot be read: No such file"):

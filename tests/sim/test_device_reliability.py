@@ -148,7 +148,7 @@ def test_rates_replace_the_devices_own():
     ("value", "error"), [(-0.1, ValueError), (1.1, ValueError), ("x", TypeError), (True, TypeError)]
 )
 def test_a_wrong_rate_is_refused(value, error):
-    with pytest.raises(error, match="write_error must be .* not "):
+    with pytest.raises(error, match=r"write_error must be .* not "):
         FaultRates(write_error=value)
 
 
