@@ -53,6 +53,7 @@ class IndexWalk(wiring.Component):
     take : In(1)
         Moves to the next beat, with ``en``.
     part : Out(range(M / width))
+        At least one bit wide: Verilog has no narrower signals.
     k : Out(range(32))
     last_part, last_entry, last_step : Out(1)
         The beat is the last one of its entry, of its tile, of the walk.
@@ -82,7 +83,7 @@ class IndexWalk(wiring.Component):
             "ready": Out(1),
             "en": In(1),
             "take": In(1),
-            "part": Out(range(self._parts)),
+            "part": Out(range(max(2, self._parts))),
             "k": Out(range(BLOCK)),
             "last_part": Out(1),
             "last_entry": Out(1),

@@ -217,8 +217,9 @@ class TernarySteps(wiring.Component):
         with m.If(en):
             m.d.sync += [valid.eq(Cat(walk.take, valid)), last.eq(Cat(walk.last_entry, last))]
 
-        part = Cat(walk.part, walk.k[: self._stream_bits])
-        sums = self.results.payload.as_value().word_select(part, self._width * SUM_BITS)
+        parts = self.config.slices // self._width
+        beat = Cat(walk.part[: (parts - 1).bit_length()], walk.k[: self._stream_bits])
+        sums = self.results.payload.as_value().word_select(beat, self._width * SUM_BITS)
         gradients = Signal(data.ArrayLayout(signed(SUM_BITS), self._width))
         counted = Signal(self._width)
         # Signs wait for their steps, one more stage than the magnitudes' probabilities.

@@ -63,7 +63,7 @@ class TileBuffer(wiring.Component):
         full = Signal(HALVES)
         outputs = Signal(data.ArrayLayout(slices, HALVES))
         inputs = Signal(data.ArrayLayout(BLOCK, HALVES))
-        part, k = Signal(range(slices // width)), Signal(range(BLOCK))
+        part, k = Signal(range(max(2, slices // width))), Signal(range(BLOCK))
         beat = self.beats.payload
         moves = Signal(width)
         taken = self.beats.valid & self.beats.ready

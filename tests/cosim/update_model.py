@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from respin.firmware_model.layout import dense_weights, transposed_weights, vector_rows, weight_rows
+from respin.firmware_model.layout import dense_weights, vector_rows, weight_rows
 from respin.golden.ops.update import GradientStatistics, StepScale, ternary_update
 from respin.golden.random import RandomSource
 from respin.rtl.config import BLOCK, AcceleratorConfig
@@ -83,8 +83,9 @@ class Layer:
     def place(self, weights: torch.Tensor, bias: torch.Tensor) -> list[np.ndarray]:
         """Rows of the weight image, the transposed image and the bias image for values of the two tensors."""
         dense = dense_weights(weights.numpy(), self.shape.groups)
+        errors = dense.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
         slices = self.config.slices
-        return [weight_rows(dense, slices), weight_rows(transposed_weights(dense), slices), vector_rows(bias.numpy())]
+        return [weight_rows(dense, slices), weight_rows(errors, slices), vector_rows(bias.numpy())]
 
     def memory(self) -> dict[int, list[int]]:
         """Rows by address, as the golden weights say."""
