@@ -159,7 +159,7 @@ def control_file(top: str, generated: Sequence[str], ports: Sequence[str] = (), 
 
 
 def lint(text: str, top: str, folder: Path) -> None:
-    """Run Verilator's lint over generated Verilog in ``folder``; raises SimulationError with what it says, if anything."""
+    """Run Verilator's lint over generated Verilog in ``folder``; raises SimulationError with what it finds."""
     tool = tools.verilator_toolchain()
     source, control, log = folder / f"{top}.v", folder / "lint.vlt", folder / "lint.log"
     source.write_text(text, encoding="utf-8")
@@ -230,8 +230,8 @@ def build(
         arguments = ["-Wall", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing"]
         arguments += ["-MAKEFLAGS", f"OPT_FAST={'-O2' if optimise else '-O1'} OPT_GLOBAL=-O1"]
     else:
-        # Yosys starts each `always @*` by the initial value of a register, which SystemVerilog's order of events, cocotb's
-        # choice, lets pass unseen: outputs would be X until their inputs change.
+        # Yosys starts each `always @*` by the initial value of a register, which SystemVerilog's order of events,
+        # cocotb's choice, lets pass unseen: outputs would be X until their inputs change.
         arguments = ["-g2005"]
     options = {"defines": dict(defines or {}), "parameters": dict(parameters or {}), "waves": waves}
     tool = tools.verilator() if simulator == "verilator" else tools.icarus()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """cocotb drivers, monitors and a scoreboard for Amaranth streams.
 
-A stream port ``x`` comes out in Verilog as ``x__payload``, ``x__valid`` and ``x__ready``. Everything here samples at the
-rising edge, where a bench sees the values from before the edge, and changes its outputs right after it, so a bench
+A stream port ``x`` comes out in Verilog as ``x__payload``, ``x__valid`` and ``x__ready``. Everything here samples at
+the rising edge, where a bench sees the values from before the edge, and changes its outputs right after it, so a bench
 behaves like one more synchronous block:
 
 >>> start_clock(dut)
@@ -216,10 +216,7 @@ class StreamMonitor:
         held: Any = None
         while True:
             await port.edge
-            if port.in_reset():
-                held = None
-            else:
-                held = self._sample(held)
+            held = None if port.in_reset() else self._sample(held)
             if not self._passive:
                 port.ready.value = int(self._random.random() >= self.stall)
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from respin.sim.runner import seed, simulators
 
 os.environ.setdefault("RESPIN_BUILD", str(Path(__file__).parents[1] / "build"))

@@ -6,6 +6,7 @@ import random
 import cocotb
 import pytest
 from dut_streams import SUM, TERMS
+
 from respin.sim.runner import seed
 from respin.sim.streams import Scoreboard, StreamDriver, StreamMonitor, cycles_of, reset, start_clock
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 from dut_streams import QueuedSum
+
 from respin.gen.emit import emit
 from respin.sim.runner import SimulationError, build, run
 

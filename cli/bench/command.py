@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``respin bench`` group of commands."""
+
+import typer
+
+from respin.cli.bench.area import area
+from respin.cli.bench.generation import gen
+
+bench = typer.Typer(
+    name="bench", help="Measure, and show the figures beside their targets (--json for scripts).", no_args_is_help=True
+)
+bench.command()(area)
+bench.command()(gen)

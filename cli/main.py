@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``respin`` command: one file of this folder for each command."""
+
+import sys
+
+import typer
+
+from respin.cli.bench.command import bench
+from respin.cli.console import FAILED, err
+from respin.cli.doctor import doctor
+from respin.cli.sim import sim
+from respin.cli.verilog import verilog
+from respin.sim.runner import SimulationError
+from respin.sim.tools import ToolError
+
+app = typer.Typer(
+    name="respin",
+    help="Generate, simulate and measure an SAS-MRAM in-memory-computing accelerator that learns on the device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(doctor)
+app.command()(verilog)
+app.command()(sim)
+app.add_typer(bench)
+
+
+def main() -> None:
+    """Run the command line; what a user can do something about ends in one line, not in a traceback."""
+    try:
+        app()
+    except (ToolError, SimulationError) as error:
+        err.print(f"respin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

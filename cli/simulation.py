@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accelerator in a simulator: generated, wrapped with its bank models and built."""
+
+from respin.gen.emit import emit
+from respin.rtl.config import AcceleratorConfig
+from respin.rtl.top import Accelerator
+from respin.sim.banks import BANK_MODEL, with_banks
+from respin.sim.runner import Build, build
+
+TOP = "respin"
+
+
+def build_accelerator(config: AcceleratorConfig, simulator: str) -> Build:
+    """Generate the accelerator and build its simulation, with a bank model on each group of bank pins."""
+    verilog = emit(Accelerator(config=config), TOP, config=config)
+    texts = with_banks(verilog, TOP, rows=config.mram_rows)
+    return build("bench", texts, simulator=simulator, files=[BANK_MODEL], optimise=True)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one list of the accelerator's blocks: what is delivered as Verilog, and what area is counted of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth.lib.wiring import Component
+
+from respin.rtl.buffer.feeder import GradientFeeder
+from respin.rtl.buffer.window import Window
+from respin.rtl.config import AcceleratorConfig
+from respin.rtl.imc.depthwise import DepthwiseUnit
+from respin.rtl.imc.dot import DotArray
+from respin.rtl.imc.engine import Engine
+from respin.rtl.learn.update import Update
+from respin.rtl.mram.controller import MramController
+from respin.rtl.vector.unit import VectorUnit
+
+BISMO_LUT6_PER_BIT_MAC = 1.34
+"""A BISMO dot unit of 256 lanes (1.17 * Dk + 44.1 LUTs): the dot slices with their shift-accumulate may need no more."""
+ENGINE_LUT6_PER_BIT_MAC = 12.5
+"""100 LUTs for each INT8 multiply-accumulate a cycle, which is 8 bit-MACs a cycle: latches, accumulators and control
+included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """A component that stands for itself.
+
+    Parameters
+    ----------
+    name:
+        Its module's name in Verilog.
+    title:
+        What it is, in a few words.
+    make:
+        Builds it for a configuration.
+    multiplies:
+        Whether it holds the dot slices, so that its LUTs are also counted per bit-MAC.
+    target:
+        6-input LUTs per bit-MAC that it is to stay within.
+    """
+
+    name: str
+    title: str
+    make: Callable[[AcceleratorConfig], Component]
+    multiplies: bool = False
+    target: float | None = None
+
+    def bit_macs_per_cycle(self, config: AcceleratorConfig) -> int | None:
+        """One-bit multiply-accumulates that it does in a cycle: ``M * P * K``; None if it does none."""
+        return config.slices * config.pixels * config.lanes if self.multiplies else None
+
+
+def _of(component: Callable[..., Component]) -> Callable[[AcceleratorConfig], Component]:
+    return lambda config: component(config=config)
+
+
+def _dot_slices(config: AcceleratorConfig) -> Component:
+    return DotArray(slices=config.slices, pixels=config.pixels, lanes=config.lanes, beats=config.beats)
+
+
+DELIVERED = (
+    Block(name="respin_mram", title="SAS-MRAM macro interface and bank controller", make=_of(MramController)),
+    Block(
+        name="respin_engine",
+        title="bit-serial convolution datapath",
+        make=_of(Engine),
+        multiplies=True,
+        target=ENGINE_LUT6_PER_BIT_MAC,
+    ),
+    Block(name="respin_update", title="INT8 weight-gradient accumulator and update", make=_of(Update)),
+)
+"""What ``respin verilog`` writes: the top first, then the blocks on their own."""
+
+MEASURED = (
+    Block(
+        name="respin_dot",
+        title="dot slices with shift-accumulate",
+        make=_dot_slices,
+        multiplies=True,
+        target=BISMO_LUT6_PER_BIT_MAC,
+    ),
+    *DELIVERED,
+    Block(name="respin_depthwise", title="depthwise unit", make=_of(DepthwiseUnit)),
+    Block(name="respin_window", title="window addressing", make=_of(Window)),
+    Block(name="respin_feeder", title="weight-gradient feeder and transposers", make=_of(GradientFeeder)),
+    Block(name="respin_vector", title="vector path", make=_of(VectorUnit)),
+)
+"""What ``respin bench area`` counts."""

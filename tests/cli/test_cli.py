@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: exit codes that scripts can trust, one line for an error, JSON that parses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from respin.cli.sim import benches
+
+
+def respin(*arguments, cwd=None, env=None):
+    return subprocess.run(
+        [sys.executable, "-m", "respin.cli.main", *arguments],
+        capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=env,
+    )  # fmt: skip
+
+
+def test_doctor_lists_every_tool():
+    done = respin("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout)
+    assert found["good"]
+    assert {"python", "amaranth", "verilator", "g++", "make", "perl", "torch", "git"} <= {
+        tool["name"] for tool in found["tools"]
+    }
+    assert all(tool["purpose"] and set(tool) >= {"found", "version", "good", "required"} for tool in found["tools"])
+
+
+def test_doctor_says_what_to_install(tmp_path):
+    """On a machine with nothing on PATH, what is missing gets a line each, and the exit code says so."""
+    done = respin("doctor", env={"PATH": str(tmp_path)})
+    assert done.returncode == 1
+    for line in ("g++: not found; install it", "make: not found; install it", "perl: not found; install it"):
+        assert line in done.stdout
+
+
+def test_verilog_writes_a_folder(tmp_path):
+    done = respin("verilog", "--preset", "tiny", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_a_configuration_of_ones_own(tmp_path):
+    (tmp_path / "mine.toml").write_text('base = "tiny"\nbanks = 2\n')
+    done = respin("verilog", "--config", "mine.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "build" / "verilog" / "mine" / "manifest.json").read_text())
+    assert (manifest["configuration"]["name"], manifest["configuration"]["banks"]) == ("mine", 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verilog", "--preset", "huge"], "preset must be one of tiny, nano, small, default, large, not 'huge'"),
+        (["verilog", "--config", "none.toml"], "none.toml: cannot be read: No such file or directory"),
+        (["verilog", "--config", "odd.toml"], "odd.toml: banks must be a power of two, not 3"),
+        (["verilog", "--preset", "tiny", "--config", "odd.toml"], "--preset and --config exclude each other"),
+        (["verilog", "--preset", "tiny", "--out", "."], "holds something that respin did not write"),
+        (["sim", "nothing"], "bench must be one of "),
+        (["sim", "streams", "--simulator", "other"], "simulator must be one of verilator, icarus, not 'other'"),
+        (["sim", "streams", "--preset", "huge"], "preset must be one of "),
+        (["bench", "area", "--block", "moon"], "block must be one of "),
+        (["bench", "gen", "--preset", "huge"], "preset must be one of "),
+        (["bench", "gen", "--preset", "tiny", "--preset", "tiny"], "--preset names a preset twice"),
+    ],
+)
+def test_bad_input_gets_one_line(arguments, message, tmp_path):
+    (tmp_path / "odd.toml").write_text("banks = 3\n")
+    done = respin(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.startswith("respin: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_sim_lists_the_benches():
+    done = respin("sim")
+    assert done.returncode == 0
+    assert done.stdout.split() == benches()
+    assert "streams" in benches()
+
+
+def test_bench_gen_prints_json():
+    done = respin("bench", "gen", "--preset", "tiny", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found) == {"bench", "config", "versions", "rows"}
+    (row,) = found["rows"]
+    assert {"preset", "seconds", "verilog_bytes", "modules"} <= set(row)
+
+
+def test_bench_area_counts_a_block():
+    done = respin("bench", "area", "--preset", "tiny", "--block", "respin_dot", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["block"] == "respin_dot"
+    assert 0 < row["lut6"] < row["lut4"]
+    assert row["lut6_per_bit_mac"] == round(row["lut6"] / row["bit_macs_per_cycle"], 3)
+
+
+@pytest.mark.parametrize("command", ["", "doctor", "verilog", "sim", "bench", "bench area", "bench gen"])
+def test_every_command_has_help(command):
+    done = respin(*command.split(), "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
