@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bank controller: B macros behind one read stream and one write stream."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -38,7 +41,7 @@ class MramController(wiring.Component):
     waits for the bank gets one. So neither starves the other, and neither waits for the other's consumer.
 
     Reads: throughput ``min(1 / S, B / (N + 1 + S))`` rows a cycle, where a READ takes N cycles of the macro and
-    decoding ``S = 4 / ecc_decoders``; latency ``N + S + 4`` cycles from job to first row. Writes: see
+    decoding ``S = 4 / ecc_decoders``; latency ``N + S + 3`` cycles from job to first row. Writes: see
     :class:`RowWriter`.
 
     Parameters
@@ -107,11 +110,12 @@ class MramController(wiring.Component):
         connect(m, flipped(self.write), writer.requests)
         connect(m, writer.status, flipped(self.written))
 
-        bank_bits = exact_log2(config.banks)
         write_row = self.write.payload.row
-        write_bank = write_row[:bank_bits]
         write_mask = Signal(config.banks)
-        m.d.comb += [write_mask.eq(1 << write_bank), writer.in_range.eq(write_row < config.total_rows)]
+        m.d.comb += [
+            write_mask.eq(1 << write_row[: exact_log2(config.banks)]),
+            writer.in_range.eq(write_row < config.total_rows),
+        ]
 
         ready = Cat(bank.power_good & ~bank.busy for bank in self.banks)
         rvalid = Cat(bank.rvalid for bank in self.banks)
@@ -125,9 +129,12 @@ class MramController(wiring.Component):
         self._drive_banks(m, reader, writer, write_mask)
 
         columns = Signal(ROW_COLUMNS)
-        viewed = Mux(writer.viewing, write_bank, reader.front[:bank_bits])
+        viewed = Signal(config.banks)
         m.d.comb += [
-            columns.eq(Array(bank.rdata for bank in self.banks)[viewed]),
+            viewed.eq(Mux(writer.viewing, write_mask, reader.front_mask)),
+            columns.eq(
+                reduce(or_, (bank.rdata & viewed[b].replicate(ROW_COLUMNS) for b, bank in enumerate(self.banks)))
+            ),
             decoder.columns.eq(columns),
             decoder.valid.eq(reader.present & ~writer.viewing),
             reader.free.eq(decoder.free),

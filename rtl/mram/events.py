@@ -8,13 +8,20 @@ from amaranth.lib.wiring import In, Out
 from respin.rtl.mram.ports import Counters
 
 
-class Events(data.Struct):
-    """What happened in a cycle; each field is added to the field of :class:`Counters` of the same name."""
+class ReadEvents(data.Struct):
+    """What happened on the read path in a cycle; each field is added to the field of :class:`Counters` of its name."""
 
     rows_read: unsigned(1)
-    raw_reads: unsigned(1)
     words_corrected: unsigned(3)
     uncorrectable: unsigned(3)
+    refused: unsigned(1)
+    timeouts: unsigned(1)
+
+
+class WriteEvents(data.Struct):
+    """What happened on the write path in a cycle; each field is added to the field of :class:`Counters` of its name."""
+
+    raw_reads: unsigned(1)
     row_writes: unsigned(1)
     writes_skipped: unsigned(1)
     strips_pulsed: unsigned(5)
@@ -28,11 +35,12 @@ class Events(data.Struct):
 
 
 class EventCounters(wiring.Component):
-    """Adds up the events of two sources.
+    """Adds up the events of both paths.
 
     Members
     -------
-    read_events, write_events : In(Events)
+    read_events : In(ReadEvents)
+    write_events : In(WriteEvents)
         What happened in this cycle.
     clear : In(1)
         Counting starts anew with this cycle's events: none is lost.
@@ -40,8 +48,8 @@ class EventCounters(wiring.Component):
         The sums, one cycle later.
     """
 
-    read_events: In(Events)
-    write_events: In(Events)
+    read_events: In(ReadEvents)
+    write_events: In(WriteEvents)
     clear: In(1)
     counters: Out(Counters)
 
@@ -49,8 +57,12 @@ class EventCounters(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        sources = [
+            (self.read_events, [name for name, _ in data.Layout.cast(ReadEvents)]),
+            (self.write_events, [name for name, _ in data.Layout.cast(WriteEvents)]),
+        ]
         for name, _ in data.Layout.cast(Counters):
             counter = self.counters[name]
-            new = self.read_events[name] + self.write_events[name]
+            new = sum(events[name] for events, names in sources if name in names)
             m.d.sync += counter.eq((counter & ~self.clear.replicate(len(counter))) + new)
         return m

@@ -54,8 +54,8 @@ class RowReader(wiring.Component):
         The bank that the next READ goes to.
     in_use : Out(B)
         A READ is in flight in bank ``b`` or its row is being decoded.
-    front : Out(24)
-        Global address of the row to decode next.
+    front, front_mask : Out(24), Out(B)
+        Global address of the row to decode next, and its bank.
     present : Out(1)
         Its raw row is in its bank's latch.
     refused : Out(1)
@@ -92,6 +92,7 @@ class RowReader(wiring.Component):
                 "wants": Out(banks),
                 "in_use": Out(banks),
                 "front": Out(ROW_ADDRESS_BITS),
+                "front_mask": Out(banks),
                 "present": Out(1),
                 "refused": Out(1),
                 "timeout": Out(1),
@@ -105,7 +106,7 @@ class RowReader(wiring.Component):
         banks = self._config.banks
         bank_bits = exact_log2(banks)
         walk = RowWalk(config=self._config)
-        queue = SyncFIFO(width=len(walk.rows.payload), depth=banks)
+        queue = SyncFIFO(width=len(walk.rows.payload), depth=max(2, banks))
         m.submodules.watchdog = watchdog = Watchdog(cycles=self._config.watchdog_cycles)
         m.submodules.walk = ResetInserter(self.timeout)(walk)
         m.submodules.queue = ResetInserter(self.timeout)(queue)
@@ -115,21 +116,20 @@ class RowReader(wiring.Component):
         in_flight = Signal(banks)
         present = Signal(banks)
         front_bank = queue.r_data[:bank_bits]
-        front_mask = Signal(banks)
         next_mask = Signal(banks)
         lost = Signal()
         issued = self.issue.any()
         m.d.comb += [
-            front_mask.eq(queue.r_rdy << front_bank),
+            self.front_mask.eq(queue.r_rdy << front_bank),
             next_mask.eq(walk.rows.valid << walk.rows.payload[:bank_bits]),
             self.front.eq(queue.r_data),
-            self.present.eq((present & front_mask).any()),
-            lost.eq(queue.r_rdy & ~((in_flight | present) & front_mask).any()),
-            self.in_use.eq(in_flight | (present & front_mask & self.free.replicate(banks))),
+            self.present.eq((present & self.front_mask).any()),
+            lost.eq(queue.r_rdy & ~((in_flight | present) & self.front_mask).any()),
+            self.in_use.eq(in_flight | (present & self.front_mask & self.free.replicate(banks))),
         ]
 
         with m.If(lost):
-            m.d.comb += [self.wants.eq(front_mask), self.issue_row.eq(queue.r_data)]
+            m.d.comb += [self.wants.eq(self.front_mask), self.issue_row.eq(queue.r_data)]
         with m.Else():
             m.d.comb += [self.wants.eq(next_mask & ~reserved), self.issue_row.eq(walk.rows.payload)]
         m.d.comb += [
@@ -141,14 +141,14 @@ class RowReader(wiring.Component):
         ]
 
         finished = Signal(banks)
-        m.d.comb += finished.eq(front_mask & self.done.replicate(banks))
+        m.d.comb += finished.eq(self.front_mask & self.done.replicate(banks))
         m.d.sync += [
             reserved.eq((reserved | self.issue) & ~finished),
             in_flight.eq((in_flight & ~self.rvalid) | self.issue),
             present.eq((present | (in_flight & self.rvalid)) & ~finished & ~self.taken),
         ]
 
-        awaited = Array((self.wants, front_mask))[queue.r_rdy]
+        awaited = Array((self.wants, self.front_mask))[queue.r_rdy]
         m.d.comb += [
             # A bank that a write holds is waited for under the write's own watchdog.
             watchdog.waiting.eq((awaited & ~self.blocked).any() & ~self.present & ~(issued & ~queue.r_rdy)),

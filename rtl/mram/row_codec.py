@@ -4,7 +4,7 @@
 A strip is four neighbouring columns, so a dead strip costs each codeword one bit, which SECDED repairs.
 """
 
-from amaranth.hdl import Array, Cat, Module, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -86,7 +86,7 @@ class RowDecoder(wiring.Component):
         words = codewords(self.columns)
         decoded = Signal(data.ArrayLayout(unsigned(self._decoders * DATA_BITS), self._steps))
         flagged = Signal()
-        step = Signal(range(self._steps))
+        step = Signal(range(max(2, self._steps)))
         first = step == 0
         advance = Signal()
 
@@ -114,7 +114,7 @@ class RowDecoder(wiring.Component):
             m.d.sync += [
                 decoded[step].eq(Cat(decoder.data for decoder in outcomes)),
                 flagged.eq((flagged & ~first) | uncorrectable.any()),
-                step.eq(step + 1),
+                step.eq(Mux(self.done, 0, step + 1)),
                 self.rows.valid.eq(self.done),
             ]
         return m

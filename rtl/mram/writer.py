@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from respin.rtl.config import ROW_COLUMNS, STRIPS, AcceleratorConfig
 from respin.rtl.interfaces import BankCommand
 from respin.rtl.mram.compare import RowCompare
-from respin.rtl.mram.events import Events
+from respin.rtl.mram.events import WriteEvents
 from respin.rtl.mram.popcount import popcount
 from respin.rtl.mram.ports import CHECKS, Outcome, WriteKind, WriteRequest, WriteStatus
 from respin.rtl.mram.row_codec import CODEWORDS, interleave
@@ -71,7 +71,7 @@ class RowWriter(wiring.Component):
         A raw row.
     cmd, strip_mask, wdata, pulse : Out
         As the bank's pins; ``cmd`` is other than IDLE only with ``ready``.
-    events : Out(Events)
+    events : Out(WriteEvents)
         What happened in this cycle.
 
     Raises
@@ -100,7 +100,7 @@ class RowWriter(wiring.Component):
                 "strip_mask": Out(STRIPS),
                 "wdata": Out(ROW_COLUMNS),
                 "pulse": Out(4),
-                "events": Out(Events),
+                "events": Out(WriteEvents),
             }
         )
 
