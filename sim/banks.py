@@ -141,7 +141,7 @@ def with_banks(verilog: str, module: str, *, rows: int, bench: str = "bench") ->
         ",\n".join(f"    {port.declaration()}" for port in outer),
         ");",
         *(f"    wire {_range(port.width)}{port.name};" for port in ports if port.name in of_banks),
-        f"    wire {_range(count)}protocol_errors;",
+        f"    wire [{count - 1}:0] protocol_errors;",
         f"    wire [287:0] rdata_of [0:{count - 1}];",
         f"    wire {_range(STATISTICS_BITS)}statistics_of [0:{count - 1}];",
         "    assign protocol_error = |protocol_errors;",
