@@ -330,8 +330,7 @@ module sas_mram_bank #(
     reg [287:0] sensed;
     reg [31:0]  strips;
     wire        writes = cmd == WRITE_SAS || cmd == SOT_ONLY || cmd == STT_ONLY;
-    wire        forbidden = busy || !power_good || !(cmd == READ || writes) || {{(32-ROW_BITS){1'b0}}, row} >= ROWS
-                            || (writes && {25'd0, count_strips(strip_mask)} > tbl[T_STRIP_LIMIT]);
+    wire        row_exists = {{(32-ROW_BITS){1'b0}}, row} < ROWS;
     assign busy = remaining != 0;
 
     // The test mode is the built-in test's; it changes nothing in the cells. The upper halves are the weak classes'.
@@ -382,12 +381,13 @@ module sas_mram_bank #(
                 end
             end
             if (cmd != 0) begin
-                if (forbidden) begin
+                strips = {25'd0, count_strips(strip_mask)};
+                if (busy || !power_good || !row_exists
+                    || !(cmd == READ || (writes && strips <= tbl[T_STRIP_LIMIT]))) begin
                     protocol_error <= 1;
                     n_protocol_errors = n_protocol_errors + 1;
                 end else begin
                     begin_command(row);
-                    strips = {25'd0, count_strips(strip_mask)};
                     reading <= cmd == READ;
                     // All ones is a word that no decoder takes for data: who reads late gets caught.
                     rdata <= {288{1'b1}};

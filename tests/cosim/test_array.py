@@ -23,10 +23,10 @@ def dut(simulator):
 
 
 def _graded(table):
-    """Give every threshold of reads and writes its own value, so that a wrong index shows."""
+    """Give every threshold of reads and writes its own value, neighbours far apart, so that a wrong index shows."""
     table = table.copy()
-    table[32:56] = np.arange(24) << 24
-    table[2048:] = np.arange(2048) << 20
+    table[32:56] = np.arange(24) * 7 % 24 << 24
+    table[2048:] = np.arange(2048, dtype=np.uint64) * 2654435761 % 2**32
     return table
 
 

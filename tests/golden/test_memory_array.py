@@ -25,9 +25,9 @@ RATES = {
 def _pair(device, rates, defective):
     table = fault_table(load(device), clock_mhz=100, seed=seed(), rates=RATES[rates], age_seconds=1e6)
     if rates == "heavy":
-        # Every threshold its own value: a wrong index shows.
-        table[32:56] = np.arange(24) << 22
-        table[2048:] = np.arange(2048) << 19
+        # Every threshold its own value, neighbours far apart: a wrong index shows.
+        table[32:56] = np.arange(24) * 7 % 24 << 24
+        table[2048:] = np.arange(2048, dtype=np.uint64) * 2654435761 % 2**32
     drawn = DefectRates(stuck_cells=1e-2, dead_strips=1e-2, weak_cells=0.1)
     defects = draw_defects(ROWS, bank=BANK, seed=seed(), rates=drawn) if defective else None
     return Bank(ROWS, bank=BANK, table=table, defects=defects), SasMramArray(ROWS, BANK, table, defects)
