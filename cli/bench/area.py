@@ -30,7 +30,7 @@ def area(preset: Preset = None, config: ConfigFile = None, block: Blocks = None,
         if name not in names:
             fail(f"block must be one of {', '.join(names)}, not {name!r}", BAD_INPUT)
     if package_version("pyosys") is None:
-        fail("pyosys is not installed; pip install 'respin[area]'")
+        fail("pyosys: not installed; in the project's folder: pip install -e '.[area]'")
     rows = []
     for item in MEASURED:
         if not block or item.name in block:
