@@ -123,25 +123,34 @@ class PlaneStreamer(Component):
             chosen.place.eq(place),
             self.plane.eq(chosen),
         ]
-        self._stall(m, place, new_tile, chosen, fresh)
+        half_taken = place.step_start & place.first_step & self.reserved.bit_select(place.half, 1)
+        self._stall(m, place, half_taken, chosen, fresh)
         return m
 
-    def _stall(self, m: Module, place: data.View, new_tile: Value, before: data.View, fresh: Signal) -> None:
-        """Decide whether a fresh group waits for the accumulators. ``before`` is the plane of the cycle before."""
+    def _stall(self, m: Module, place: data.View, half_taken: Value, before: data.View, fresh: Signal) -> None:
+        """Decide whether a fresh group waits for the accumulators; ``before`` is the plane of the cycle before.
+
+        All but a taken half is known a cycle ahead, which keeps the decision off the critical path.
+        """
         following = self.groups.p.place
         ending = self.groups.ready & self.busy
-        rest = Signal(range(READ_TO_WRITE + 1))  # cycles until the group's entry may be read again
-        with m.If(rest != 0):
-            m.d.sync += rest.eq(rest - 1)
-        with m.If(self.groups.ready & ~following.first_step):
-            with m.If(ending & (following.entry == place.entry)):
-                m.d.sync += rest.eq(2)
-            with m.Elif(before.last & (following.entry == before.place.entry)):
-                m.d.sync += rest.eq(1)
-
+        rereads = self.groups.ready & ~following.first_step
+        again = Signal()  # the entry was updated in the cycle before: wait two cycles
+        updated = Signal()
         reads = Signal(DRAIN_SLOT - 1)  # whether each of the last cycles ended in a read, the latest in bit 0
-        m.d.sync += reads.eq(Cat(ending & ~place.first_step, reads))
-        crowded = self.draining & reads.all() & ~place.first_step
-        half_taken = new_tile & self.reserved.bit_select(place.half, 1)
-        wait = half_taken | (rest != 0) | crowded
-        m.d.comb += self.stalled.eq(self.waiting & fresh & wait & ~self.starved_rows)
+        latest_reads = Cat(ending & ~place.first_step, reads)[: DRAIN_SLOT - 1]
+        hold = Signal()
+        m.d.comb += [
+            updated.eq(rereads & ending & (following.entry == place.entry)),
+            self.stalled.eq(self.waiting & fresh & ~self.starved_rows & (hold | half_taken)),
+        ]
+        m.d.sync += [
+            again.eq(updated),
+            reads.eq(latest_reads),
+            hold.eq(
+                updated
+                | again
+                | (rereads & before.last & (following.entry == before.place.entry))
+                | (self.draining & latest_reads.all())
+            ),
+        ]
