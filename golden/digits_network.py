@@ -52,11 +52,13 @@ from respin.golden.quantise import (
     fold_norm,
     quantise_weight,
     requantiser,
-    table_ratio,
 )
 from respin.golden.repnet import weight_unit
+from respin.golden.schedule import Schedule
 
 BATCH = 16
+SCHEDULE = Schedule(steps=64, first=-1.0, last=-4.0)
+"""Chosen on a part of the training images. Dozens of steps do here what thousands do elsewhere, so they are larger."""
 INPUT_SCALE = 1 / (LEVELS * STEP)
 MERGE_ROOM = 1.3
 """Head room of a merge's scale over what calibration saw."""
@@ -229,7 +231,7 @@ def _merge_ratio(merge: Merge, x: str) -> float:
 def _edges(layers: Mapping[str, Layer]) -> tuple[Edge | FanInEdge, ...]:
     """The backward edges from the logits down to ``rep_first``."""
     tables = {name: layer.table for name, layer in layers.items() if isinstance(layer, Convolution | AveragePool)}
-    ratios = {name: table_ratio(table) for name, table in tables.items()}
+    ratios = {name: table.ratio for name, table in tables.items()}
     joined, merged = layers["joined"], layers["merged"]
     if not (isinstance(joined, Merge) and isinstance(merged, Merge)):
         raise TypeError("joined and merged must be merges")

@@ -27,6 +27,8 @@ from respin.golden.ops.errors import Multiplier
 
 INPUT = "input"
 """The name of the network's input tensor."""
+PREDICTED_AT_ONCE = 32
+"""Images that a prediction runs through the network together."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -292,18 +294,23 @@ class IntegerNetwork:
 
     def predict(self, x: Tensor, parameters: Mapping[str, Parameters]) -> Tensor:
         """Return the class with the largest logit for each image of ``x``; the first of equals."""
-        return self.forward(x, parameters).tensors[self.loss.logits].flatten(1).to(torch.int64).argmax(1)
+        # Some images at a time, so that the tensors between two layers stay in the cache.
+        parts = (run_layers(self.layers, part, parameters, masks=False) for part in x.split(PREDICTED_AT_ONCE))
+        logits = torch.cat([part.tensors[self.loss.logits] for part in parts])
+        return logits.flatten(1).to(torch.int64).argmax(1)
 
 
-def run_layers(layers: Sequence[Layer], x: Tensor, parameters: Mapping[str, Parameters]) -> Activations:
-    """Run ``layers`` in order on the input ``x``; returns every tensor."""
+def run_layers(
+    layers: Sequence[Layer], x: Tensor, parameters: Mapping[str, Parameters], *, masks: bool = True
+) -> Activations:
+    """Run ``layers`` in order on the input ``x``; returns every tensor, and the masks that are kept if ``masks``."""
     result = Activations(tensors={INPUT: x})
     tensors = result.tensors
     for layer in layers:
         match layer:
             case Convolution():
                 y, table = _convolve(layer, tensors[layer.x], parameters)
-                if layer.keeps_mask:
+                if masks and layer.keeps_mask:
                     result.masks[layer.name] = activation_mask(y, table)
             case AveragePool():
                 y = requantise(avg_pool(tensors[layer.x], layer.kernel), layer.table)

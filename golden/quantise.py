@@ -73,8 +73,3 @@ def requantiser(ratio: Tensor, *, bias: Tensor | int = 0, signed: bool) -> Quant
     mult, shift = multiplier_and_shift(ratio)
     lo, hi = (-128, INT8_MAX) if signed else (0, UINT8_MAX)
     return QuantiserTable.build(ratio.shape[0], bias=bias, mult=mult, shift=shift, lo=lo, hi=hi)
-
-
-def table_ratio(table: QuantiserTable) -> Tensor:
-    """Return the real ratio of each channel of a table, float64 (C,)."""
-    return table.mult.to(torch.float64) * torch.exp2(-table.shift.to(torch.float64))

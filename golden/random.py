@@ -55,13 +55,19 @@ def expand_key(key: Sequence[int], rounds: int) -> list[int]:
 
 
 def _rotate_left(words: Words, count: int) -> Words:
-    return (words << np.uint16(count)) | (words >> np.uint16(16 - count))
+    rotated = words << np.uint16(count)
+    rotated |= words >> np.uint16(16 - count)
+    return rotated
 
 
 def simon(x: Words, y: Words, round_keys: Sequence[int]) -> tuple[Words, Words]:
     """Encrypt the blocks ``(x, y)`` (uint16 arrays of one shape, ``x`` the left word) with ``round_keys``."""
     for key in round_keys:
-        mixed = (_rotate_left(x, 1) & _rotate_left(x, 8)) ^ _rotate_left(x, 2) ^ y ^ np.uint16(key)
+        mixed = _rotate_left(x, 1)
+        mixed &= _rotate_left(x, 8)
+        mixed ^= _rotate_left(x, 2)
+        mixed ^= y
+        mixed ^= np.uint16(key)
         x, y = mixed, x
     return x, y
 

@@ -33,7 +33,6 @@ from respin.golden.ops import (
     error_edge,
     fan_in,
     fan_in_reference,
-    learning_rate,
     pool_error,
     softmax_cross_entropy,
     ternary_update,
@@ -151,20 +150,6 @@ class StepRecord:
         for name, update in self.updates.items():
             named |= {f"{name}.gradient": update.gradient, f"{name}.move": update.move, name: update.value}
         return named
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Schedule:
-    """The learning rate over a training of ``steps`` steps: ``mu`` falls linearly from ``first`` to ``last``."""
-
-    steps: int
-    first: float = -2.0
-    last: float = -6.0
-
-    def rate(self, step: int) -> int:
-        """The rate, 1..65535, in force in ``step``."""
-        part = min(step, self.steps - 1) / max(1, self.steps - 1)
-        return learning_rate(self.first + (self.last - self.first) * part)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

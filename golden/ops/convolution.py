@@ -86,15 +86,21 @@ def _largest(tensor: Tensor) -> int:
     return max(-int(low), int(high))
 
 
-def _forward(x: Tensor, weight: Tensor, stride: int, groups: int, magnitude: int) -> Tensor:
-    """Convolve float32 ``x`` (padded) with float32 ``weight``; ``magnitude`` bounds ``|x|``."""
+def _forward(
+    x: Tensor, weight: Tensor, stride: int, groups: int, magnitude: int, padding: tuple[int, int] = (0, 0)
+) -> Tensor:
+    """Convolve float32 ``x`` with float32 ``weight``; ``magnitude`` bounds ``|x|``."""
     fan_in = weight[0].numel()
     if fan_in * 128 * magnitude < EXACT or int(weight.abs().sum((1, 2, 3)).max()) * magnitude < EXACT:
-        return functional.conv2d(x, weight, stride=stride, groups=groups).to(torch.int32)
+        return functional.conv2d(x, weight, stride=stride, padding=padding, groups=groups).to(torch.int32)
     half = weight.shape[1] // 2
     grouped = x.reshape(x.shape[0], groups, -1, *x.shape[2:])
-    low = _forward(grouped[:, :, :half].flatten(1, 2), weight[:, :half], stride, groups, magnitude)
-    return low + _forward(grouped[:, :, half:].flatten(1, 2), weight[:, half:], stride, groups, magnitude)
+    halves = (
+        (grouped[:, :, :half].flatten(1, 2), weight[:, :half]),
+        (grouped[:, :, half:].flatten(1, 2), weight[:, half:]),
+    )
+    low, high = (_forward(inputs, part, stride, groups, magnitude, padding) for inputs, part in halves)
+    return low + high
 
 
 def conv2d(
@@ -135,11 +141,12 @@ def conv2d(
     if weight[0].numel() * 128 * _magnitude(x) > INT32_MAX:
         raise ValueError(f"a reduction over {weight[0].numel()} products could overflow 32 bits")
     top, bottom, left, right = _sides(padding)
-    operand = _float(x)
-    if padding != 0:
+    operand, around = _float(x), (top, left)
+    if zero_point or (top, left) != (bottom, right):
         operand = functional.pad(operand, (left, right, top, bottom), value=zero_point)
+        around = (0, 0)
     with _exact_kernels():
-        return _forward(operand, _float(weight), stride, groups, _magnitude(x))
+        return _forward(operand, _float(weight), stride, groups, _magnitude(x), around)
 
 
 def dense(x: Tensor, weight: Tensor) -> Tensor:

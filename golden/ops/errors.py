@@ -112,11 +112,11 @@ def _finish(values: Tensor, mask: Tensor | None, shift: int, random: Tensor | No
         require_shape("mask", mask, values.shape)
         values = values * mask
     rounded = round_shift(values, shift, random)
-    cut = rounded.clamp(-ERROR_MAX, ERROR_MAX)
+    low, high = torch.aminmax(values)
     return EdgeResult(
-        error=cut.to(torch.int8),
-        largest=int(values.abs().max()) if values.numel() else 0,
-        saturated=int((cut != rounded).sum()),
+        error=rounded.clamp(-ERROR_MAX, ERROR_MAX).to(torch.int8),
+        largest=max(-int(low), int(high)),
+        saturated=int(torch.count_nonzero(rounded.abs() > ERROR_MAX)),
         exponent=exponent,
     )
 

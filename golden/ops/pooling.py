@@ -77,7 +77,7 @@ def upsample_nearest(x: Tensor, size: tuple[int, int]) -> Tensor:
     for axis in size:
         require_int("size", axis, 1, 1 << 16)
     rows, columns = _source_index(size[0], x.shape[2]), _source_index(size[1], x.shape[3])
-    return x[:, :, rows[:, None], columns]
+    return x.index_select(2, rows).index_select(3, columns)
 
 
 def upsample_error(error: Tensor, *, size: tuple[int, int]) -> Tensor:

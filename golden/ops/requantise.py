@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -85,10 +86,21 @@ class QuantiserTable:
         """Entries of the table."""
         return self.bias.shape[0]
 
-    @property
+    @cached_property
     def signed(self) -> bool:
         """Whether the result is int8; else it is uint8."""
-        return bool((self.lo < 0).any())
+        return int(self.lo.min()) < 0
+
+    @cached_property
+    def ratio(self) -> Tensor:
+        """``M / 2^s`` of each channel, float64: exact."""
+        return self.mult.to(torch.float64) * torch.exp2(-self.shift.to(torch.float64))
+
+    @cached_property
+    def limits(self) -> tuple[int, int] | None:
+        """lo and hi where all channels share them."""
+        pairs = {*zip(self.lo.tolist(), self.hi.tolist(), strict=True)}
+        return pairs.pop() if len(pairs) == 1 else None
 
     def with_bias(self, bias: Tensor) -> "QuantiserTable":
         """Return the same table with another bias (int64, (C,))."""
@@ -125,12 +137,14 @@ def requantise(sums: Tensor, table: QuantiserTable) -> Tensor:
     require_tensor("sums", sums, SUMS)
     if sums.dim() < 2 or sums.shape[1] != table.channels:
         raise ValueError(f"sums must have {table.channels} channels in dimension 1, not shape {tuple(sums.shape)!r}")
-    ratio = table.mult.to(torch.float64) * torch.exp2(-table.shift.to(torch.float64))
-    offset = table.bias.to(torch.float64) * ratio + 0.5
     rank = sums.dim()
-    scaled = torch.addcmul(_across(offset, rank), sums.to(torch.float64), _across(ratio, rank)).floor_()
-    clamped = scaled.clamp_(_across(table.lo, rank).to(torch.float64), _across(table.hi, rank).to(torch.float64))
-    return clamped.to(torch.int8 if table.signed else torch.uint8)
+    scaled = sums.to(torch.float64).mul_(_across(table.ratio, rank))
+    scaled.add_(_across(table.bias.to(torch.float64) * table.ratio + 0.5, rank)).floor_()
+    if table.limits:
+        scaled.clamp_(*table.limits)
+    else:
+        scaled.clamp_(_across(table.lo, rank).to(torch.float64), _across(table.hi, rank).to(torch.float64))
+    return scaled.to(torch.int8 if table.signed else torch.uint8)
 
 
 def activation_mask(y: Tensor, table: QuantiserTable) -> Tensor:
@@ -185,6 +199,9 @@ def merge_add(operands: Sequence[MergeOperand], *, shift: int, lo: int, hi: int)
     # The sum is at most 4 * 383 * 65535 in magnitude: an int32.
     total = torch.zeros_like(operands[0].x, dtype=torch.int32)
     for operand in operands:
-        total += (operand.x.to(torch.int32) - operand.zero_point) * operand.mult
-    rounded = (total.to(torch.int64) + (1 << (shift - 1))) >> shift
-    return rounded.clamp_(lo, hi).to(torch.int8 if lo < 0 else torch.uint8)
+        total.add_(operand.x, alpha=operand.mult).sub_(operand.zero_point * operand.mult)
+    # Up to this shift the rounding term fits beside the sum; past it every sum rounds to 0 or -1.
+    wide = total if shift <= 30 else total.to(torch.int64)
+    return (
+        wide.add_(1 << (shift - 1)).bitwise_right_shift_(shift).clamp_(lo, hi).to(torch.int8 if lo < 0 else torch.uint8)
+    )
