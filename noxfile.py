@@ -39,11 +39,12 @@ def environment(session: nox.Session) -> None:
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def run(session: nox.Session, *command: str) -> None:
-    """Run a Python module or a command of ``.venv`` from the project's folder, with its programs first on PATH."""
+def run(session: nox.Session, program: str, *arguments: str, **variables: str) -> None:
+    """Run a program of ``.venv`` in the project's folder, with the environment's other programs first on PATH."""
     path = os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)])
+    env = {"PATH": path, "VIRTUAL_ENV": str(VENV), **variables}
     with session.chdir(ROOT):
-        session.run(*command, external=True, env={"PATH": path, "VIRTUAL_ENV": str(VENV)})
+        session.run(str(VENV / "bin" / program), *arguments, external=True, env=env)
 
 
 @nox.session
@@ -64,7 +65,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, the cheapest first: ./nox -s tests -- tests/rtl -k secded"""
     environment(session)
-    run(session, "python", "-m", "pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
+    # Two tests run side by side; PyTorch's own threads would only get in each other's way.
+    run(session, "pytest", "-n", "2", "--dist", "worksteal", *session.posargs, OMP_NUM_THREADS="1")
 
 
 @nox.session
