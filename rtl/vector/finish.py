@@ -49,7 +49,7 @@ def _shift_window(m: Module, name: str, value: Value, overflow: Value, shift: Va
 class Finish(Component):
     """Requantise, or apply the error rule to, one sum of each of V channels a cycle.
 
-    ``v = (sum + bias) * mult`` (``sum + bias`` with ``unit``; 0 where ``keep`` is low), then ``y = (v + r) >> shift``
+    ``v = (sum + bias) * mult`` (``sum + bias`` with ``bypass``; 0 where ``keep`` is low), then ``y = (v + r) >> shift``
     and the clamp to ``lo .. hi``. With ``F`` the 16 bits below the binary point of ``v / 2^shift`` and a 16-bit ``R`` the
     rounded value is ``(v >> shift) + ((F + R) >> 16)``: that is stochastic rounding for a random ``R``, halves up for
     ``R = 2^15`` and the floor for ``R = 0``. So one short adder behind the shifter serves every rounding, and the shifter
@@ -70,12 +70,12 @@ class Finish(Component):
     valid: In(V)
         Channels that exist. The others give 0 and do not count.
     sums: In(ArrayLayout(signed(48), V))
-        32-bit numbers unless ``unit``.
+        32-bit numbers unless ``bypass``.
     entries: In(ArrayLayout(QuantiserEntry, V))
         Constants of each channel.
     keep: In(V)
         Mask: a channel without its bit has ``v = 0``.
-    unit: In(1)
+    bypass: In(1)
         The multiplier is 1. Must not change while anything is in the pipeline, like ``clamp``.
     clamp: In(1)
         Low: the result is the low byte of the shifted value.
@@ -111,7 +111,7 @@ class Finish(Component):
             "sums": In(data.ArrayLayout(signed(SUM_BITS), lanes)),
             "entries": In(data.ArrayLayout(QuantiserEntry, lanes)),
             "keep": In(lanes),
-            "unit": In(1),
+            "bypass": In(1),
             "clamp": In(1),
             "random": In(data.ArrayLayout(unsigned(16), lanes)),
             "clear": In(1),
@@ -163,10 +163,10 @@ class Finish(Component):
         with m.If(self.en):
             m.d.sync += [
                 offset.eq(Mux(self.keep[lane], self.sums[lane] + entry.bias, 0)),
-                low.eq(Mux(self.unit, offset[:_LOW_BITS], offset[:_LOW_BITS] * mult)),
+                low.eq(Mux(self.bypass, offset[:_LOW_BITS], offset[:_LOW_BITS] * mult)),
                 high.eq(
                     Mux(
-                        self.unit,
+                        self.bypass,
                         offset[_LOW_BITS:].as_signed(),
                         offset[_LOW_BITS:_FACTOR_BITS].as_signed() * mult,
                     )

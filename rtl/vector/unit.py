@@ -223,7 +223,7 @@ class VectorUnit(Component):
             common.shift.eq(Mux(raw, held.byte << 3, job.shift)),
             common.lo.eq(Mux(error, -ERROR_MAX, job.lo)),
             common.hi.eq(Mux(error, ERROR_MAX, job.hi)),
-            finish.unit.eq(job.unit | raw),
+            finish.bypass.eq(job.unit | raw),
             finish.clamp.eq(~raw),
         ]
         for lane, own in enumerate(table.entries):

@@ -184,7 +184,7 @@ class OutputWalker(Component):
             token.place.address.eq(base + place + raw),
             token.place.mask_address.eq(mask_base + (place >> _PIXEL_BITS)),
             token.place.plane.eq(place),
-            token.place.group.eq(first >> (lanes - 1).bit_length()),
+            token.place.group.eq(first[(lanes - 1).bit_length() : (BLOCK - 1).bit_length()]),
         ]
 
     def _indices(

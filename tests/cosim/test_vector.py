@@ -20,7 +20,6 @@ CONFIGS = {
         AcceleratorConfig(name="wide", slices=32, pixels=2, banks=1, vector_width=32, table_channels=128),
         8,
     ),
-    "default": (preset("default"), 8),
 }
 
 

@@ -69,7 +69,7 @@ def run(cases: list[dict], *, lanes: int, unit: bool, clamp: bool) -> None:
     dut = Finish(lanes=lanes)
 
     async def bench(ctx):
-        ctx.set(dut.unit, unit)
+        ctx.set(dut.bypass, unit)
         ctx.set(dut.clamp, clamp)
         magnitude, cycle = 0, 0
         while cycle < len(rows) + dut.latency:
