@@ -27,7 +27,8 @@ for step in sys.argv[1:]:
         libyosys.run_pass(command.strip(), design)
 """
 
-_TECHMAP = Path(__file__).parent / "techmap"
+TECHMAP = Path(__file__).parent / "techmap"
+"""What is mapped by hand, before the family's own flow."""
 
 FLATTEN = "proc; flatten; opt_expr; opt_clean -purge"
 """One module without names from the source: with them, ABC's results can collide with older wires (pyosys 0.70)."""
@@ -65,14 +66,14 @@ def prepare(*, gated_adders: bool = True) -> list[str]:
     commands = [FLATTEN]
     if gated_adders:
         commands += [
-            f"extract -map {_TECHMAP / 'gated_add.v'}",
-            f"techmap -map {_TECHMAP}/gated_add_{{family}}.v",
+            f"extract -map {TECHMAP / 'gated_add.v'}",
+            f"techmap -map {TECHMAP}/gated_add_{{family}}.v",
         ]
-    return [*commands, f"techmap -map {_TECHMAP / 'adders.v'}"]
+    return [*commands, f"techmap -map {TECHMAP / 'adders.v'}"]
 
 
-def _run(steps: list[str]) -> None:
-    """Run Yosys commands in a process of its own: an error ends the process it happens in."""
+def run_yosys(steps: list[str]) -> None:
+    """Run Yosys commands in a process of its own, which an error ends; raises RuntimeError with that error."""
     done = subprocess.run(
         [sys.executable, "-c", _RUNNER, *steps], capture_output=True, text=True, errors="replace", check=False
     )
@@ -114,7 +115,7 @@ def synthesise(
         steps += [f"{FAMILIES[family]} -top {top}", f"tee -q -o {counts} stat -json"]
         if netlist is not None:
             steps.append(f"write_json {netlist}")
-        _run(steps)
+        run_yosys(steps)
         cells = json.loads(counts.read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
     return Area(
         luts=sum(_LUTS.get(cell, 0) * count for cell, count in cells.items()),
