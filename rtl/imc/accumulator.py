@@ -49,15 +49,17 @@ class Accumulator(Component):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
         sums = data.ArrayLayout(data.ArrayLayout(signed(sum_bits), config.slices), config.pixels)
-        super().__init__({
-            "update": In(1),
-            "place": In(place_layout(config)),
-            "sums": In(sums),
-            "drained": Out(2),
-            "draining": Out(1),
-            "results": Out(stream.Signature(result_layout(config))),
-            "empty": Out(1),
-        })
+        super().__init__(
+            {
+                "update": In(1),
+                "place": In(place_layout(config)),
+                "sums": In(sums),
+                "drained": Out(2),
+                "draining": Out(1),
+                "results": Out(stream.Signature(result_layout(config))),
+                "empty": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

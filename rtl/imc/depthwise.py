@@ -53,13 +53,15 @@ class DepthwiseUnit(Component):
         self.config = config
         self.beats = BLOCK // config.depthwise_lanes
         self.latency = 2 + self.beats
-        super().__init__({
-            "job": In(stream.Signature(DepthwiseJob)),
-            "rows": In(row_stream()),
-            "words": In(word_stream()),
-            "results": Out(stream.Signature(SUMS)),
-            "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "job": In(stream.Signature(DepthwiseJob)),
+                "rows": In(row_stream()),
+                "words": In(word_stream()),
+                "results": Out(stream.Signature(SUMS)),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

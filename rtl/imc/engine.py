@@ -66,15 +66,17 @@ class Engine(Component):
         self.config = config
         self._dot = DotArray(slices=config.slices, pixels=config.pixels, lanes=config.lanes, beats=config.beats)
         self.latency = 6 + self._dot.latency
-        super().__init__({
-            "job": In(stream.Signature(EngineJob)),
-            "rows": In(row_stream()),
-            "words": In(word_stream()),
-            "results": Out(stream.Signature(result_layout(config))),
-            "idle": Out(1),
-            "counters": Out(EngineCounters),
-            "clear": In(1),
-        })
+        super().__init__(
+            {
+                "job": In(stream.Signature(EngineJob)),
+                "rows": In(row_stream()),
+                "words": In(word_stream()),
+                "results": Out(stream.Signature(result_layout(config))),
+                "idle": Out(1),
+                "counters": Out(EngineCounters),
+                "clear": In(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -12,25 +12,29 @@ from respin.rtl.jobs import EngineJob
 
 def place_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Where a group belongs: its entry, the stream's number format, and the loops that begin or end with it."""
-    return data.StructLayout({
-        "entry": range(config.acc_depth),
-        "half": unsigned(1),
-        "bits": unsigned(4),
-        "signed": unsigned(1),
-        "step_start": unsigned(1),
-        "step_end": unsigned(1),
-        "first_step": unsigned(1),
-        "last_step": unsigned(1),
-    })
+    return data.StructLayout(
+        {
+            "entry": range(config.acc_depth),
+            "half": unsigned(1),
+            "bits": unsigned(4),
+            "signed": unsigned(1),
+            "step_start": unsigned(1),
+            "step_end": unsigned(1),
+            "first_step": unsigned(1),
+            "last_step": unsigned(1),
+        }
+    )
 
 
 def group_layout(config: AcceleratorConfig) -> data.StructLayout:
     """P words, the ``count`` first of them valid, and their place."""
-    return data.StructLayout({
-        "words": data.ArrayLayout(WORD, config.pixels),
-        "valid": unsigned(config.pixels),
-        "place": place_layout(config),
-    })
+    return data.StructLayout(
+        {
+            "words": data.ArrayLayout(WORD, config.pixels),
+            "valid": unsigned(config.pixels),
+            "place": place_layout(config),
+        }
+    )
 
 
 class GroupGather(Component):
@@ -61,12 +65,14 @@ class GroupGather(Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
-        super().__init__({
-            "job": In(stream.Signature(EngineJob)),
-            "words": In(word_stream()),
-            "groups": Out(stream.Signature(group_layout(config))),
-            "active": Out(1),
-        })
+        super().__init__(
+            {
+                "job": In(stream.Signature(EngineJob)),
+                "words": In(word_stream()),
+                "groups": Out(stream.Signature(group_layout(config))),
+                "active": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
