@@ -2,6 +2,8 @@
 """The demonstration's data and float networks: scikit-learn's digits, a small backbone that knows the classes 0 to 4,
 and a Rep-Net module that is to learn the classes 5 to 9 beside it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -117,9 +119,20 @@ def to_unit(images: Tensor) -> Tensor:
     return images.to(torch.float32) / (LEVELS * STEP)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sum in one order on any machine: float sums depend on how many threads share them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def pretrain(task: Task, *, seed: int, epochs: int = 8, batch: int = 32) -> Backbone:
     """Train a backbone on ``task`` from scratch and return it, frozen, in evaluation mode. Some seconds on a CPU."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
         backbone = Backbone()
         head = nn.Linear(FEATURES, CLASSES)
@@ -166,7 +179,7 @@ def train_float(
     backbone: Backbone, task: Task, *, steps: int, batch: int, seed: int, rate: float, rep: bool = True
 ) -> FloatLearner:
     """Train a float learner with Adam and a cosine schedule on the batches that the integer learner sees."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
         learner = FloatLearner(backbone, task.train_images, rep=rep)
         optimiser = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], lr=rate)

@@ -57,7 +57,7 @@ from respin.golden.repnet import weight_unit
 from respin.golden.schedule import Schedule
 
 BATCH = 16
-SCHEDULE = Schedule(steps=64, first=-1.0, last=-4.0)
+SCHEDULE = Schedule(steps=80, first=-1.0, last=-4.0)
 """Chosen on a part of the training images. Dozens of steps do here what thousands do elsewhere, so they are larger."""
 INPUT_SCALE = 1 / (LEVELS * STEP)
 MERGE_ROOM = 1.3

@@ -295,7 +295,7 @@ class IntegerNetwork:
     def predict(self, x: Tensor, parameters: Mapping[str, Parameters]) -> Tensor:
         """Return the class with the largest logit for each image of ``x``; the first of equals."""
         # Some images at a time, so that the tensors between two layers stay in the cache.
-        parts = (run_layers(self.layers, part, parameters, masks=False) for part in x.split(PREDICTED_AT_ONCE))
+        parts = (run_layers(self.layers, part, parameters, masks=False) for part in torch.split(x, PREDICTED_AT_ONCE))
         logits = torch.cat([part.tensors[self.loss.logits] for part in parts])
         return logits.flatten(1).to(torch.int64).argmax(1)
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from respin.golden.ops.checks import ACTIVATIONS, ERRORS, INT32_MAX, require_int, require_shape, require_tensor
+from respin.golden.ops.convolution import EXACT
 
 
 def avg_pool(x: Tensor, kernel: tuple[int, int], *, zero_point: int = 0) -> Tensor:
@@ -31,10 +32,10 @@ def avg_pool(x: Tensor, kernel: tuple[int, int], *, zero_point: int = 0) -> Tens
     require_int("zero_point", zero_point, -128, 255)
     if kh * kw * 383 > INT32_MAX:
         raise ValueError(f"kernel must have at most {INT32_MAX // 383} elements, not {kernel!r}")
-    oh, ow = x.shape[2] // kh, x.shape[3] // kw
-    windows = x[:, :, : oh * kh, : ow * kw].reshape(*x.shape[:2], oh, kh, ow, kw)
-    sums: Tensor = windows.sum((3, 5), dtype=torch.int32)
-    return sums - zero_point * kh * kw
+    # The float sums are exact: of integers, and small enough for the type.
+    exact = torch.float32 if kh * kw * 255 < EXACT else torch.float64
+    sums = functional.avg_pool2d(x.to(exact), kernel, divisor_override=1).to(torch.int32)
+    return sums - zero_point * kh * kw if zero_point else sums
 
 
 def pool_error(error: Tensor, kernel: tuple[int, int], *, size: tuple[int, int]) -> Tensor:

@@ -5,12 +5,16 @@ import os
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from respin.golden.digits import Backbone, Task, load_task, pretrain
 from respin.golden.digits_network import build_network
 from respin.golden.network import IntegerNetwork
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
+
+# Tensors are small here: threads that share them cost more than they save, above all beside other tests.
+torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
