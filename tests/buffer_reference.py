@@ -14,18 +14,12 @@ PADDING = -1  # an address that stands for a word of padding
 
 def to_word(lanes: np.ndarray) -> int:
     """Pack 32 bytes into the bit-planes of a word."""
-    return sum(int(np.packbits(lanes >> plane & 1, bitorder="little").view("<u4")[0]) << 32 * plane for plane in range(8))
+    return sum(word << 32 * plane for plane, word in enumerate(to_planes(lanes)))
 
 
 def to_planes(lanes: np.ndarray) -> list[int]:
     """Return the eight bit-planes of a word."""
-    word = to_word(lanes)
-    return [word >> 32 * plane & 0xFFFFFFFF for plane in range(8)]
-
-
-def from_word(word: int) -> np.ndarray:
-    """Unpack a word's bit-planes into 32 bytes."""
-    return np.array([sum((word >> 32 * plane + lane & 1) << plane for plane in range(8)) for lane in range(32)], np.uint8)
+    return [int(np.packbits(lanes >> plane & 1, bitorder="little").view("<u4")[0]) for plane in range(8)]
 
 
 def random_store(chooser: random.Random, words: int) -> np.ndarray:
@@ -86,7 +80,8 @@ def random_window(chooser: random.Random, words: int, *, tile: int | None = None
             "oh": chooser.randint(1, 5), "ow": chooser.randint(1, 5),
             "kh": chooser.choice([1, 1, 2, 3, 5]), "kw": chooser.choice([1, 1, 2, 3, 5]),
             "stride": chooser.choice([1, 1, 2, 3, 15]),
-            "pad_y": chooser.randint(-3, 4), "pad_x": chooser.randint(-3, 4), "pad": chooser.choice([0, 255, chooser.randrange(256)]),
+            "pad_y": chooser.randint(-3, 4), "pad_x": chooser.randint(-3, 4),
+            "pad": chooser.choice([0, 255, chooser.randrange(256)]),
             "block0": chooser.choice([0, 1, 2]), "repeats": chooser.choice([1, 1, 3]) if repeats else 1,
             "advance": chooser.randrange(2),
         }  # fmt: skip

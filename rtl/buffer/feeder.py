@@ -12,8 +12,9 @@ from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
 from respin.rtl.interfaces import StoreRead, row_stream, word_stream
 from respin.rtl.jobs import COUNT, FeedJob
 
-BUFFERED_WORDS = 32
-"""Words that wait for the engine. While a block of errors passes the transposer the engine lives on them."""
+BUFFERED_WORDS = 17
+"""Words that wait for the engine, which lives on them while a block of errors passes the transposer: 16 in a memory (a
+LUT memory's depth on the smallest devices), one in its output register."""
 
 ONES = Const((1 << BLOCK) - 1, BLOCK * PLANES)
 """A word whose 32 bytes are all 1: the activations that a bias sees."""
@@ -87,14 +88,14 @@ class GradientFeeder(Component):
     the window; all pass the transposer one after the other. The last block may be short: the window then delivers
     fewer words, and zeros stand for the missing pixels. Behind the transposer a word holds 32 pixels of one
     channel. Error words of channels ``lane0 .. lane0+M-1`` become rows, the others are dropped; words of activations
-    wait in a buffer of 32 for the engine.
+    wait in a buffer of 17 for the engine.
 
-    Errors and activations of the blocks to come are fetched as far as transposer and buffer hold them, never further than a
-    consumer that takes rows and words in the job's order can use: it needs no buffer of its own to go on.
+    Blocks to come are fetched as far as transposer and buffer hold them, in the job's order: an engine that latches
+    the rows of a block before it takes its words needs no buffer of its own to go on.
 
     A job is held at ``job.payload`` until its last word has reached the buffer; ``job.ready`` then ends it.
 
-    Latency: two blocks through the transposer, ``2 * 32 * 8/T``, and 8 cycles from ``job.valid`` to the first word.
+    Latency: ``65 * 8/T + 5`` cycles from ``job.valid`` to the first word of activations (two blocks must be filled).
     Throughput: a word in ``8/T`` cycles; an engine that takes a word in c cycles is kept busy if
     ``c * 32 * steps >= 32 * 8/T * (steps + 1)``.
 
@@ -126,7 +127,7 @@ class GradientFeeder(Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
-        self.latency = 2 * BLOCK * PLANES // config.transposers + 8
+        self.latency = (2 * BLOCK + 1) * PLANES // config.transposers + 5
         super().__init__({
             "job": In(stream.Signature(FeedJob)),
             "window": In(word_stream()),

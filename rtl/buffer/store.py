@@ -29,8 +29,8 @@ class Store(Component):
     Among the readers, and among the writers, the one with the lowest number that asks goes first; a client that waits
     sees ``ready`` low. A word that is read in the cycle in which it is written still has its old content.
 
-    An address at or past ``store_words`` reads as zero and is not written, and sets ``address_error``, which stays until
-    ``clear_error``.
+    An address at or past ``store_words`` reads as zero and is not written, and sets ``address_error``, which stays
+    until ``clear_error``.
 
     Latency: 1 cycle from ``valid & ready`` to ``data``, which holds for that one cycle.
     Throughput: one word read and one word written in each cycle.

@@ -48,8 +48,8 @@ class Transposer(Component):
     """A stream of blocks: 32 words [8 planes x 32 channels of one pixel] in, 32 words [8 planes x 32 pixels of one
     channel] out.
 
-    Memory ``j`` of 32 holds the byte of channel ``c`` of pixel ``p`` where ``j = c ^ p``, so that both the word of a pixel
-    and the word of a channel lie in 32 different memories: one access each. On the way in and out the lanes of T
+    Memory ``j`` of 32 holds the byte of channel ``c`` of pixel ``p`` where ``j = c ^ p``, so that both the word of a
+    pixel and the word of a channel lie in 32 different memories: one access each. On the way in and out the lanes of T
     planes a cycle are exchanged accordingly. The address is the word's index in all memories, or in memory ``j`` that
     index ``^ j``; the two take turns from block to block, so that the words of a new block go where the
     words of the one before it have just been read, and one block of memory is enough.

@@ -127,7 +127,7 @@ class Window(Component):
         """Make the walk's constants by shift and add, all side by side."""
         above = Signal()  # the first kernel row lies above the map's first row
         rows, blocks = Signal(STORE_ADDRESS), Signal(STORE_ADDRESS)  # w and block_stride, times a power of two
-        moved = Signal(STORE_ADDRESS)  # base moved by the first kernel row; complemented, and so subtracted from, if above
+        moved = Signal(STORE_ADDRESS)  # base, moved by the first kernel row; complemented (so subtracted from) if above
         m.d.comb += [
             above.eq(job.ky0 < job.pad_y),
             self._first_row.eq(moved ^ above.replicate(len(moved))),

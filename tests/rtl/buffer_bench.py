@@ -74,7 +74,7 @@ class Bench:
 
     def sink(self, port, count: int, *, stall: float = 0.0, every: int = 1, gate: Callable[[], bool] = lambda: True,
              limit: int = 20_000) -> tuple[list, list[int]]:
-        """Take ``count`` values out of a stream, at most one in ``every`` cycles; returns lists of values and cycles."""
+        """Take ``count`` values out of a stream, at most one in ``every`` cycles; returns values and cycles."""
         values: list = []
         cycles: list[int] = []
 

@@ -8,6 +8,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from buffer_bench import Bench, chooser
 from buffer_reference import feed_rows, feed_words, random_store, random_window, to_planes
+
 from respin.rtl.buffer.feeder import GradientFeeder
 from respin.rtl.buffer.window import Window
 from respin.rtl.config import AcceleratorConfig, preset
@@ -57,8 +58,8 @@ def run(config, jobs, name, *, refuse=0.0, stalls=(0.0, 0.0), engine=(always, al
     expected_rows = [row for _, feed in jobs for row in feed_rows(feed, store, config.slices)]
     expected_words = [to_planes(word) for window, feed in jobs for word in feed_words(feed, window, store)]
     row_gate, word_gate = engine
-    rows, row_cycles = bench.sink(dut.rows, len(expected_rows), stall=stalls[0], gate=lambda: row_gate(rows, words),
-                                  limit=100_000)  # fmt: skip
+    rows, _ = bench.sink(dut.rows, len(expected_rows), stall=stalls[0], gate=lambda: row_gate(rows, words),
+                         limit=100_000)  # fmt: skip
     words, word_cycles = bench.sink(dut.words, len(expected_words), stall=stalls[1], every=every,
                                     gate=lambda: word_gate(rows, words), limit=100_000)  # fmt: skip
     bench.run()
@@ -92,10 +93,10 @@ def random_jobs(random, slices, count):
 
 
 @pytest.mark.parametrize("slices", [4, 32])
-@pytest.mark.parametrize(("refuse", "stalls"), [(0.0, (0.0, 0.0)), (0.5, (0.3, 0.6)), (0.0, (0.9, 0.0)), (0.2, (0.0, 0.9))])
+@pytest.mark.parametrize(("refuse", "stalls"), [(0.0, (0.0, 0.0)), (0.5, (0.3, 0.6)), (0.2, (0.0, 0.9))])
 def test_random_jobs(slices, refuse, stalls):
     config = AcceleratorConfig(name="test", slices=slices, vector_width=4, transposers=8)
-    jobs = random_jobs(chooser(f"jobs {slices} {refuse} {stalls}"), slices, 3)
+    jobs = random_jobs(chooser(f"jobs {slices} {refuse} {stalls}"), slices, 2)
     run(config, jobs, "random", refuse=refuse, stalls=stalls)
 
 
@@ -116,18 +117,18 @@ def test_the_engine_is_kept_busy(name, kernel, steps, bias):
     config = preset(name)
     every = 8 // config.pixels
     pad = kernel // 2
-    window = {"base": 0, "block_stride": 160, "n": 1, "h": 10, "w": 16, "oh": 10, "ow": 16, "kh": kernel, "kw": kernel,
+    window = {"base": 0, "block_stride": 160, "n": 1, "h": 6, "w": 16, "oh": 6, "ow": 16, "kh": kernel, "kw": kernel,
               "stride": 1, "pad_y": pad, "pad_x": pad, "block0": 0, "ky0": 0, "kx0": 0, "steps": steps, "tile": 32,
               **ONCE}  # fmt: skip
-    feed = {"base": 400, "pixels": 160, "lane0": 0, "steps": steps, "bias": bias}
+    feed = {"base": 400, "pixels": 96, "lane0": 0, "steps": steps, "bias": bias}
     words_of_a_block = 32 * steps + bias
     cycles = run(config, [(window, feed)], "busy", every=every,
                  engine=engine(config.slices, words_of_a_block, latch_ahead=1))  # fmt: skip
+    assert cycles[0] == GradientFeeder(config=config).latency
     gaps = np.diff(cycles)
     # The buffer fills during the first block; from then on the engine is busy.
     steady = gaps[words_of_a_block:]
     assert every * len(steady) / steady.sum() >= 0.99
-    print(name, kernel, steps, bias, every * len(steady) / steady.sum(), every * len(gaps) / gaps.sum())
 
 
 def test_config_is_checked():

@@ -4,6 +4,7 @@
 import pytest
 from amaranth.sim import Simulator
 from buffer_bench import chooser, plain
+
 from respin.rtl.buffer.store import Store
 from respin.rtl.config import AcceleratorConfig
 

@@ -6,6 +6,7 @@ import pytest
 from amaranth.sim import Simulator
 from buffer_bench import Bench, chooser
 from buffer_reference import random_store, to_planes
+
 from respin.rtl.buffer.transposer import Exchange, Transposer
 from respin.rtl.config import AcceleratorConfig
 

@@ -4,6 +4,7 @@
 import pytest
 from buffer_bench import Bench, chooser
 from buffer_reference import PADDING, random_store, random_window, to_planes, window_addresses, window_words
+
 from respin.rtl.buffer.window import Window
 from respin.rtl.config import preset
 
