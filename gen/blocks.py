@@ -14,6 +14,7 @@ from respin.rtl.imc.dot import DotArray
 from respin.rtl.imc.engine import Engine
 from respin.rtl.learn.update import Update
 from respin.rtl.mram.controller import MramController
+from respin.rtl.top import Accelerator
 from respin.rtl.vector.unit import VectorUnit
 
 BISMO_LUT6_PER_BIT_MAC = 1.34
@@ -61,6 +62,7 @@ def _dot_slices(config: AcceleratorConfig) -> Component:
 
 
 DELIVERED = (
+    Block(name="respin", title="the accelerator", make=_of(Accelerator)),
     Block(name="respin_mram", title="SAS-MRAM macro interface and bank controller", make=_of(MramController)),
     Block(
         name="respin_engine",
