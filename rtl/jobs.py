@@ -244,7 +244,7 @@ class UpdateJob(data.Struct):
     tap0: unsigned(8)
     o0: CHANNEL
     outputs: CHANNEL
-    index: unsigned(32)
+    index: unsigned(24)
     index_stride: unsigned(24)
     group_out: CHANNEL
     o_group: CHANNEL
@@ -279,7 +279,8 @@ class Job(data.Struct):
     """One job of the accelerator: a pass and the jobs of the units that take part in it.
 
     ``tensor`` names the tensor of errors that a pass puts out (its random numbers and its entry in the scale table);
-    with ``scaled`` its shift comes from that table. ``settle`` marks the last job of a tensor in a step: the largest
+    with ``scaled`` its shift comes from that table, plus ``rebase``: the exponent with which errors came in when the shift was
+    measured, less the one with which they come in now (docs/arithmetic.md). ``settle`` marks the last job of a tensor in a step: the largest
     magnitude measured over its jobs goes to the table, or, after a gradient pass, the next step's L and t follow from
     the gradient's statistics and ``rate``.
     """
@@ -289,6 +290,7 @@ class Job(data.Struct):
     step: unsigned(20)
     tensor: TENSOR_ID
     scaled: unsigned(1)
+    rebase: signed(8)
     settle: unsigned(1)
     rate: unsigned(16)
     window: WindowJob

@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 class Divider(wiring.Component):
     """``quotient = dividend // divisor``, restoring, one bit a cycle.
 
-    ``start`` takes the operands in a cycle with ``ready`` high; ``latency`` = ``dividend_bits + 1`` cycles later ``ready``
-    is high again with the quotient, which stays until the next start. A divisor of 0 gives all ones.
+    ``start`` takes the operands in a cycle with ``ready`` high; ``latency`` = ``dividend_bits + 1`` cycles later
+    ``ready`` is high again with the quotient, which stays until the next start. A divisor of 0 gives all ones.
 
     Parameters
     ----------

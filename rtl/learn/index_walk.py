@@ -8,12 +8,21 @@ from amaranth.lib.wiring import In, Out
 from respin.rtl.config import BLOCK, AcceleratorConfig
 from respin.rtl.jobs import CHANNEL, UpdateJob
 
-INDEX = unsigned(32)
+INDEX = unsigned(24)
+"""A tensor has at most 2^24 weights, which is also what the statistics can count."""
+
+
+class InputPosition(data.Struct):
+    """What depends on the input ``k``: its share of the index, its group and its place there."""
+
+    index: INDEX
+    group: CHANNEL
+    offset: CHANNEL
 
 
 class OutputLane(data.Struct):
-    """What is the same for all gradients of one output: its group, and the index of its group's input 0 less that input's
-    own share. ``exists`` is low past the layer's last output."""
+    """What is the same for all gradients of one output: its group, and the index of its group's input 0 less that
+    input's own share. ``exists`` is low past the layer's last output."""
 
     index: INDEX
     group: CHANNEL
@@ -23,11 +32,11 @@ class OutputLane(data.Struct):
 class IndexWalk(wiring.Component):
     """Walks the gradients of a job in the order in which the engine delivers them, ``width`` outputs in each beat.
 
-    ``for step in steps: for k in 32: for part in M / width``, or for a bias ``for part in M / width`` alone. The index of
-    output ``o``, input ``k`` and tap in a tensor OIHW, I being the inputs of a group, is
-    ``((o - group(o)) * group_in + k) * taps + tap``: a term of the output, from a small table filled at the start, and a
-    term of ``(k, tap)``, counted. A gradient counts where the output exists and the group of ``k`` is the output's:
-    inputs past the last one belong to a group that no output has.
+    ``for step in steps: for k in 32: for part in M / width``, or for a bias ``for part in M / width`` alone. The
+    index of output ``o``, input ``k`` and tap in a tensor OIHW, I being the inputs of a group, is
+    ``((o - group(o)) * group_in + k) * taps + tap``: a term of the output, from a small table filled at the start,
+    and a term of ``(k, tap)``, counted. A gradient counts where the output exists and the group of ``k`` is the
+    output's: inputs past the last one belong to a group that no output has.
 
     Latency: ``ready`` M + 2 cycles after ``begin``; ``index`` and ``counts`` show the beat in the cycle after it was
     taken. Throughput: one beat a cycle.
@@ -99,18 +108,18 @@ class IndexWalk(wiring.Component):
             shape=data.ArrayLayout(OutputLane, self._width), depth=max(2, self._parts), init=[]
         )
         self._fill(m, outputs.write_port(granularity=1))
-        cursor, group = self._count(m)
+        position, tap = self._count(m)
 
         lanes = outputs.read_port()
-        taken_cursor, taken_group = Signal.like(cursor), Signal.like(group)
+        index, group = Signal(INDEX), Signal(CHANNEL)
         m.d.comb += [lanes.addr.eq(self.part), lanes.en.eq(self.en)]
         with m.If(self.en):
-            m.d.sync += [taken_cursor.eq(cursor), taken_group.eq(group)]
+            m.d.sync += [index.eq(position.index + tap), group.eq(position.group)]
         for lane in range(self._width):
             output = lanes.data[lane]
             m.d.comb += [
-                self.index[lane].eq(output.index + taken_cursor),
-                self.counts[lane].eq(output.exists & (output.group == taken_group)),
+                self.index[lane].eq(output.index + index),
+                self.counts[lane].eq(output.exists & (output.group == group)),
             ]
         return m
 
@@ -149,48 +158,38 @@ class IndexWalk(wiring.Component):
             with m.Else():
                 m.d.sync += lane.index.eq(lane.index + job.index_stride)
 
-    def _count(self, m: Module) -> tuple[Signal, Signal]:
-        """Count the loops; returns the share of (k, tap) in the index, and the group of k."""
+    def _count(self, m: Module) -> tuple[InputPosition, Signal]:
+        """Count the loops; returns where k is, and the tap."""
         job = self.job
         step = Signal.like(job.steps)
         tap = Signal.like(job.taps)
-        cursor = Signal(INDEX)
-        group, offset = Signal(CHANNEL), Signal(CHANNEL)
-        # The same at k = 0 of the block, where its next tap starts again.
-        block_cursor = Signal(INDEX)
-        block_group, block_offset = Signal(CHANNEL), Signal(CHANNEL)
-
-        next_group, next_offset = Signal(CHANNEL), Signal(CHANNEL)
-        m.d.comb += [next_group.eq(group), next_offset.eq(offset + 1)]
-        with m.If(offset + 1 == job.group_in):
-            m.d.comb += [next_group.eq(group + 1), next_offset.eq(0)]
-
+        # ``block`` is where the block of k starts, to which its next tap goes back.
+        position, block, following = Signal(InputPosition), Signal(InputPosition), Signal(InputPosition)
         m.d.comb += [
+            following.index.eq(position.index + job.taps),
+            following.group.eq(position.group),
+            following.offset.eq(position.offset + 1),
             self.last_part.eq(self.part == self._parts - 1),
             self.last_entry.eq(self.last_part & (self.bias | (self.k == BLOCK - 1))),
             self.last_step.eq(self.last_entry & (self.bias | (step + 1 == job.steps))),
         ]
+        with m.If(position.offset + 1 == job.group_in):
+            m.d.comb += [following.group.eq(position.group + 1), following.offset.eq(0)]
+
         with m.If(self.begin):
-            m.d.sync += [self.part.eq(0), self.k.eq(0), step.eq(0), tap.eq(job.tap0)]
-            m.d.sync += [block_cursor.eq(0), cursor.eq(Mux(self.bias, 0, job.tap0))]
-            m.d.sync += [position.eq(Mux(self.bias, 0, job.k_group)) for position in (group, block_group)]
-            m.d.sync += [position.eq(job.k_offset) for position in (offset, block_offset)]
+            m.d.sync += [self.part.eq(0), self.k.eq(0), step.eq(0), tap.eq(Mux(self.bias, 0, job.tap0))]
+            for start in (position, block):
+                m.d.sync += [
+                    start.index.eq(0),
+                    start.group.eq(Mux(self.bias, 0, job.k_group)),
+                    start.offset.eq(job.k_offset),
+                ]
         with m.Elif(self.en & self.take):
             m.d.sync += self.part.eq(Mux(self.last_part, 0, self.part + 1))
             with m.If(self.last_part):
-                m.d.sync += [
-                    self.k.eq(self.k + 1),
-                    cursor.eq(cursor + job.taps),
-                    group.eq(next_group),
-                    offset.eq(next_offset),
-                ]
+                m.d.sync += [self.k.eq(self.k + 1), position.eq(following)]
             with m.If(self.last_entry):
-                m.d.sync += step.eq(step + 1)
+                m.d.sync += [step.eq(step + 1), tap.eq(tap + 1), position.eq(block)]
                 with m.If(tap + 1 == job.taps):
-                    following = block_cursor + (job.taps << (BLOCK - 1).bit_length())
-                    m.d.sync += [tap.eq(0), block_cursor.eq(following), cursor.eq(following)]
-                    m.d.sync += [block_group.eq(next_group), block_offset.eq(next_offset)]
-                with m.Else():
-                    m.d.sync += [tap.eq(tap + 1), cursor.eq(block_cursor + tap + 1)]
-                    m.d.sync += [group.eq(block_group), offset.eq(block_offset)]
-        return cursor, group
+                    m.d.sync += [tap.eq(0), position.eq(following), block.eq(following)]
+        return position, tap

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How likely a weight is to move, from the magnitude of its gradient."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -70,5 +72,5 @@ class StepProbability(wiring.Component):
                     waiting[0][lane].eq(Mux(scaled[PROBABILITY_BITS:].any(), (1 << PROBABILITY_BITS) - 1, scaled)),
                 ]
         with m.If(self.en):
-            m.d.sync += [later.eq(earlier) for earlier, later in zip(waiting, waiting[1:], strict=False)]
+            m.d.sync += [later.eq(earlier) for earlier, later in pairwise(waiting)]
         return m

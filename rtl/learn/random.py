@@ -11,8 +11,6 @@ SIMON_ROUNDS = 32
 """Rounds of the published cipher, the most that its constant sequence is used for here."""
 WORD_BITS = 16
 KEY_WORDS = 4
-ROUNDS_PER_CYCLE = 2
-"""Two rounds are two six-input LUTs deep, the same as the neighbours' adders; it halves the pipeline's flip-flops."""
 
 # The constant sequence z0 of the Simon family (Beaulieu et al., "The SIMON and SPECK families of lightweight block
 # ciphers", 2013), leftmost bit first.
@@ -92,9 +90,10 @@ class RandomLanes(wiring.Component):
     ``k0 = seed[15:0]``, ``k1 = seed[31:16]``, ``k2 = step[15:0]``, ``k3 = {tensor[11:0], step[19:16]}``, which is
     ``Cat(seed, step, tensor)``.
 
-    Latency: ``latency`` = ``ceil(rounds / 2)`` cycles in which ``en`` is high. Throughput: one index per lane and
-    cycle. The round keys are held by all lanes in common, so a key must be loaded only when no index is under way; it
-    takes ``max(1, rounds - 3)`` cycles.
+    Latency: ``latency`` = ``rounds`` cycles in which ``en`` is high, one LUT of five inputs each; two rounds a cycle
+    would halve the flip-flops, but synthesis then spends twice the LUTs. Throughput: one index per lane and cycle.
+    The round keys are held by all lanes in common, so a key must be loaded only when no index is under way; it takes
+    ``max(1, rounds - 3)`` cycles.
 
     Parameters
     ----------
@@ -144,7 +143,7 @@ class RandomLanes(wiring.Component):
     @property
     def latency(self) -> int:
         """Enabled cycles from ``index`` to ``random``."""
-        return -(-self._rounds // ROUNDS_PER_CYCLE)
+        return self._rounds
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -153,11 +152,10 @@ class RandomLanes(wiring.Component):
         for lane in range(self._lanes):
             x, y = self.index[lane][WORD_BITS:], self.index[lane][:WORD_BITS]
             for i in range(self._rounds):
-                x, y = y ^ (x.rotate_left(1) & x.rotate_left(8)) ^ x.rotate_left(2) ^ schedule.words[i], x
-                if (self._rounds - 1 - i) % ROUNDS_PER_CYCLE == 0:
-                    stage = Signal(2 * WORD_BITS, name=f"stage{lane}_{i}")
-                    with m.If(self.en):
-                        m.d.sync += stage.eq(Cat(y, x))
-                    x, y = stage[WORD_BITS:], stage[:WORD_BITS]
+                stage = Signal(2 * WORD_BITS, name=f"stage{lane}_{i}")
+                mixed = y ^ (x.rotate_left(1) & x.rotate_left(8)) ^ x.rotate_left(2) ^ schedule.words[i]
+                with m.If(self.en):
+                    m.d.sync += stage.eq(Cat(x, mixed))
+                x, y = stage[WORD_BITS:], stage[:WORD_BITS]
             m.d.comb += [self.block[lane].eq(Cat(y, x)), self.random[lane].eq(x)]
         return m

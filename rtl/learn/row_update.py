@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read a row, move its weights, write it back."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,10 +15,11 @@ WEIGHT_MAX = 127
 
 
 class RowUpdate(wiring.Component):
-    """``w <- clamp(w - u, -127, 127)`` for the weights of a row, in MRAM; a weight whose step is 0 stays as it is.
+    """``w <- clamp(w - u, -127, 127)`` for the weights of a row, in MRAM, for weights in -127..127.
 
-    One row at a time: read, wait for it, write, wait for the outcome. A row with an uncorrectable codeword is not written:
-    what was read of it may not be what was learned. Latency: 4 cycles and the controller's. Throughput: as the controller.
+    One row at a time: read, wait for it, write, wait for the outcome. A row with an uncorrectable codeword is not
+    written: what was read of it may not be what was learned. Latency: 4 cycles and the controller's. Throughput: as
+    the controller.
 
     Members
     -------
@@ -69,26 +70,30 @@ class RowUpdate(wiring.Component):
             with m.State("Move"):
                 m.d.comb += self.rows.ready.eq(1)
                 for weight, step, moved in zip(self.rows.payload.data, change.steps, row, strict=True):
-                    with m.If(~step.moves):
-                        m.d.sync += moved.eq(weight)
-                    with m.Elif(step.negative):
-                        m.d.sync += moved.eq(Mux(weight == WEIGHT_MAX, WEIGHT_MAX, weight + 1))
-                    with m.Else():
-                        m.d.sync += moved.eq(Mux(weight <= -WEIGHT_MAX, -WEIGHT_MAX, weight - 1))
+                    bound = Mux(step.negative, weight == WEIGHT_MAX, weight <= -WEIGHT_MAX)
+                    moves = step.moves & ~bound
+                    # One adder: +1, -1 or 0.
+                    m.d.sync += moved.eq(weight + Cat(moves, (moves & ~step.negative).replicate(7)).as_signed())
                 with m.If(self.rows.valid):
                     m.next = "Write"
                     with m.If(self.rows.payload.uncorrectable):
                         m.d.comb += self.uncorrectable.eq(1)
                         m.next = "Idle"
             with m.State("Write"):
+                # The status may come in the very cycle in which the request is taken.
                 m.d.comb += self.write.valid.eq(1)
                 with m.If(self.write.ready):
                     m.next = "Outcome"
+                self._finish(m)
             with m.State("Outcome"):
-                outcome = self.written.payload.outcome
-                good = (outcome == Outcome.OK) | (outcome == Outcome.DEFECT)
-                m.d.comb += self.written.ready.eq(1)
-                with m.If(self.written.valid):
-                    m.d.comb += [self.done.eq(good), self.failed.eq(~good)]
-                    m.next = "Idle"
+                self._finish(m)
         return m
+
+    def _finish(self, m: Module) -> None:
+        """Take the status of the write."""
+        outcome = self.written.payload.outcome
+        good = (outcome == Outcome.OK) | (outcome == Outcome.DEFECT)
+        m.d.comb += self.written.ready.eq(1)
+        with m.If(self.written.valid):
+            m.d.comb += [self.done.eq(good), self.failed.eq(~good)]
+            m.next = "Idle"

@@ -51,8 +51,8 @@ class ErrorMeasure(data.Struct):
 class DelayedScales(wiring.Component):
     """The table of error scales: each step's shift follows from the magnitudes of the step before.
 
-    A measure ``A`` makes the tensor's shift ``max(0, bit_length(A) - 7)`` and valid; ``A = 0`` changes nothing. A tensor
-    that has no valid shift reads as shift 0: its pass only measures.
+    A measure ``A`` makes the tensor's shift ``max(0, bit_length(A) - 7)`` and valid; ``A = 0`` changes nothing. A
+    tensor that has no valid shift reads as shift 0: its pass only measures.
 
     Latency: a lookup shows in the next cycle, a measure is stored in the cycle it is taken. Throughput: one a cycle.
 
@@ -66,7 +66,7 @@ class DelayedScales(wiring.Component):
     Members
     -------
     lookup : In(1)
-        Looks ``tensor`` up.
+        Looks ``tensor`` up; while the table is cleared after reset nothing is found.
     tensor : In(TENSOR_ID)
     valid : Out(1)
         The tensor of the last lookup has a shift.
@@ -106,7 +106,7 @@ class DelayedScales(wiring.Component):
         wiring.connect(m, wiring.flipped(self.host), table.host)
         owner, measured = table.owner, self.measure.payload
         m.d.comb += [
-            self.measure.ready.eq(~self.lookup),
+            self.measure.ready.eq(~self.lookup & owner.ready),
             owner.valid.eq(self.lookup | self.measure.valid & measured.maximum.any()),
             owner.write.eq(~self.lookup),
             owner.id.eq(Mux(self.lookup, self.tensor, measured.tensor)),
@@ -145,7 +145,8 @@ class StepScale(wiring.Component):
     ``mean = max((total << 8) // count, maximum)``, in units of 1/256; ``shift`` is the largest one for which
     ``multiplier = (rate << shift) // mean`` is at most 255. A measure without nonzero entries changes nothing.
 
-    Latency: a lookup shows in the next cycle; a measure is stored within ``latency`` cycles. Neither is taken meanwhile.
+    Latency: a lookup shows in the next cycle; a measure is stored within ``latency`` cycles. Neither is taken
+    meanwhile.
 
     Parameters
     ----------
@@ -223,7 +224,7 @@ class StepScale(wiring.Component):
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += [
-                    self.measure.ready.eq(1),
+                    self.measure.ready.eq(owner.ready),
                     divider.dividend.eq(measured.total << MEAN_FRACTION_BITS),
                     divider.divisor.eq(measured.count),
                 ]
@@ -233,7 +234,7 @@ class StepScale(wiring.Component):
                     mean.eq(measured.maximum),
                     shift.eq(0),
                 ]
-                with m.If(self.measure.valid & measured.count.any()):
+                with m.If(self.measure.valid & self.measure.ready & measured.count.any()):
                     m.d.comb += divider.start.eq(1)
                     m.next = "Average"
             with m.State("Average"):
@@ -252,5 +253,6 @@ class StepScale(wiring.Component):
             with m.State("Divide"):
                 with m.If(divider.ready):
                     m.d.comb += [owner.valid.eq(1), owner.write.eq(1)]
-                    m.next = "Idle"
+                    with m.If(owner.ready):
+                        m.next = "Idle"
         return m

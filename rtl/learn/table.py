@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small table with one entry per tensor id, for what the hardware measured of a tensor."""
 
-from amaranth.hdl import Module, Shape, ShapeLike, Signal, Value
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Module, ShapeLike, Signal, Value
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out, Signature
 
 from respin.rtl.jobs import TENSOR_ID
@@ -15,8 +15,8 @@ class TablePort(Signature):
     """A user's way into a :class:`TensorTable`: one access in a cycle in which ``valid`` and ``ready`` are high.
 
     A write stores ``entry`` and sets or clears its ``entry_valid`` flag. A read shows both in ``read_entry`` and
-    ``read_valid`` from the next cycle on, until the port's next read. ``error`` is high in the cycle after an access to an
-    id that has no entry; such an access changes nothing and reads as invalid.
+    ``read_valid`` from the next cycle on, until the port's next read. ``error`` is high in the cycle after an access
+    to an id that has no entry; such an access changes nothing and reads as invalid.
     """
 
     def __init__(self, shape: ShapeLike) -> None:
@@ -36,7 +36,8 @@ class TablePort(Signature):
 class TensorTable(wiring.Component):
     """One entry per tensor id, valid only once it was written since reset.
 
-    Accesses take one cycle. Two ports share the memory; the owner's goes first, the host's waits for a cycle without.
+    Accesses take one cycle, once the ``ids`` cycles after reset are over in which the table is cleared. Two ports
+    share the memory; the owner's goes first, the host's waits for a cycle without.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class TensorTable(wiring.Component):
     Members
     -------
     owner : In(TablePort(shape))
-        Always ready.
+        Always ready but for the cycles after reset.
     host : In(TablePort(shape))
         Saves and restores a task's trained state.
 
@@ -70,27 +71,37 @@ class TensorTable(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = (self._ids - 1).bit_length()
-        width = Shape.cast(self._shape).width
-        m.submodules.entries = entries = memory.Memory(shape=width, depth=self._ids, init=[])
+        content = data.StructLayout({"valid": 1, "entry": self._shape})
+        m.submodules.entries = entries = memory.Memory(shape=content, depth=self._ids, init=[])
         store = entries.write_port()
-        # A memory cannot be reset, so the flags that make its content count are flip-flops.
-        valid = Signal(self._ids)
 
-        m.d.comb += [self.owner.ready.eq(1), self.host.ready.eq(~self.owner.valid)]
+        # A memory cannot be reset, so its flags are cleared one by one.
+        clearing = Signal(range(self._ids + 1))
+        cleared = clearing[bits]
+        m.d.comb += [self.owner.ready.eq(cleared), self.host.ready.eq(cleared & ~self.owner.valid)]
+        with m.If(~cleared):
+            m.d.comb += [store.en.eq(1), store.addr.eq(clearing), store.data.valid.eq(0)]
+            m.d.sync += clearing.eq(clearing + 1)
+
         for port in (self.owner, self.host):
             known = port.id >> bits == 0
             access = port.valid & port.ready
             load = entries.read_port()
-            flag = valid.bit_select(port.id[:bits], 1)
+            counts = Signal()
             m.d.comb += [
                 load.addr.eq(port.id),
                 load.en.eq(access & ~port.write),
-                Value.cast(port.read_entry).eq(load.data),
+                port.read_valid.eq(counts & load.data.valid),
+                Value.cast(port.read_entry).eq(load.data.entry),
             ]
             m.d.sync += port.error.eq(access & ~known)
             with m.If(access & ~port.write):
-                m.d.sync += port.read_valid.eq(known & flag)
+                m.d.sync += counts.eq(known)
             with m.If(access & port.write & known):
-                m.d.comb += [store.en.eq(1), store.addr.eq(port.id), store.data.eq(port.entry)]
-                m.d.sync += flag.eq(port.entry_valid)
+                m.d.comb += [
+                    store.en.eq(1),
+                    store.addr.eq(port.id),
+                    store.data.valid.eq(port.entry_valid),
+                    store.data.entry.eq(port.entry),
+                ]
         return m

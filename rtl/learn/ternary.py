@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From gradients to ternary steps: measure, scale, compare with random bits."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -53,9 +55,10 @@ class UpdateCommit(data.Struct):
 class TernarySteps(wiring.Component):
     """Turns the sums of a weight-gradient job into ternary steps and measures them.
 
-    ``p = min(65535, (|G| * multiplier << 8) >> shift)`` with the tensor's factor; ``u = sign(G)`` if ``R < p``, else 0, with
-    R the random number of (seed, step, tensor, index). Entries that are no weight (outputs or inputs past the last one,
-    off a group's diagonal) neither move nor count. Nothing moves where ``apply`` is 0 or the tensor has no factor yet.
+    ``p = min(65535, (|G| * multiplier << 8) >> shift)`` with the tensor's factor; ``u = sign(G)`` if ``R < p``, else
+    0, with R the random number of (seed, step, tensor, index). Entries that are no weight (outputs or inputs past the
+    last one, off a group's diagonal) neither move nor count. Nothing moves where ``apply`` is 0 or the tensor has no
+    factor yet.
 
     A job goes through the weights, then through the bias, whose tensor and random key are others: each part starts
     with M + 3 cycles of preparation and ends when its last step has left. Latency: ``latency`` cycles from a sum to its
@@ -227,7 +230,7 @@ class TernarySteps(wiring.Component):
         with m.If(en):
             m.d.sync += [gradients.eq(sums), counted.eq(walk.counts), self._random.index.eq(walk.index)]
             m.d.sync += signs[0].eq(Cat(gradient[-1] for gradient in gradients))
-            m.d.sync += [later.eq(earlier) for earlier, later in zip(signs, signs[1:], strict=False)]
+            m.d.sync += [later.eq(earlier) for earlier, later in pairwise(signs)]
         for lane, gradient in enumerate(gradients):
             magnitude = Signal(GRADIENT_BITS, name=f"magnitude{lane}")
             with m.If(en):

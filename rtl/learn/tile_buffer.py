@@ -15,8 +15,9 @@ HALVES = 2
 class TileBuffer(wiring.Component):
     """Two tiles of steps, written by outputs of one k, read by k.
 
-    Beats of a tile come as :class:`respin.rtl.learn.ternary.TernarySteps` gives them. A tile that is whole is ``full`` until
-    ``release``; meanwhile the next one is filled. ``outputs[o]`` and ``inputs[k]`` tell where steps other than 0 are.
+    Beats of a tile come as :class:`respin.rtl.learn.ternary.TernarySteps` gives them. A tile that is whole is
+    ``full`` until ``release``; meanwhile the next one is filled. ``outputs[o]`` and ``inputs[k]`` tell where steps
+    other than 0 are.
 
     Latency: a word shows in the cycle after its address. Throughput: one beat and one word a cycle.
 

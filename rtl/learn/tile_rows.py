@@ -30,9 +30,9 @@ class Image(enum.Enum, shape=unsigned(2)):
 class TileRows(wiring.Component):
     """Offers the rows that a job's tiles move: rows of the weight image, of the transposed one, and of the bias.
 
-    A tile is M outputs of 32 inputs of one tap: M whole rows of the weight image, M lanes of 32 rows of the transposed one.
-    A row of the weight image is gathered in 36 cycles, a row of the others read in 5, the next one while the last is
-    written. Rows without a step take one cycle and are told by ``skipped``.
+    A tile is M outputs of 32 inputs of one tap: M whole rows of the weight image, M lanes of 32 rows of the
+    transposed one. A row of the weight image is gathered in 36 cycles, a row of the others read in 5, the next one
+    while the last is written. Rows without a step take one cycle and are told by ``skipped``.
 
     Parameters
     ----------

@@ -19,9 +19,9 @@ from respin.rtl.mram.ports import ReadRow, WriteRequest, WriteStatus
 class UpdateCounters(data.Struct):
     """Event counters of the update unit; they wrap at 2^32.
 
-    ``entries``: gradients of weights and biases. ``moves``: steps other than 0. ``rows_written``: rows read, moved and
-    written. ``rows_skipped``: rows without a step, neither read nor written. ``rows_uncorrectable``: rows not written because
-    they could not be read. ``rows_failed``: rows whose write was refused or failed.
+    ``entries``: gradients of weights and biases. ``moves``: steps other than 0. ``rows_written``: rows read, moved
+    and written. ``rows_skipped``: rows without a step, neither read nor written. ``rows_uncorrectable``: rows not
+    written because they could not be read. ``rows_failed``: rows whose write was refused or failed.
     """
 
     entries: unsigned(32)
@@ -36,11 +36,11 @@ class Update(wiring.Component):
     """Measures the gradients of a trained layer, makes ternary steps of them and applies these to its images in MRAM.
 
     ``u`` and what it follows from: :class:`respin.rtl.learn.ternary.TernarySteps`. Rows:
-    :class:`respin.rtl.learn.tile_rows.TileRows`. Writing: :class:`respin.rtl.learn.row_update.RowUpdate`. The next tile's
-    gradients, of the next job too, are taken while a tile is written.
+    :class:`respin.rtl.learn.tile_rows.TileRows`. Writing: :class:`respin.rtl.learn.row_update.RowUpdate`. The next
+    tile's gradients, of the next job too, are taken while a tile is written.
 
-    The jobs of a layer (one for each tile that fits the engine's sums) add up in one set of statistics, which a commit turns
-    into the next step's factors. No job of another layer may come in between.
+    The jobs of a layer (one for each tile that fits the engine's sums) add up in one set of statistics, which a
+    commit turns into the next step's factors. No job of another layer may come in between.
 
     Latency: M + 3 cycles from a job to its first sum, ``latency`` cycles from a sum to its step. Throughput:
     ``max(1, M * P * K / 256)`` sums a cycle until both halves of the tile buffer wait for MRAM.

@@ -8,19 +8,21 @@ import cocotb
 import numpy as np
 import torch
 from cocotb.triggers import RisingEdge
+from update_model import Layer, Shape
+
 from respin.golden.ops.update import learning_rate
 from respin.golden.random import RandomSource
 from respin.rtl.config import BLOCK, AcceleratorConfig
 from respin.rtl.interfaces import result_layout
 from respin.rtl.jobs import ReadJob, UpdateJob
 from respin.rtl.learn.scales import StepFactor
+from respin.rtl.learn.table import TABLE_IDS
 from respin.rtl.learn.ternary import UpdateCommit, update_width
 from respin.rtl.learn.update import UpdateCounters
 from respin.rtl.mram.ports import Outcome, ReadRow, WriteRequest, WriteStatus
 from respin.sim.payload import pack, unpack
 from respin.sim.runner import seed
 from respin.sim.streams import Scoreboard, StreamDriver, StreamMonitor, cycles_of, reset, start_clock
-from update_model import Layer, Shape
 
 CONFIG = AcceleratorConfig(**json.loads(os.environ["UPDATE_CONFIG"]))
 LAYERS = [Shape(**shape) for shape in json.loads(os.environ["UPDATE_LAYERS"])]
@@ -89,7 +91,7 @@ class Bench:
         dut.seed.value = self.random_seed
         dut.step.value = 0
         await reset(dut)
-        await cycles_of(dut, 1)
+        await cycles_of(dut, TABLE_IDS + 1)  # the table of factors is cleared
 
     async def idle(self, cycles: int = 400_000) -> None:
         edge = RisingEdge(self.dut.clk)
@@ -139,9 +141,7 @@ class Bench:
             self.jobs.put(layer.job(tile, apply=apply))
             self.results.put(*layer.results(tile, gradient, bias, self.rng))
         await self.jobs.drain()
-        await self.commits.send(
-            {"tensor": layer.weight.id, "bias_tensor": layer.bias.id, "rate": rate}
-        )
+        await self.commits.send({"tensor": layer.weight.id, "bias_tensor": layer.bias.id, "rate": rate})
         await self.idle()
         source = RandomSource(seed=self.random_seed, step=step)
         tensors = [(layer.weight, gradient)] + ([(layer.bias, bias)] if layer.shape.bias else [])
@@ -285,7 +285,7 @@ async def rows_that_fail_are_told_and_left(dut):
     counters = bench.counters()
     failed_writes = bench.memory.writes.count(layer.base + 2)
     assert counters["rows_failed"] == failed_writes >= 1
-    assert counters["rows_uncorrectable"] == len([row for row in bench.memory.reads if row in bench.memory.uncorrectable])
+    assert counters["rows_uncorrectable"] == sum(row in bench.memory.uncorrectable for row in bench.memory.reads)
     assert counters["rows_written"] == len(bench.memory.writes) - failed_writes
 
 
@@ -297,7 +297,7 @@ async def a_tensor_without_an_entry_is_an_error(dut):
     gradient, bias = bench.gradients(layer, 8)
     bench.jobs.put(layer.job(tile, apply=True) | {"tensor": 64})
     seen = False
-    for _ in range(20):
+    for _ in range(100):
         await RisingEdge(dut.clk)
         seen = seen or bool(dut.error.value)
     assert seen

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict
 
 import pytest
+
 from respin.gen.emit import emit
 from respin.rtl.config import AcceleratorConfig, preset
 from respin.rtl.learn.update import Update

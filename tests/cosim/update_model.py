@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+
 from respin.firmware_model.layout import dense_weights, vector_rows, weight_rows
 from respin.golden.ops.update import GradientStatistics, StepScale, ternary_update
 from respin.golden.random import RandomSource
@@ -65,7 +66,9 @@ class Tile:
 class Layer:
     """A trained layer on an accelerator of ``config``; its images lie in rows from ``base`` on."""
 
-    def __init__(self, config: AcceleratorConfig, shape: Shape, rng: np.random.Generator, *, ids: tuple[int, int]) -> None:
+    def __init__(
+        self, config: AcceleratorConfig, shape: Shape, rng: np.random.Generator, *, ids: tuple[int, int]
+    ) -> None:
         self.config, self.shape = config, shape
         corners = rng.choice([-127, 127], shape.weights)
         weights = np.where(rng.random(shape.weights) < 0.3, corners, rng.integers(-127, 128, shape.weights))

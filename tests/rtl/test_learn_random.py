@@ -161,7 +161,8 @@ def across_strides(rounds: int) -> float:
 def across_keys(rounds: int) -> float:
     index = np.arange(SAMPLES)
     plain = draw(cipher_key(), index, rounds)
-    others = ({"step": 1}, {"step": 2}, {"tensor": 1}, {"tensor": 2}, {"seed": 2}, {"seed": 3}, {"step": 1, "tensor": 1})
+    others = [{name: value} for name in ("step", "tensor") for value in (1, 2)]
+    others += [{"seed": 2}, {"seed": 3}, {"step": 1, "tensor": 1}]
     return max(dependence(plain, draw(cipher_key(**other), index, rounds)) for other in others)
 
 

@@ -27,7 +27,9 @@ def simulate(dut: Any, bench: Callable[[SimulatorContext], Awaitable[None]]) -> 
     simulator.run()
 
 
-async def host_access(ctx: SimulatorContext, port: Any, tensor: int, entry: int | None = None, *, valid: int = 1) -> None:
+async def host_access(
+    ctx: SimulatorContext, port: Any, tensor: int, entry: int | None = None, *, valid: int = 1
+) -> None:
     """One access of a host port: a write of ``entry``, or a read."""
     ctx.set(port.id, tensor)
     ctx.set(port.write, entry is not None)
@@ -89,6 +91,7 @@ def test_table_has_two_ports_and_refuses_unknown_ids() -> None:
         await host_access(ctx, dut.host, 3, 7, valid=0)
         assert (await read(ctx, dut.owner, 3))[0] == 0
         # The owner's access goes first.
+        await ctx.tick()
         ctx.set(dut.owner.valid, 1)
         ctx.set(dut.host.valid, 1)
         assert (ctx.get(dut.owner.ready), ctx.get(dut.host.ready)) == (1, 0)
