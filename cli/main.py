@@ -7,6 +7,7 @@ import typer
 
 from respin.cli.bench.command import bench
 from respin.cli.console import FAILED, err
+from respin.cli.demo.command import demo
 from respin.cli.doctor import doctor
 from respin.cli.sim import sim
 from respin.cli.verilog import verilog
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(verilog)
 app.command()(sim)
+app.command()(demo)
 app.add_typer(bench)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from respin.firmware_model.layout import StoreTensor, blocks, mask_words
 from respin.rtl.config import BLOCK, AcceleratorConfig
-from respin.rtl.jobs import Pass, VectorMode, VectorSource
+from respin.rtl.jobs import GATHER_SOURCES, Pass, VectorMode, VectorSource
 
 Fields = dict[str, Any]
 
@@ -53,6 +53,8 @@ class RoundError:
     mask: int | None = None
     """Store word of the packed mask that the errors are multiplied by."""
     stochastic: bool = True
+    rebase: int = 0
+    """Added to the delayed shift: what the exponent of the incoming errors has fallen by since it was measured."""
 
     def fields(self, out: StoreTensor) -> Fields:
         """The part of a vector job that says how sums are finished."""
@@ -166,7 +168,7 @@ class JobBuilder:
             **walk,
         }
         if isinstance(finish, RoundError):
-            return {"vector": vector, "tensor": finish.tensor, "scaled": 1, "settle": 1}
+            return {"vector": vector, "tensor": finish.tensor, "scaled": 1, "rebase": finish.rebase, "settle": 1}
         return {"vector": vector}
 
     def convolution(
@@ -289,7 +291,9 @@ class JobBuilder:
         """A gathered sum of up to four tensors, finished into ``out``."""
         job = self._finish(out, VectorSource.GATHER, finish)
         job["vector"]["unit"] = int(job["vector"]["per_channel"] == 0 and job["vector"]["mult"] == 1)
-        gather = {"count": len(sources), "wide": int(wide), "sources": [source.fields() for source in sources]}
+        operands = [source.fields() for source in sources]
+        unused: list[Fields] = [{} for _ in range(GATHER_SOURCES - len(sources))]
+        gather = {"count": len(sources), "wide": int(wide), "sources": operands + unused}
         return self._job(Pass.GATHER, gather=gather, **job)
 
     def average_pool(self, x: StoreTensor, out: StoreTensor, kernel: tuple[int, int], *, finish: Finish) -> Fields:
@@ -368,14 +372,11 @@ class JobBuilder:
         bias: bool,
         last: bool,
     ) -> Fields:
-        n, outputs, oh, ow = dy.shape
-        inputs = x.shape[1]
+        n, _, oh, ow = dy.shape
         pixels = n * oh * ow
         block, tap = divmod(step, geometry.kh * geometry.kw)
-        first = {"block0": block, "ky0": tap // geometry.kw, "kx0": tap % geometry.kw, "steps": steps}
         items = steps * BLOCK + bias
-        group_in, group_out = inputs // images.groups, outputs // images.groups
-        group = block * BLOCK // group_in
+        first = {"block0": block, "ky0": tap // geometry.kw, "kx0": tap % geometry.kw, "steps": steps}
         return self._job(
             Pass.GRADIENT,
             settle=int(last),
@@ -397,27 +398,47 @@ class JobBuilder:
                 "signed": int(x.signed),
             },
             update={
-                "base": images.base,
-                "transposed": int(images.transposed is not None),
-                "transposed_base": images.transposed or 0,
+                **self._update(x.shape[1], dy.shape[1], geometry, images, o0, step),
+                "steps": steps,
                 "bias": int(bias),
-                "bias_base": images.bias,
-                **first,
-                "kh": geometry.kh,
-                "kw": geometry.kw,
-                "o0": o0,
-                "outputs": outputs,
-                "inputs": inputs,
-                "group_in": group_in,
-                "group_out": group_out,
-                "group0": group,
-                "group0_start": group * group_in,
-                "tensor": images.tensor,
-                "bias_tensor": images.bias_tensor,
-                "apply": 1,
-                "bias_apply": 1,
             },
         )
+
+    def _update(
+        self, inputs: int, outputs: int, geometry: Geometry, images: TrainedImages, o0: int, step: int
+    ) -> Fields:
+        """Where a gradient tile's weights lie, in rows and as elements of their tensor."""
+        slices, taps = self.config.slices, geometry.kh * geometry.kw
+        group_in, group_out = inputs // images.groups, outputs // images.groups
+        block, tap = divmod(step, taps)
+        k0, o_group = block * BLOCK, o0 // group_out
+        stride = blocks(outputs) * taps * slices
+        transposed = 0
+        if images.transposed is not None:
+            transposed = images.transposed + k0 // slices * stride + (o0 // BLOCK * taps + taps - 1 - tap) * slices
+        return {
+            "base": images.base + (o0 // slices * blocks(inputs) * taps + step) * slices,
+            "transposed": int(images.transposed is not None),
+            "transposed_base": transposed,
+            "transposed_stride": stride,
+            "bias_base": images.bias + o0 // BLOCK,
+            "taps": taps,
+            "tap0": tap,
+            "o0": o0,
+            "outputs": outputs,
+            "index": (o0 - o_group) * group_in * taps + k0 * taps,
+            "index_stride": group_in * taps,
+            "group_out": group_out,
+            "o_group": o_group,
+            "o_offset": o0 % group_out,
+            "group_in": group_in,
+            "k_group": k0 // group_in,
+            "k_offset": k0 % group_in,
+            "tensor": images.tensor,
+            "bias_tensor": images.bias_tensor,
+            "apply": 1,
+            "bias_apply": 1,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,13 @@ class Placement:
         """First row of the image of layer ``name``."""
         return self.rows.images[name][0]
 
+    def layer_of_row(self, row: int) -> Convolution:
+        """The layer in whose forward image row ``row`` lies."""
+        for name, (base, rows) in self.rows.images.items():
+            if base <= row < base + rows:
+                return self.network.convolution(name)
+        raise ValueError(f"row {row} belongs to no image")
+
     def bias_image(self, name: str) -> int:
         """First row of the trained biases of layer ``name``."""
         return self.rows.images[f"{name} bias"][0]
@@ -134,11 +141,11 @@ class Placement:
                 continue
             learned = parameters.get(layer.name)
             weight = (layer.weight if learned is None else learned.weight).numpy()
-            written.append((self.image(layer.name), self._forward_rows(layer, weight)))
+            written.append((self.image(layer.name), self.forward_rows(layer, weight)))
             if learned is not None:
                 written.append((self.bias_image(layer.name), layout.vector_rows(learned.bias.numpy())))
             if layer.name in self._phases:
-                images = self._transposed_rows(layer, weight)
+                images = self.transposed_rows(layer, weight)
                 written += list(zip(self._phases[layer.name], images, strict=True))
         return written
 
@@ -155,20 +162,17 @@ class Placement:
 
     # What firmware reads back.
 
-    def trained_images(self, name: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        """First row and number of rows of the weights and of the biases of trained layer ``name``."""
-        return self.rows.images[name], self.rows.images[f"{name} bias"]
+    def learned_weight(self, name: str, rows: IntArray) -> torch.Tensor:
+        """The weights (O, I / groups, kh, kw) that the rows of trained layer ``name`` hold."""
+        layer = self.network.convolution(name)
+        o, i, kh, kw = layer.weight.shape
+        dense = layout.rows_weights(rows, (o, i * layer.groups, kh, kw), self.config.slices)
+        return torch.from_numpy(layout.grouped_weights(dense, layer.groups).astype(np.int8))
 
-    def learned(self, name: str, rows: IntArray, bias_rows: IntArray) -> Parameters:
-        """What the rows of trained layer ``name`` hold."""
-        o, i, kh, kw = self.network.convolution(name).weight.shape
-        groups = self.network.convolution(name).groups
-        dense = layout.rows_weights(rows, (o, i * groups, kh, kw), self.config.slices)
-        weight = layout.grouped_weights(dense, groups)
-        return Parameters(
-            weight=torch.from_numpy(weight.astype(np.int8)),
-            bias=torch.from_numpy(bias_rows.reshape(-1)[:o].astype(np.int8)),
-        )
+    def learned_bias(self, name: str, rows: IntArray) -> torch.Tensor:
+        """The biases (O,) that the bias rows of trained layer ``name`` hold."""
+        outputs = self.network.convolution(name).weight.shape[0]
+        return torch.from_numpy(rows.reshape(-1)[:outputs].astype(np.int8))
 
     # How it is placed.
 
@@ -188,12 +192,13 @@ class Placement:
             self._shapes[edge.name] = self._shapes[origin]
             self._signed[edge.name] = True
 
-    def _forward_rows(self, layer: Convolution, weight: IntArray) -> IntArray:
+    def forward_rows(self, layer: Convolution, weight: IntArray) -> IntArray:
+        """Rows of the image that a convolution's forward pass reads, with ``weight`` as its weights."""
         if is_depthwise(layer):
             return layout.depthwise_rows(weight)
         return layout.weight_rows(layout.dense_weights(weight, layer.groups), self.config.slices)
 
-    def _transposed_rows(self, layer: Convolution, weight: IntArray) -> list[IntArray]:
+    def transposed_rows(self, layer: Convolution, weight: IntArray) -> list[IntArray]:
         """Rows of the images that carry errors back, one for each phase of the stride."""
         if is_depthwise(layer):
             return [layout.depthwise_rows(weight[:, :, ::-1, ::-1])]
@@ -209,13 +214,13 @@ class Placement:
     def _place_rows(self) -> None:
         for layer in self.network.layers:
             if isinstance(layer, Convolution):
-                self.rows.add(layer.name, len(self._forward_rows(layer, layer.weight.numpy())))
+                self.rows.add(layer.name, len(self.forward_rows(layer, layer.weight.numpy())))
                 if layer.trained is not None:
                     self.rows.add_vector(f"{layer.name} bias", layer.weight.shape[0])
         for edge in self._edges:
             layer = self.network.layer(edge.through) if isinstance(edge, Edge) and edge.through is not None else None
             if isinstance(layer, Convolution) and layer.name not in self._phases:
-                images = self._transposed_rows(layer, layer.weight.numpy())
+                images = self.transposed_rows(layer, layer.weight.numpy())
                 base = self.rows.add(f"{layer.name} transposed", sum(len(image) for image in images))
                 starts = np.cumsum([0, *(len(image) for image in images[:-1])])
                 self._phases[layer.name] = [int(base + start) for start in starts]

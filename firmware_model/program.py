@@ -45,6 +45,25 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EdgePass:
+    """One run of a backward edge: its jobs, and what the exponents of this step make of it.
+
+    Parameters
+    ----------
+    task:
+        The jobs.
+    incoming:
+        Exponent of the errors that come in, the largest where several meet.
+    fraction:
+        What the multipliers, and the widening where errors meet, take off the outgoing exponent.
+    """
+
+    task: Task
+    incoming: int
+    fraction: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeState:
     """What the host knows of an error tensor of this step: its exponent, and whether it is not all zero."""
 
@@ -89,12 +108,27 @@ class Program:
         )
         return Task(name=loss.name, stage="other", jobs=(job,))
 
-    def edge(self, edge: Edge | FanInEdge, states: Mapping[str, EdgeState]) -> tuple[Task, int]:
-        """The task of a backward edge, and the exponent of its errors before the shift is added."""
-        if isinstance(edge, FanInEdge):
-            return self._fan_in(edge, states)
-        exponent = states[edge.error].exponent - edge.fraction
-        return self._single_edge(edge), exponent
+    def edge(
+        self, edge: Edge | FanInEdge, states: Mapping[str, EdgeState], measured: Mapping[str, int]
+    ) -> EdgePass:
+        """A backward edge.
+
+        Parameters
+        ----------
+        states:
+            The errors of this step that it may start from.
+        measured:
+            For each edge with a valid scale, the exponent of the errors that came in when it was measured.
+        """
+        if isinstance(edge, Edge):
+            incoming, fraction = states[edge.error].exponent, edge.fraction
+        else:
+            exponents = {name: states[name].exponent for name, _ in edge.operands}
+            alive = [exponent for name, exponent in exponents.items() if states[name].alive]
+            incoming, fraction = max(alive or exponents.values()), edge.fraction + FAN_IN_BITS
+        rebase = measured.get(edge.name, incoming) - incoming
+        task = self._single_edge(edge, rebase) if isinstance(edge, Edge) else self._fan_in(edge, states, incoming, rebase)
+        return EdgePass(task=task, incoming=incoming, fraction=fraction)
 
     def gradient(self, gradient: Gradient, rate: int) -> Task:
         """The weight gradient of a layer and the update that follows from it."""
@@ -152,7 +186,7 @@ class Program:
                 job = build.gather(out, operands, finish=Requantise(shift=layer.shift, lo=layer.lo, hi=layer.hi))
         return Task(name=layer.name, stage="forward" if macs else "other", jobs=(job,), macs=macs)
 
-    def _round(self, edge: Edge | FanInEdge, mult: int | torch.Tensor) -> RoundError:
+    def _round(self, edge: Edge | FanInEdge, mult: int | torch.Tensor, rebase: int) -> RoundError:
         """How an edge's sums become errors; a multiplier for each channel comes from the table."""
         per_channel = isinstance(mult, torch.Tensor)
         return RoundError(
@@ -161,12 +195,13 @@ class Program:
             mult=1 if isinstance(mult, torch.Tensor) else mult,
             mask=None if edge.mask is None else self._place.mask(edge.mask),
             stochastic=edge.stochastic,
+            rebase=rebase,
         )
 
-    def _single_edge(self, edge: Edge) -> Task:
+    def _single_edge(self, edge: Edge, rebase: int) -> Task:
         place, build = self._place, self._build
         error, out = place.tensor(edge.error), place.tensor(edge.name)
-        finish = self._round(edge, edge.mult)
+        finish = self._round(edge, edge.mult, rebase)
         layer = None if edge.through is None else self._network.layer(edge.through)
         match layer:
             case Convolution():
@@ -192,24 +227,22 @@ class Program:
         back = jobs.Geometry(kh=shape.kh, kw=shape.kw, pad_y=shape.kh - 1 - shape.pad_y, pad_x=shape.kw - 1 - shape.pad_x)
         yield build.depthwise(error, out, rows=rows[0], geometry=back, finish=finish)
 
-    def _fan_in(self, edge: FanInEdge, states: Mapping[str, EdgeState]) -> tuple[Task, int]:
-        """Where errors meet; exponents decide how far each operand is shifted, and those left out entirely."""
-        exponents = {name: states[name].exponent for name, _ in edge.operands}
-        alive = [exponents[name] for name in exponents if states[name].alive]
-        reference = max(alive or exponents.values())
+    def _fan_in(self, edge: FanInEdge, states: Mapping[str, EdgeState], reference: int, rebase: int) -> Task:
+        """Where errors meet; ``reference`` decides how far each operand is shifted, and which are left out."""
         operands = []
         for name, mult in edge.operands:
-            if exponents[name] > reference:
-                continue
-            key = f"{edge.name}/{name}"
+            distance = reference - states[name].exponent
+            if distance < 0:
+                continue  # only an all-zero tensor has a larger exponent than the reference
+            per_channel = isinstance(mult, torch.Tensor)
             operands.append(
                 Source(
                     tensor=self._place.tensor(name),
                     mult=1 if isinstance(mult, torch.Tensor) else mult,
-                    table=self._place.table(key) if isinstance(mult, torch.Tensor) else None,
-                    align=min(reference - exponents[name], MAX_ALIGN),
+                    table=self._place.table(f"{edge.name}/{name}") if per_channel else None,
+                    align=min(distance, MAX_ALIGN),
                 )
             )
         out = self._place.tensor(edge.name)
-        job = self._build.gather(out, operands, finish=self._round(edge, 1), wide=True)
-        return Task(name=edge.name, stage="other", jobs=(job,)), reference - edge.fraction - FAN_IN_BITS
+        job = self._build.gather(out, operands, finish=self._round(edge, 1, rebase), wide=True)
+        return Task(name=edge.name, stage="other", jobs=(job,))

@@ -2,7 +2,7 @@
 """Inference and training steps on an accelerator, as firmware would run them."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -52,6 +52,8 @@ class Session:
     placement: Placement
     seed: int = 0
     step: int = 0
+    _measured: dict[str, int] = field(default_factory=dict)
+    """The exponent that each edge's errors came in with when its scale was measured."""
 
     async def provision(
         self, parameters: Mapping[str, Parameters], progress: Callable[[int], None] = lambda rows: None
@@ -90,22 +92,27 @@ class Session:
         for edge in network.edges:
             if any(source not in usable for source in sources(edge)):
                 continue
-            task, exponent = program.edge(edge, usable)
-            reports = await self._run(task, observe)
+            run = program.edge(edge, usable, self._measured)
+            reports = await self._run(run.task, observe)
             if reports[0]["shift_valid"]:
-                alive = any(report["alive"] for report in reports)
-                usable[edge.name] = EdgeState(exponent=exponent + reports[0]["shift"], alive=alive)
+                exponent = run.incoming + reports[0]["shift"] - run.fraction
+                usable[edge.name] = EdgeState(exponent=exponent, alive=any(report["alive"] for report in reports))
+            if any(report["magnitude"] for report in reports):
+                self._measured[edge.name] = run.incoming
         for gradient in network.gradients:
             if gradient.error in usable:
                 await self._run(program.gradient(gradient, rate), observe)
-                await self._load_biases(gradient.layer, (await self.parameters(gradient.layer)).bias)
+                await self._load_biases(gradient.layer, await self._biases(gradient.layer))
         self.step += 1
 
     async def parameters(self, name: str) -> Parameters:
         """Read what trained layer ``name`` has learned out of MRAM."""
-        weight, bias = self.placement.trained_images(name)
-        rows = await self.driver.read_rows(*weight)
-        return self.placement.learned(name, rows, await self.driver.read_rows(*bias))
+        rows = await self.driver.read_rows(*self.placement.rows.images[name])
+        return Parameters(weight=self.placement.learned_weight(name, rows), bias=await self._biases(name))
+
+    async def _biases(self, name: str) -> Tensor:
+        rows = await self.driver.read_rows(*self.placement.rows.images[f"{name} bias"])
+        return self.placement.learned_bias(name, rows)
 
     def _program(self) -> Program:
         return Program(self.placement, Randomness(seed=self.seed, step=self.step))

@@ -164,8 +164,8 @@ PRESETS: dict[str, AcceleratorConfig] = {
     config.name: config
     for config in (
         AcceleratorConfig(
-            name="tiny", lanes=8, slices=4, pixels=1, banks=1, mram_rows=1024, store_words=1024, acc_depth=64,
-            transposers=1, ecc_decoders=1, vector_width=2, depthwise_lanes=4, table_channels=128,
+            name="tiny", lanes=8, slices=4, pixels=1, banks=1, mram_rows=2048, store_words=1024, acc_depth=64,
+            transposers=1, ecc_decoders=1, vector_width=2, depthwise_lanes=4, table_channels=1024,
         ),
         AcceleratorConfig(
             name="nano", lanes=8, slices=4, pixels=1, banks=1, mram_rows=64, store_words=256, acc_depth=64,

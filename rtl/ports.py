@@ -56,8 +56,9 @@ class Report(data.Struct):
     """What a job did. Counts are of this job alone.
 
     ``busy``: cycles in which the engine's slices worked; ``starved_rows``, ``starved_words``, ``stalled``: in which they waited
-    for rows, for words, or for room for results. ``alive``: something other than 0 was written to the store. ``maximum``,
-    ``saturated_high``, ``saturated_low``: of the tensor put out. ``shift``, ``shift_valid``: the delayed scale that its
+    for rows, for words, or for room for results. ``alive``: something other than 0 was written to the store. ``magnitude``:
+    as many bits as the largest magnitude of the errors before shifting. ``above``, ``below``: elements that were cut to their
+    upper and lower limit. ``shift``, ``shift_valid``: the delayed scale that its
     errors were rounded with. ``moves``: steps of the update that were not 0; ``rows_written``, ``rows_skipped``: rows of the
     tile that changed, and that did not.
     """
@@ -69,9 +70,9 @@ class Report(data.Struct):
     starved_words: unsigned(32)
     stalled: unsigned(32)
     alive: unsigned(1)
-    maximum: unsigned(48)
-    saturated_high: unsigned(32)
-    saturated_low: unsigned(32)
+    magnitude: unsigned(48)
+    above: unsigned(32)
+    below: unsigned(32)
     shift: unsigned(6)
     shift_valid: unsigned(1)
     moves: unsigned(32)

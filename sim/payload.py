@@ -4,6 +4,7 @@
 Verilog's ports keep neither the fields nor the sign of a payload; the shape that the component was built with does.
 """
 
+from enum import Enum
 from typing import Any
 
 from amaranth.hdl import Shape, ShapeCastable, ShapeLike
@@ -26,7 +27,7 @@ def pack(shape: ShapeLike, value: Any) -> int:
     """
     resolved = _resolve(shape)
     if isinstance(resolved, Shape):
-        number = int(value)
+        number = int(value.value if isinstance(value, Enum) else value)
         low = -(1 << (resolved.width - 1)) if resolved.signed and resolved.width else 0
         if not low <= number < low + (1 << resolved.width):
             raise ValueError(f"{number} does not fit into {resolved!r}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amaranth.hdl import ShapeLike
+from cocotb import start_soon
 from cocotb.triggers import First, RisingEdge, Timer
 
 from respin.sim.payload import pack, unpack
@@ -82,8 +83,10 @@ class CocotbTransport:
 
     async def write_row(self, row: int, data: int) -> Mapping[str, int]:
         """Write one row of 32 weights; the controller's status."""
+        # A write is taken in the very cycle in which its status is given.
+        answer = start_soon(self._receive("row_written", 1))
         await self._send("row_write", [{"row": row, "data": data}])
-        (bits,) = await self._receive("row_written", 1)
+        (bits,) = await answer
         return unpack(self._shapes["row_written"], bits)
 
     async def read_rows(self, base: int, count: int) -> list[Mapping[str, int]]:

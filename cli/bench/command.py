@@ -4,10 +4,14 @@
 import typer
 
 from respin.cli.bench.area import area
+from respin.cli.bench.cycles import cycles
 from respin.cli.bench.generation import gen
+from respin.cli.bench.speed import sim
 
 bench = typer.Typer(
     name="bench", help="Measure, and show the figures beside their targets (--json for scripts).", no_args_is_help=True
 )
 bench.command()(area)
+bench.command()(cycles)
 bench.command()(gen)
+bench.command()(sim)
