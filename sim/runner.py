@@ -17,6 +17,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -318,7 +319,8 @@ def run(
     key = json.dumps([module, list(only), settings, list(plusargs)])
     name = f"{module.rpartition('.')[2]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     folder = dut.folder / "runs" / name
-    print(f"{dut.simulator} {dut.top} {module}: RESPIN_SEED={settings['RESPIN_SEED']}, log {folder / 'run.log'}")
+    seeded = f"RESPIN_SEED={settings['RESPIN_SEED']}"
+    print(f"{dut.simulator} {dut.top} {module}: {seeded}, log {folder / 'run.log'}", file=sys.stderr)
     with _locked(folder.with_suffix(".lock")):
         return _simulate(
             runner,

@@ -62,6 +62,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         (["sim", "streams", "--simulator", "other"], "simulator must be one of verilator, icarus, not 'other'"),
         (["sim", "streams", "--preset", "huge"], "preset must be one of "),
         (["bench", "area", "--block", "moon"], "block must be one of "),
+        (["bench", "sim", "--simulator", "other"], "--simulator must be one of verilator, icarus, not 'other'"),
         (["bench", "gen", "--preset", "huge"], "preset must be one of "),
         (["bench", "gen", "--preset", "tiny", "--preset", "tiny"], "--preset names a preset twice"),
     ],
@@ -73,6 +74,12 @@ def test_bad_input_gets_one_line(arguments, message, tmp_path):
     assert message in done.stderr
     assert done.stderr.startswith("respin: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_command_starts_without_pytorch():
+    """Generating Verilog must not need it; ``respin demo`` does, and gets it when it runs."""
+    code = "import sys; sys.modules['torch'] = None; import respin.cli.main"
+    subprocess.run([sys.executable, "-c", code], timeout=120, check=True)
 
 
 def test_sim_lists_the_benches():
@@ -100,7 +107,7 @@ def test_bench_area_counts_a_block():
     assert row["lut6_per_bit_mac"] == round(row["lut6"] / row["bit_macs_per_cycle"], 3)
 
 
-@pytest.mark.parametrize("command", ["", "doctor", "verilog", "sim", "bench", "bench area", "bench gen"])
+@pytest.mark.parametrize("command", ["", "doctor", "verilog", "sim", "bench", "bench area", "bench gen", "bench sim"])
 def test_every_command_has_help(command):
     done = respin(*command.split(), "--help")
     assert done.returncode == 0

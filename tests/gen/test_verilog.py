@@ -4,6 +4,7 @@
 import hashlib
 import json
 import subprocess
+from functools import cache
 
 import pytest
 
@@ -14,64 +15,78 @@ from respin.rtl.config import preset
 from respin.sim import tools
 from respin.sim.runner import lint
 
-
-@pytest.fixture(scope="module")
-def tiny():
-    return generate(preset("tiny"))
+FOLDER = {"respin.v": "module respin;\nendmodule\n", MANIFEST: "{}\n"}
 
 
-def test_same_configuration_same_bytes(tiny):
-    assert generate(preset("tiny")) == tiny
+@cache
+def generated(name):
+    return generate(preset(name))
 
 
-def test_the_manifest_says_what_is_there(tiny, tmp_path):
-    manifest = write(preset("tiny"), tmp_path / "tiny")
-    assert {path.name for path in (tmp_path / "tiny").iterdir()} == set(tiny)
-    assert json.loads((tmp_path / "tiny" / MANIFEST).read_text()) == manifest
+@pytest.fixture
+def quick(monkeypatch):
+    """Write a folder of nothing much."""
+    monkeypatch.setattr("respin.gen.verilog.generate", lambda config: FOLDER)
+
+
+def test_same_configuration_same_bytes():
+    assert generate(preset("tiny")) == generated("tiny")
+
+
+def test_the_manifest_says_what_is_there():
+    texts = generated("tiny")
+    manifest = json.loads(texts[MANIFEST])
     assert manifest["configuration"]["lanes"] == 8
+    assert set(manifest["files"]) == set(texts) - {MANIFEST}
     for name, entry in manifest["files"].items():
-        text = (tmp_path / "tiny" / name).read_bytes()
-        assert entry["sha256"] == hashlib.sha256(text).hexdigest()
-        assert entry["ports"]
+        assert entry["sha256"] == hashlib.sha256(texts[name].encode()).hexdigest()
+        for port in entry["ports"]:
+            width = "" if port["width"] == 1 else f"[{port['width'] - 1}:0] "
+            assert f"\n  {port['direction']} {width}{port['name']};\n" in texts[name]
 
 
-def test_an_old_folder_is_replaced_and_a_foreign_one_is_not(tiny, tmp_path):
+def test_an_old_folder_is_replaced_and_a_foreign_one_is_not(quick, tmp_path):
     folder = tmp_path / "out"
     write(preset("tiny"), folder)
     (folder / "left_over.v").write_text("old")
     write(preset("tiny"), folder)
-    assert {path.name for path in folder.iterdir()} == set(tiny)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == FOLDER
     (folder / MANIFEST).unlink()
     with pytest.raises(FolderError, match="holds something that respin did not write"):
         write(preset("tiny"), folder)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(quick, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FolderError, match="cannot be written"):
         write(preset("tiny"), tmp_path / "file" / "out")
 
 
+def test_nothing_is_left_of_a_folder_that_could_not_be_made(quick, tmp_path, monkeypatch):
+    def broken(self, *arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", broken)
+    with pytest.raises(FolderError, match="No space left on device"):
+        write(preset("tiny"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("config", ["tiny", "default"])
-def test_verilator_lints_it(config, tmp_path):
-    for name, text in generate(preset(config)).items():
-        if name != MANIFEST:
-            lint(text, name.removesuffix(".v"), tmp_path)
-
-
-@pytest.mark.parametrize("config", ["tiny", "default"] if tools.icarus().good else [])
-def test_icarus_compiles_it(config, tmp_path):
-    write(preset(config), tmp_path / "out")
+def test_verilator_and_icarus_take_it(config, tmp_path):
     for block in DELIVERED:
-        files = ["-o", str(tmp_path / "out.vvp"), str(tmp_path / "out" / f"{block.name}.v")]
-        command = [tools.icarus().path, "-g2005", "-Wall", "-s", block.name, *files]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
+        text = generated(config)[f"{block.name}.v"]
+        lint(text, block.name, tmp_path)
+        if tools.icarus().good:
+            files = ["-o", str(tmp_path / "out.vvp"), str(tmp_path / f"{block.name}.v")]
+            command = [tools.icarus().path, "-g2005", "-Wall", "-s", block.name, *files]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("block", DELIVERED, ids=lambda block: block.name)
-def test_yosys_synthesises_it(block, tiny):
-    area = synthesise(tiny[f"{block.name}.v"], block.name, next(iter(FAMILIES)))
+def test_yosys_synthesises_it(block):
+    area = synthesise(generated("tiny")[f"{block.name}.v"], block.name, next(iter(FAMILIES)))
     assert area.luts > 0
     assert area.flip_flops > 0
