@@ -10,8 +10,8 @@ from respin.rtl.jobs import EXTENT, AxisMap
 class AxisWalker(Component):
     """The source range of each output coordinate ``i = 0, 1, 2 ...`` of an :class:`~respin.rtl.jobs.AxisMap`.
 
-    It keeps the start of the range after next to come, ``((i+1)*num + add) // den``, and its remainder, and carries on from
-    there as Bresenham's line does. Starts stop at ``extent``; ``den`` is 1 or more.
+    It keeps the start of the range after next to come, ``((i+1)*num + add) // den``, and its remainder, and carries on
+    from there as Bresenham's line does. Starts stop at ``extent``; ``den`` is 1 or more.
 
     Latency: after ``advance`` a range is there at once where the start moves by at most 1, else after as many cycles as
     it moves by, less 1; after ``restart`` it takes ``(num + add) // den + 1`` cycles.

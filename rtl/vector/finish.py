@@ -50,10 +50,10 @@ class Finish(Component):
     """Requantise, or apply the error rule to, one sum of each of V channels a cycle.
 
     ``v = (sum + bias) * mult`` (``sum + bias`` with ``bypass``; 0 where ``keep`` is low), then ``y = (v + r) >> shift``
-    and the clamp to ``lo .. hi``. With ``F`` the 16 bits below the binary point of ``v / 2^shift`` and a 16-bit ``R`` the
-    rounded value is ``(v >> shift) + ((F + R) >> 16)``: that is stochastic rounding for a random ``R``, halves up for
-    ``R = 2^15`` and the floor for ``R = 0``. So one short adder behind the shifter serves every rounding, and the shifter
-    need not hand on more than 16 fraction bits and the integer bits a clamp can tell apart.
+    and the clamp to ``lo .. hi``. With ``F`` the 16 bits below the binary point of ``v / 2^shift`` and a 16-bit ``R``
+    the rounded value is ``(v >> shift) + ((F + R) >> 16)``: that is stochastic rounding for a random ``R``, halves up
+    for ``R = 2^15`` and the floor for ``R = 0``. So one short adder behind the shifter serves every rounding, and the
+    shifter need not hand on more than 16 fraction bits and the integer bits a clamp can tell apart.
 
     Latency: ``latency`` = 7 cycles with ``en``; ``random`` belongs to the sums of ``random_delay`` = 5 cycles before.
     Throughput: V channels a cycle.
@@ -159,27 +159,30 @@ class Finish(Component):
         low = Signal(_FACTOR_BITS, name=f"low_{lane}")
         high = Signal(signed(_OFFSET_BITS - _LOW_BITS), name=f"high_{lane}")
         value = Signal(signed(_OFFSET_BITS), name=f"value_{lane}")
-        mult = self._delayed(m, f"mult_{lane}", entry.mult, 1)
+        # With a multiplier of 1 the lower product is right; the upper one would lose the bits beyond its factor.
+        mult = self._delayed(m, f"mult_{lane}", Mux(self.bypass, 1, entry.mult), 1)
+        upper = offset[_LOW_BITS:].as_signed()
         with m.If(self.en):
             m.d.sync += [
-                offset.eq(Mux(self.keep[lane], self.sums[lane] + entry.bias, 0)),
-                low.eq(Mux(self.bypass, offset[:_LOW_BITS], offset[:_LOW_BITS] * mult)),
-                high.eq(
-                    Mux(
-                        self.bypass,
-                        offset[_LOW_BITS:].as_signed(),
-                        offset[_LOW_BITS:_FACTOR_BITS].as_signed() * mult,
-                    )
-                ),
-                value.eq(low + (high << _LOW_BITS)),
+                offset.eq(self.sums[lane] + entry.bias),
+                low.eq(offset[:_LOW_BITS] * mult),
+                high.eq(Mux(self.bypass, upper, upper[: _FACTOR_BITS - _LOW_BITS].as_signed() * mult)),
+                value.eq(Cat(low[:_LOW_BITS], high + low[_LOW_BITS:])),
             ]
+        # Said last and by itself it becomes the flip-flops' reset instead of a gate before each.
+        with m.If(self.en & ~self.keep[lane]):
+            m.d.sync += offset.eq(0)
         return value
 
     def _magnitude(self, m: Module, lane: int, value: Value, valid: Value) -> Value:
         """Stage 4: the absolute value, 0 for a channel that does not exist."""
         magnitude = Signal(SUM_BITS, name=f"magnitude_{lane}")
+        sign = value[-1]
         with m.If(self.en):
-            m.d.sync += magnitude.eq(Mux(valid, Mux(value < 0, -value, value), 0))
+            # The plain operand comes first: it feeds the carries, and the other one's logic fits in the adder's LUTs.
+            m.d.sync += magnitude.eq(sign + (value ^ sign.replicate(len(value))))
+        with m.If(self.en & ~valid):
+            m.d.sync += magnitude.eq(0)
         return magnitude
 
     def _shift(self, m: Module, lane: int, value: Value) -> tuple[Value, Value, Value]:

@@ -5,7 +5,7 @@ from amaranth.hdl import Array, Cat, Module, Signal, Value, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
+from respin.rtl.config import AcceleratorConfig
 from respin.rtl.interfaces import StoreRead
 from respin.rtl.jobs import STORE_ADDRESS
 from respin.rtl.vector.gather_lanes import GatherLanes
@@ -17,16 +17,16 @@ from respin.rtl.vector.unit import gather_layout
 class Gather(Component):
     """For each group of V channels of each output of a vector job: the sum over its sources' ranges.
 
-    ``sum = Σ_j Σ_(y, x) ((byte - zero_j) * mult_j << (15 if wide)) >> align_j``, ranges as :class:`AxisMap` says. A word is
-    read anew for each group of channels, so that V sums are all that is kept.
+    ``sum = Σ_j Σ_(y, x) ((byte - zero_j) * mult_j << (15 if wide)) >> align_j``, ranges as :class:`AxisMap` says. A
+    word is read anew for each group of channels, so that V sums are all that is kept.
 
     An order is accepted (``order.ready``) when its last sum has been taken; until then it must be offered.
 
-    In the store's arbitration this unit's reader must come after the vector unit's mask reader: whether it asks depends on
-    whether that unit takes a sum, which depends on its mask having been read.
+    In the store's arbitration this unit's reader must come after the vector unit's mask reader: whether it asks depends
+    on whether that unit takes a sum, which depends on its mask having been read.
 
-    Latency: 9 cycles from an element's turn to its sum. Throughput: an element a cycle, an element being one word of one
-    source for V channels; see :class:`SourceWalker` for the exceptions.
+    Latency: 9 cycles from an element's turn to its sum. Throughput: an element a cycle, an element being one word of
+    one source for V channels; see :class:`SourceWalker` for the exceptions.
 
     Parameters
     ----------
@@ -141,8 +141,7 @@ class Gather(Component):
         fresh = Signal()
         octets, kept = (Signal(data.ArrayLayout(unsigned(8), width), name=name) for name in ("octets", "kept"))
         m.d.sync += [fresh.eq(self.read.valid & self.read.ready), kept.eq(octets)]
-        planes = [self.read.data[b].word_select(tag.group, width) if width < BLOCK else self.read.data[b]
-                  for b in range(PLANES)]
+        planes = [plane.word_select(tag.group, width) for plane in self.read.data]
         with m.If(fresh):
             m.d.comb += [octet.eq(Cat(plane[lane] for plane in planes)) for lane, octet in enumerate(octets)]
         with m.Else():

@@ -74,7 +74,8 @@ class GatherLanes(Component):
         for lane in range(self._lanes):
             aligned = self._aligned(m, lane, coarse, fine)
             with m.If(self.en & valid):
-                m.d.sync += self.sums[lane].eq(Mux(first, 0, self.sums[lane]) + aligned)
+                # The plain operand comes first: it feeds the carries; the other one's gate fits in the adder's LUTs.
+                m.d.sync += self.sums[lane].eq(aligned + Mux(first, 0, self.sums[lane]))
         return m
 
     def _delayed(self, m: Module, name: str, value: Value, stages: int) -> Value:
@@ -97,9 +98,11 @@ class GatherLanes(Component):
         widened = Mux(self.wide, product << WIDE_BITS, product)
         with m.If(self.en):
             m.d.sync += [
-                difference.eq(Mux(self.blank, 0, value - self.zero)),
+                difference.eq(value - self.zero),
                 product.eq(difference * mult),
                 coarsely.eq(widened >> (coarse << 3)),
                 finely.eq(coarsely >> fine),
             ]
+        with m.If(self.en & self.blank):
+            m.d.sync += difference.eq(0)
         return finely

@@ -36,16 +36,16 @@ class _Turn(enum.Enum):
 class LossHead(Component):
     """Errors of softmax cross-entropy at the logits of a batch.
 
-    For each image, with ``d_i = max(z) - z_i`` and ``q_i = d_i * alpha``: ``e_i = T[(q_i >> 7) & 31] >> (q_i >> 12)`` (0 past
-    15 octaves), ``prob_i = (e_i << 15) // Σ e``, and the error is ``((prob_i - target_i) * 127 + r) >> 15`` with the target ``on``
-    at the label and ``off`` elsewhere (both at most 2^15), ``r = 2^14`` or a random number's upper 15 bits, index
-    ``image * classes + i``. Lanes past the classes are written as 0.
+    For each image, with ``d_i = max(z) - z_i`` and ``q_i = d_i * alpha``: ``e_i = T[(q_i >> 7) & 31] >> (q_i >> 12)``
+    (0 past 15 octaves), ``prob_i = (e_i << 15) // Σ e``, and the error is ``((prob_i - target_i) * 127 + r) >> 15``
+    with the target ``on`` at the label and ``off`` elsewhere (both at most 2^15), ``r = 2^14`` or a random number's
+    upper 15 bits, index ``image * classes + i``. Lanes past the classes are written as 0.
 
-    The logits are read three times, for their maximum, for the sum and for the errors, so that none has to be kept. A job
-    is accepted (``job.ready``) when its last word is in the store; until then it must be offered.
+    The logits are read three times, for their maximum, for the sum and for the errors, so that none has to be kept. A
+    job is accepted (``job.ready``) when its last word is in the store; until then it must be offered.
 
-    Latency and throughput: 3, 5 and 38 cycles a class in the three turns, and 3 for each image and each word written, if
-    the store does not wait; 14 for the key of the random numbers.
+    Latency and throughput: 3, 5 and 38 cycles a class in the three turns, and 3 for each image and each word written,
+    if the store does not wait; 14 for the key of the random numbers.
 
     Parameters
     ----------

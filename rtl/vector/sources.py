@@ -25,8 +25,8 @@ class GatherOrder(data.Struct):
 def tag_layout(config: AcceleratorConfig) -> data.StructLayout:
     """What an element carries along: its source, the group of channels and their row in a table that starts at 0.
 
-    ``first`` and ``last`` enclose a sum. A ``blank`` element is not read and counts as 0: it stands for a source that has
-    nothing to give.
+    ``first`` and ``last`` enclose a sum. A ``blank`` element is not read and counts as 0: it stands for a source that
+    has nothing to give.
     """
     return data.StructLayout({
         "valid": unsigned(1),
@@ -55,9 +55,9 @@ class SourceWalker(Component):
 
     A source with an empty range gives one blank element.
 
-    Latency: 3 cycles from ``start`` to the first element, more where a range starts further on (:class:`AxisWalker`), and a
-    cycle for each block of channels that ``channel0`` skips. Throughput: an element in each cycle with ``step``, but for
-    outputs whose range moves on by more elements than the output takes.
+    Latency: 3 cycles from ``start`` to the first element, more where a range starts further on (:class:`AxisWalker`),
+    and a cycle for each block of channels that ``channel0`` skips. Throughput: an element in each cycle with ``step``,
+    but for outputs whose range moves on by more elements than the output takes.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from respin.rtl.mram.popcount import popcount
 from respin.rtl.vector.finish import SUM_BITS, Finish
 from respin.rtl.vector.rounding import ElementRandom
 from respin.rtl.vector.table import EntryWrite, MultiplierRead, QuantiserEntry, QuantiserTable
-from respin.rtl.vector.walker import OutputWalker, token_layout
+from respin.rtl.vector.walker import OutputWalker
 from respin.rtl.vector.writer import WordWriter
 
 ERROR_MAX = 127
@@ -35,13 +35,14 @@ class VectorUnit(Component):
 
     The walk of the job runs ahead: from it come the addresses, the table's rows and the indices of the random numbers,
     which take longest. At the fetch stage it meets the sums; then :class:`Finish` and :class:`WordWriter` follow. One
-    enable moves all stages, so a group that waits for its sum, its mask or the store holds up those behind and before it.
+    enable moves all stages, so a group that waits for its sum, its mask or the store holds up those behind and before
+    it.
 
     A job is accepted (``job.ready``) when its last word is in the store; until then it must be offered.
 
     Latency: from sums to ``write`` ``latency`` cycles for the last group of a word; between jobs the walk's start.
-    Throughput: V channels a cycle; a RAW job stores a byte of each in that time. A word of the store is written in a cycle
-    of its own, and a mask in another one.
+    Throughput: V channels a cycle; a RAW job stores a byte of each in that time. A word of the store is written in a
+    cycle of its own, and a mask in another one.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where each group of V channels comes from and goes to: the walk of a vector job."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
@@ -28,8 +28,8 @@ def place_layout(config: AcceleratorConfig) -> data.StructLayout:
 def token_layout(config: AcceleratorConfig) -> data.StructLayout:
     """One group of V channels on its way: what it needs to be fetched, finished and placed.
 
-    ``slot`` and ``group`` find it in an entry of the engine, ``row`` its constants in the table; ``byte`` is the one that
-    a RAW job stores; ``channels`` are those that exist. ``word_first`` and ``place.word_last`` enclose a word,
+    ``slot`` and ``group`` find it in an entry of the engine, ``row`` its constants in the table; ``byte`` is the one
+    that a RAW job stores; ``channels`` are those that exist. ``word_first`` and ``place.word_last`` enclose a word,
     ``entry_last`` ends an entry.
     """
     return data.StructLayout({
@@ -151,11 +151,11 @@ class OutputWalker(Component):
             m.d.sync += [image.eq(image + constants.plane), image_index.eq(image_index + constants.tensor)]
         return pixel, image, image_index
 
-    def _width(self) -> Mux:
+    def _width(self) -> Value:
         """Channels of an entry."""
         return Mux(self.job.source == VectorSource.ENGINE, self._config.slices, BLOCK)
 
-    def _words(self, m: Module, loop: OutputLoop, seek: Signal, channel: Signal, pixel: Signal) -> None:
+    def _words(self, m: Module, loop: OutputLoop, seek: Signal, channel: Signal, pixel: Value) -> None:
         """Channels, and the addresses of the words that they are in."""
         job, token, lanes = self.job, self.token, self._config.vector_width
         base, mask_base, raw = Signal(STORE_ADDRESS), Signal(STORE_ADDRESS), Signal(STORE_ADDRESS)
@@ -187,15 +187,14 @@ class OutputWalker(Component):
             token.place.group.eq(first[(lanes - 1).bit_length() : (BLOCK - 1).bit_length()]),
         ]
 
-    def _indices(
-        self, m: Module, loop: OutputLoop, constants: MapConstants, seek: Signal, pixel: Signal
-    ) -> None:
+    def _indices(self, m: Module, loop: OutputLoop, constants: MapConstants, seek: Signal, pixel: Value) -> None:
         """Index of the group's first element: pixel and image, plus whole channels."""
         lanes = self._config.vector_width
         entry, group = Signal(32), Signal(32)
         next_entry = Signal(32)
+        engine = self.job.source == VectorSource.ENGINE
         m.d.comb += [
-            next_entry.eq(entry + Mux(self.job.source == VectorSource.ENGINE, constants.plane * self._config.slices, constants.plane * BLOCK)),
+            next_entry.eq(entry + Mux(engine, constants.plane * self._config.slices, constants.plane * BLOCK)),
             self.index.eq(pixel + group),
         ]
         with m.If(self.start):

@@ -13,8 +13,8 @@ from respin.rtl.vector.walker import place_layout
 class WordWriter(Component):
     """Gathers groups of V bytes into a word and writes it, then, if asked, its mask bits into the mask's word.
 
-    Latency: a word is offered to the store in the cycle after its last group. Throughput: a group a cycle as long as the
-    store takes each word, and each mask, in the cycle in which it is offered; a word with a mask takes two writes.
+    Latency: a word is offered to the store in the cycle after its last group. Throughput: a group a cycle as long as
+    the store takes each word, and each mask, in the cycle in which it is offered; a word with a mask takes two writes.
 
     Parameters
     ----------

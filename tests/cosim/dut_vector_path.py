@@ -4,6 +4,7 @@
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
+
 from respin.rtl.interfaces import StoreRead, StoreWrite
 from respin.rtl.vector.gather import Gather
 from respin.rtl.vector.sources import GatherOrder

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from vector_cases import TABLE_BASE, VectorCase, put_tensor
+
 from respin.golden.ops.errors import FanInOperand, error_edge, fan_in, fan_in_reference
 from respin.golden.ops.pooling import avg_pool, pool_error, upsample_error, upsample_nearest
 from respin.golden.ops.requantise import MergeOperand, QuantiserTable, merge_add, requantise
 from respin.golden.random import RandomSource
 from respin.rtl.config import BLOCK
 from respin.rtl.jobs import VectorMode, VectorSource
-from vector_cases import TABLE_BASE, VectorCase, put_tensor
 
 TABLE_ENTRIES = 128
 IDENTITY = {"num": 1, "den": 1, "add": 0, "span": 0}
@@ -102,13 +103,13 @@ class Builder:
         job["mask_base"] = self._room(blocks * job["mask_stride"])
         width = repeats * BLOCK
         rng = self.rng
-        kept = np.array([rng.random() < 0.7 for _ in range(n * width * h * w)]).reshape(n, width, h, w) if mask else None
+        kept = np.array([rng.random() < 0.7 for _ in range(n * width * h * w)]).reshape(n, width, h, w)
         vector = VectorCase(
             job=job,
             key=(rng.getrandbits(32), rng.getrandbits(20), rng.getrandbits(12)),
             sums=self._sums(job, tensors, sources, wide, width),
             table=self.table[TABLE_BASE:],
-            mask=kept,
+            mask=kept if mask else None,
         )
         gather = {"count": len(sources), "wide": wide, "sources": sources + [{}] * (4 - len(sources))}
         return GatherCase(vector=vector, gather=gather, tensors=tensors, want=want)

@@ -5,11 +5,17 @@ import random
 
 import cocotb
 from cocotb.triggers import RisingEdge
+
 from respin.rtl.config import BLOCK, PLANES
 from respin.sim.runner import seed
 
 LANES = (1 << BLOCK) - 1
 WORD_BITS = BLOCK * PLANES
+
+
+def high(pin) -> bool:
+    """Whether a pin is 1; before the reset it may be unknown."""
+    return str(pin.value) == "1"
 
 
 class StoreModel:
@@ -39,7 +45,7 @@ class StoreModel:
         while True:
             await edge
             word = self._random.getrandbits(WORD_BITS)
-            if int(valid.value) and int(ready.value):
+            if high(valid) and high(ready):
                 word = self.words[int(addr.value)]
                 self.reads += 1
             data.value = word
@@ -54,11 +60,11 @@ class StoreModel:
         held = None
         while True:
             await edge
-            if int(valid.value):
+            if high(valid):
                 offer = tuple(int(pin.value) for pin in (addr, data, planes, groups))
                 assert held in (None, offer), f"{port} changed while it waited"
                 held = offer
-                if int(ready.value):
+                if high(ready):
                     self.put(*offer, slices=slices)
                     self.writes += 1
                     held = None

@@ -6,10 +6,11 @@ import random
 
 import cocotb
 from gather_cases import IDENTITY, OPERATORS, TABLE_ENTRIES, Builder
+from vector_bench import CONFIG, VectorBench
+
 from respin.rtl.vector.sources import GatherOrder
 from respin.sim.runner import seed
 from respin.sim.streams import StreamDriver, reset
-from vector_bench import CONFIG, VectorBench
 
 
 def draw_table(rng: random.Random) -> list[dict]:

@@ -9,14 +9,15 @@ import cocotb
 import numpy as np
 import torch
 from cocotb.triggers import with_timeout
+from store_ports import StoreModel
+from vector_cases import put_tensor
+
 from respin.golden.ops.loss import LossParameters, softmax_cross_entropy
 from respin.golden.random import RandomSource
 from respin.rtl.config import BLOCK, AcceleratorConfig
 from respin.rtl.jobs import LossJob
 from respin.sim.runner import seed
 from respin.sim.streams import StreamDriver, reset, start_clock
-from store_ports import StoreModel
-from vector_cases import put_tensor
 
 CONFIG = AcceleratorConfig(**json.loads(os.environ["RESPIN_CONFIG"]))
 WORDS = 256

@@ -5,13 +5,14 @@ import os
 import random
 
 import cocotb
+from vector_bench import CONFIG, WORDS, VectorBench
+from vector_cases import TABLE_BASE, draw_case
+
 from respin.rtl.interfaces import result_layout
 from respin.rtl.jobs import VectorJob, VectorMode, VectorSource
 from respin.rtl.vector.unit import depthwise_layout, gather_layout
 from respin.sim.runner import seed
 from respin.sim.streams import StreamDriver, reset
-from vector_bench import CONFIG, WORDS, VectorBench
-from vector_cases import TABLE_BASE, draw_case
 
 
 class Bench(VectorBench):

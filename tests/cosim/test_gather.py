@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import pytest
 from dut_vector_path import VectorPath
+
 from respin.gen.emit import emit
 from respin.rtl.config import preset
 from respin.sim.runner import build, run

@@ -3,6 +3,7 @@ import json
 from dataclasses import asdict
 
 import pytest
+
 from respin.gen.emit import emit
 from respin.rtl.config import AcceleratorConfig, preset
 from respin.rtl.vector.unit import VectorUnit

@@ -6,12 +6,13 @@ import os
 
 import cocotb
 from cocotb.triggers import RisingEdge, with_timeout
+from store_ports import StoreModel, high
+from vector_cases import VectorCase
+
 from respin.rtl.config import BLOCK, AcceleratorConfig
 from respin.rtl.vector.table import QuantiserEntry
 from respin.sim.payload import pack
 from respin.sim.streams import StreamDriver, start_clock
-from store_ports import StoreModel
-from vector_cases import VectorCase
 
 WORDS = 4096
 CONFIG = AcceleratorConfig(**json.loads(os.environ["RESPIN_CONFIG"]))
@@ -40,7 +41,7 @@ class VectorBench:
         while True:
             await RisingEdge(self.dut.clk)
             for name in self.events:
-                self.events[name] += int(getattr(self.dut, name).value)
+                self.events[name] += high(getattr(self.dut, name))
 
     async def load_table(self, entries: list[dict], first: int = 0) -> None:
         """Write table entries from ``first`` on."""

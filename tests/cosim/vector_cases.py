@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+
 from respin.golden.ops.errors import error_edge
 from respin.golden.ops.requantise import QuantiserTable, activation_mask, requantise
 from respin.golden.random import RandomSource
