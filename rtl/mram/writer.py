@@ -1,28 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The write path: differential write by strip, verify, bounded retry; and raw access."""
 
-from itertools import zip_longest
-
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from respin.rtl.config import ROW_COLUMNS, STRIPS, AcceleratorConfig
 from respin.rtl.interfaces import BankCommand
 from respin.rtl.mram.compare import RowCompare
 from respin.rtl.mram.events import WriteEvents
-from respin.rtl.mram.popcount import popcount
 from respin.rtl.mram.ports import CHECKS, Outcome, WriteKind, WriteRequest, WriteStatus
+from respin.rtl.mram.pulses import PulseGroups
 from respin.rtl.mram.row_codec import CODEWORDS, interleave
 from respin.rtl.mram.secded import DATA_BITS
 from respin.rtl.mram.watchdog import Watchdog
-
-PULSE_GROUPS: tuple[tuple[int, ...], ...] = (
-    *(tuple(i for i in range(DATA_BITS) if i % 8 // 2 == pair) for pair in range(4)),
-    tuple(range(DATA_BITS, STRIPS)),
-)
-"""Strips that share a pulse, at most 16, which bounds the macro's current: two bit significances of every weight
-each, since a small step of a weight mostly changes its low bits; and the check bits."""
 
 PULSE_COMMANDS: dict[str, tuple[BankCommand, ...]] = {
     "sas": (BankCommand.WRITE_SAS,),
@@ -104,59 +95,26 @@ class RowWriter(wiring.Component):
             }
         )
 
-    def _drive_pulse(self, m: Module, strips: Value, group: Value, checks: data.View) -> Value:
-        """Drive the write pins for the strips of one group (one-hot); return how many strips that are."""
-        request = self.requests.payload
-        words = [Cat(request.data.as_value().word_select(c, DATA_BITS), checks[c]) for c in range(CODEWORDS)]
-        m.d.comb += self.wdata.eq(interleave(words))
-        for group_strips, chosen in zip(PULSE_GROUPS, group, strict=True):
-            m.d.comb += [self.strip_mask[i].eq(strips[i] & chosen) for i in group_strips]
-        # All but one group are masked out, so the groups may share the counter's inputs.
-        lanes = zip_longest(*PULSE_GROUPS)
-        return popcount(Cat(self.strip_mask[i] for i in lane if i is not None).any() for lane in lanes)
-
     def elaborate(self, platform) -> Module:
         m = Module()
-        config = self._config
         m.submodules.compare = compare = RowCompare()
-        m.submodules.watchdog = watchdog = Watchdog(cycles=config.watchdog_cycles)
-        request, status, events = self.requests.payload, self.status.payload, self.events
+        m.submodules.groups = groups = PulseGroups()
+        m.submodules.watchdog = watchdog = Watchdog(cycles=self._config.watchdog_cycles)
+        request, events = self.requests.payload, self.events
         raw_read = request.kind == WriteKind.RAW_READ
         raw_write = request.kind == WriteKind.RAW_WRITE
-
         verify = Signal()
         first_differing = Signal.like(compare.differing)
-        groups_left = Signal(len(PULSE_GROUPS))
-        group = Signal(len(PULSE_GROUPS))
-        strips = Signal(STRIPS)
         checks = Signal(CHECKS)
+        words = [Cat(request.data.as_value().word_select(c, DATA_BITS), checks[c]) for c in range(CODEWORDS)]
         m.d.comb += [
-            group.eq(groups_left & -groups_left),
-            strips.eq(Mux(raw_write, request.mask, compare.strips)),
             checks.eq(Mux(raw_write, request.check.as_value(), compare.checks.as_value())),
+            groups.strips.eq(Mux(raw_write, request.mask, compare.strips)),
             compare.data.eq(request.data),
             compare.columns.eq(self.columns),
+            self.strip_mask.eq(groups.mask),
+            self.wdata.eq(interleave(words)),
         ]
-        strips_in_pulse = self._drive_pulse(m, strips, group, checks)
-
-        def end(outcome: Value | Outcome, *, defects: Value | int = 0, retries: Value | int = 0) -> None:
-            m.d.sync += [
-                status.outcome.eq(outcome),
-                status.defects.eq(defects),
-                status.retries.eq(retries),
-                self.owned.eq(self.owned & raw_read),
-            ]
-            m.next = "answer"
-
-        def wait() -> None:
-            m.d.comb += watchdog.waiting.eq(1)
-            with m.If(watchdog.expired):
-                m.d.comb += events.timeouts.eq(1)
-                end(Outcome.TIMEOUT)
-
-        def start_pulses() -> None:
-            m.d.sync += groups_left.eq(Cat(Cat(strips[i] for i in group_strips).any() for group_strips in PULSE_GROUPS))
-            m.next = "pulse 0"
 
         with m.FSM():
             with m.State("wait for a request"):
@@ -164,70 +122,36 @@ class RowWriter(wiring.Component):
                 m.d.sync += [verify.eq(0), first_differing.eq(0), self.pulse.eq(Mux(raw_write, request.pulse, 0))]
                 with m.If(self.requests.valid & ~self.in_range):
                     m.d.comb += events.refused.eq(1)
-                    end(Outcome.REFUSED)
+                    self._end(m, Outcome.REFUSED)
                 with m.Elif(self.granted):
                     m.d.sync += self.owned.eq(1)
                     m.next = "read"
                     with m.If(raw_write):
-                        start_pulses()
+                        self._start_pulses(m, groups)
                 with m.Elif(self.claim):
-                    wait()
+                    self._wait(m, watchdog)
 
             with m.State("read"):
                 with m.If(self.ready):
                     m.d.comb += [self.cmd.eq(BankCommand.READ), events.raw_reads.eq(1)]
                     m.next = "wait for the row"
                 with m.Else():
-                    wait()
+                    self._wait(m, watchdog)
 
             with m.State("wait for the row"):
                 with m.If(~self.rvalid):
-                    wait()
+                    self._wait(m, watchdog)
                 with m.Elif(raw_read):
-                    end(Outcome.OK)
+                    self._end(m, Outcome.OK)
                 with m.Else():
                     m.next = "compare"
 
             with m.State("compare"):
-                differs = compare.differing != 0
                 m.d.comb += [compare.run.eq(1), self.viewing.eq(compare.viewing)]
-                with m.If(compare.done & differs & ~(verify & (self.pulse == config.write_retries))):
-                    m.d.comb += events.retries.eq(verify)
-                    m.d.sync += [verify.eq(1), self.pulse.eq(self.pulse + verify)]
-                    with m.If(~verify):
-                        m.d.sync += first_differing.eq(compare.differing)
-                    start_pulses()
-                with m.Elif(compare.done):
-                    accepted = Mux(differs & compare.repairable, compare.differing, 0)
-                    m.d.comb += [
-                        events.row_writes.eq(1),
-                        events.writes_skipped.eq(~verify),
-                        events.bits_flipped.eq(first_differing - compare.differing),
-                        events.defects_accepted.eq(accepted),
-                        events.writes_failed.eq(~compare.repairable),
-                    ]
-                    repaired = Mux(compare.repairable, Outcome.DEFECT, Outcome.FAILED)
-                    end(Mux(differs, repaired, Outcome.OK), defects=accepted, retries=self.pulse)
+                with m.If(compare.done):
+                    self._judge(m, compare, groups, verify, first_differing)
 
-            commands = PULSE_COMMANDS[config.write_scheme]
-            for number, command in enumerate(commands):
-                last = number == len(commands) - 1
-                with m.State(f"pulse {number}"):
-                    with m.If(~groups_left.any()):
-                        m.next = "read"
-                        with m.If(raw_write):
-                            end(Outcome.OK)
-                    with m.Elif(self.ready):
-                        m.d.comb += [
-                            self.cmd.eq(command),
-                            events.pulses.eq(1),
-                            events.strips_pulsed.eq(strips_in_pulse),
-                        ]
-                        if last:
-                            m.d.sync += groups_left.eq(groups_left & ~group)
-                        m.next = "pulse 0" if last else f"pulse {number + 1}"
-                    with m.Else():
-                        wait()
+            self._pulse_states(m, groups, watchdog)
 
             with m.State("answer"):
                 m.d.comb += [
@@ -239,3 +163,68 @@ class RowWriter(wiring.Component):
                     m.d.sync += self.owned.eq(0)
                     m.next = "wait for a request"
         return m
+
+    def _end(self, m: Module, outcome: Value | Outcome, *, defects: Value | int = 0, retries: Value | int = 0) -> None:
+        """End the request. A raw read keeps its bank while its status waits: the columns are on show."""
+        m.d.sync += [
+            self.status.payload.outcome.eq(outcome),
+            self.status.payload.defects.eq(defects),
+            self.status.payload.retries.eq(retries),
+            self.owned.eq(self.owned & (self.requests.payload.kind == WriteKind.RAW_READ)),
+        ]
+        m.next = "answer"
+
+    def _wait(self, m: Module, watchdog: Watchdog) -> None:
+        """Stay in this state, but not for ever."""
+        m.d.comb += watchdog.waiting.eq(1)
+        with m.If(watchdog.expired):
+            m.d.comb += self.events.timeouts.eq(1)
+            self._end(m, Outcome.TIMEOUT)
+
+    def _start_pulses(self, m: Module, groups: PulseGroups) -> None:
+        m.d.comb += groups.start.eq(1)
+        m.next = "pulse 0"
+
+    def _judge(
+        self, m: Module, compare: RowCompare, groups: PulseGroups, verify: Value, first_differing: Value
+    ) -> None:
+        """Pulse what differs, unless nothing does or the last retry has been made."""
+        differs = compare.differing != 0
+        with m.If(differs & ~(verify & (self.pulse == self._config.write_retries))):
+            m.d.comb += self.events.retries.eq(verify)
+            m.d.sync += [verify.eq(1), self.pulse.eq(self.pulse + verify)]
+            with m.If(~verify):
+                m.d.sync += first_differing.eq(compare.differing)
+            self._start_pulses(m, groups)
+        with m.Else():
+            accepted = Mux(differs & compare.repairable, compare.differing, 0)
+            m.d.comb += [
+                self.events.row_writes.eq(1),
+                self.events.writes_skipped.eq(~verify),
+                self.events.bits_flipped.eq(first_differing - compare.differing),
+                self.events.defects_accepted.eq(accepted),
+                self.events.writes_failed.eq(~compare.repairable),
+            ]
+            flawed = Mux(compare.repairable, Outcome.DEFECT, Outcome.FAILED)
+            self._end(m, Mux(differs, flawed, Outcome.OK), defects=accepted, retries=self.pulse)
+
+    def _pulse_states(self, m: Module, groups: PulseGroups, watchdog: Watchdog) -> None:
+        """One state for each command that a group of strips is given; after the last group the row is verified."""
+        commands = PULSE_COMMANDS[self._config.write_scheme]
+        for number, command in enumerate(commands):
+            last = number == len(commands) - 1
+            with m.State(f"pulse {number}"):
+                with m.If(~groups.left):
+                    m.next = "read"
+                    with m.If(self.requests.payload.kind == WriteKind.RAW_WRITE):
+                        self._end(m, Outcome.OK)
+                with m.Elif(self.ready):
+                    m.d.comb += [
+                        self.cmd.eq(command),
+                        groups.advance.eq(last),
+                        self.events.pulses.eq(1),
+                        self.events.strips_pulsed.eq(groups.count),
+                    ]
+                    m.next = "pulse 0" if last else f"pulse {number + 1}"
+                with m.Else():
+                    self._wait(m, watchdog)

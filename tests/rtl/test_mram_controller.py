@@ -12,7 +12,7 @@ from mram_bench import SEED, Bench, columns_of, random_row
 from respin.rtl.config import PRESETS, AcceleratorConfig, preset
 from respin.rtl.mram.controller import MramController
 from respin.rtl.mram.ports import ErrorKind, Outcome, WriteKind
-from respin.rtl.mram.writer import PULSE_GROUPS
+from respin.rtl.mram.pulses import PULSE_GROUPS
 
 TINY = replace(preset("tiny"), mram_rows=64, watchdog_cycles=1024)
 EIGHT = replace(preset("default"), mram_rows=16, watchdog_cycles=1024)
