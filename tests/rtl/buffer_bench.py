@@ -73,7 +73,7 @@ class Bench:
         return taken
 
     def sink(self, port, count: int, *, stall: float = 0.0, every: int = 1, gate: Callable[[], bool] = lambda: True,
-             limit: int = 20_000) -> tuple[list, list[int]]:
+             patience: int = 5000) -> tuple[list, list[int]]:
         """Take ``count`` values out of a stream, at most one in ``every`` cycles; returns values and cycles."""
         values: list = []
         cycles: list[int] = []
@@ -84,7 +84,8 @@ class Bench:
                 ready = self.random.random() >= stall and gate() and not (cycles and self.cycle - cycles[-1] < every)
                 ctx.set(port.ready, ready)
                 now = self.cycle
-                assert now < limit, f"{len(values)} of {count} values after {limit} cycles"
+                waited = now - (cycles[-1] if cycles else 0)
+                assert waited < patience, f"no value for {patience} cycles after {len(values)} of {count}"
                 _, _, valid, payload = await ctx.tick().sample(port.valid, port.payload)
                 payload = plain(payload)
                 assert held is None or (valid and payload == held), "an offered value changed or went away"

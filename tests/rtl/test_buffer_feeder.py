@@ -58,10 +58,9 @@ def run(config, jobs, name, *, refuse=0.0, stalls=(0.0, 0.0), engine=(always, al
     expected_rows = [row for _, feed in jobs for row in feed_rows(feed, store, config.slices)]
     expected_words = [to_planes(word) for window, feed in jobs for word in feed_words(feed, window, store)]
     row_gate, word_gate = engine
-    rows, _ = bench.sink(dut.rows, len(expected_rows), stall=stalls[0], gate=lambda: row_gate(rows, words),
-                         limit=100_000)  # fmt: skip
+    rows, _ = bench.sink(dut.rows, len(expected_rows), stall=stalls[0], gate=lambda: row_gate(rows, words))  # fmt: skip
     words, word_cycles = bench.sink(dut.words, len(expected_words), stall=stalls[1], every=every,
-                                    gate=lambda: word_gate(rows, words), limit=100_000)  # fmt: skip
+                                    gate=lambda: word_gate(rows, words))  # fmt: skip
     bench.run()
     assert rows == expected_rows
     assert words == expected_words

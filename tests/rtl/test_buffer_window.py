@@ -23,7 +23,7 @@ def run(jobs, name, *, stall=0.0, refuse=0.0):
     bench.store(dut.read, store, refuse=refuse)
     bench.source(dut.job, jobs)
     expected = [to_planes(word) for job in jobs for word in window_words(job, store)]
-    words, cycles = bench.sink(dut.words, len(expected), stall=stall, limit=200_000)
+    words, cycles = bench.sink(dut.words, len(expected), stall=stall)
     bench.run()
     assert words == expected
     return cycles, bench
