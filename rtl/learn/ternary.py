@@ -228,13 +228,16 @@ class TernarySteps(wiring.Component):
         # Signs wait for their steps, one more stage than the magnitudes' probabilities.
         signs = [Signal(self._width, name=f"signs{stage}") for stage in range(likely.latency + 1)]
         with m.If(en):
-            m.d.sync += [gradients.eq(sums), counted.eq(walk.counts), self._random.index.eq(walk.index)]
+            m.d.sync += [gradients.eq(sums), counted.eq(walk.counts)]
             m.d.sync += signs[0].eq(Cat(gradient[-1] for gradient in gradients))
             m.d.sync += [later.eq(earlier) for earlier, later in pairwise(signs)]
         for lane, gradient in enumerate(gradients):
             magnitude = Signal(GRADIENT_BITS, name=f"magnitude{lane}")
             with m.If(en):
-                m.d.sync += magnitude.eq(Mux(walk.counts[lane], Mux(gradient[-1], -gradient, gradient), 0))
+                m.d.sync += [
+                    magnitude.eq(Mux(walk.counts[lane], Mux(gradient[-1], -gradient, gradient), 0)),
+                    self._random.index[lane].eq(walk.index[lane]),
+                ]
             step = self.steps.payload.steps[lane]
             m.d.comb += [
                 statistics.magnitudes[lane].eq(magnitude),
