@@ -64,7 +64,7 @@ def print_rows(rows: list[dict[str, Any]], *, title: str) -> None:
     keys = list(dict.fromkeys(key for row in rows for key in row))
     for key in keys:
         numeric = any(isinstance(row.get(key), int | float) for row in rows)
-        table.add_column(key, justify="right" if numeric else "left")
+        table.add_column(key.replace("_", " "), justify="right" if numeric else "left", no_wrap=key == keys[0])
     for row in rows:
         table.add_row(*(figure(row.get(key)) for key in keys))
     out.print(table)

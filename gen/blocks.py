@@ -12,9 +12,12 @@ from respin.rtl.config import AcceleratorConfig
 from respin.rtl.imc.depthwise import DepthwiseUnit
 from respin.rtl.imc.dot import DotArray
 from respin.rtl.imc.engine import Engine
+from respin.rtl.learn.scales import DelayedScales
 from respin.rtl.learn.update import Update
 from respin.rtl.mram.controller import MramController
 from respin.rtl.top import Accelerator
+from respin.rtl.vector.gather import Gather
+from respin.rtl.vector.loss import LossHead
 from respin.rtl.vector.unit import VectorUnit
 
 BISMO_LUT6_PER_BIT_MAC = 1.34
@@ -39,7 +42,7 @@ class Block:
     multiplies:
         Whether it holds the dot slices, so that its LUTs are also counted per bit-MAC.
     target:
-        6-input LUTs per bit-MAC that it is to stay within.
+        6-input LUTs per bit-MAC that it is to stay within where slices have all 32 lanes.
     """
 
     name: str
@@ -75,6 +78,8 @@ DELIVERED = (
 )
 """What ``respin verilog`` writes: the top first, then the blocks on their own."""
 
+_TOP, *_BLOCKS = DELIVERED
+
 MEASURED = (
     Block(
         name="respin_dot",
@@ -83,10 +88,14 @@ MEASURED = (
         multiplies=True,
         target=BISMO_LUT6_PER_BIT_MAC,
     ),
-    *DELIVERED,
+    *_BLOCKS,
     Block(name="respin_depthwise", title="depthwise unit", make=_of(DepthwiseUnit)),
     Block(name="respin_window", title="window addressing", make=_of(Window)),
     Block(name="respin_feeder", title="weight-gradient feeder and transposers", make=_of(GradientFeeder)),
     Block(name="respin_vector", title="vector path", make=_of(VectorUnit)),
+    Block(name="respin_gather", title="gather: merge, pool, upsample and their backward", make=_of(Gather)),
+    Block(name="respin_loss", title="loss head", make=_of(LossHead)),
+    Block(name="respin_scales", title="delayed error scales", make=_of(DelayedScales)),
+    _TOP,
 )
-"""What ``respin bench area`` counts."""
+"""What ``respin bench area`` counts, the whole last."""

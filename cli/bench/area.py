@@ -11,7 +11,7 @@ from respin.gen.blocks import MEASURED, Block
 from respin.gen.emit import emit
 from respin.gen.synthesis import synthesise
 from respin.gen.versions import package_version
-from respin.rtl.config import AcceleratorConfig
+from respin.rtl.config import ROW_WEIGHTS, AcceleratorConfig
 
 Blocks = Annotated[
     list[str] | None,
@@ -54,5 +54,5 @@ def measure(block: Block, config: AcceleratorConfig) -> dict[str, Any]:
         "bram_kbit": large.bram_kbit,
         "bit_macs_per_cycle": bit_macs,
         "lut6_per_bit_mac": round(large.luts / bit_macs, 3) if bit_macs else None,
-        "target_lut6_per_bit_mac": block.target if bit_macs else None,
+        "target_lut6_per_bit_mac": block.target if config.lanes == ROW_WEIGHTS else None,
     }
