@@ -83,6 +83,10 @@ class Driver:
         """Put words into the store as they are."""
         await self._transport.write_store(base, words)
 
+    async def read_words(self, base: int, count: int) -> list[int]:
+        """Take words out of the store as they are."""
+        return await self._transport.read_store(base, count)
+
     async def write_rows(self, base: int, rows: IntArray) -> None:
         """Write rows (n, 32) of int8 weights through the controller: differential, verified.
 

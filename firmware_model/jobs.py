@@ -137,6 +137,18 @@ class TrainedImages:
     groups: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawTile:
+    """A tile of an int32 gradient in the store: byte ``j`` of the M outputs from ``o0`` of item ``i`` is in word
+    ``base + j * 32 * steps + i``; item ``32 * s + k`` is input ``k`` of the block of window step ``first + s``."""
+
+    job: Fields
+    base: int
+    o0: int
+    first: int
+    steps: int
+
+
 @dataclass(frozen=True, slots=True)
 class JobBuilder:
     """Builds jobs for one configuration."""
@@ -339,6 +351,30 @@ class JobBuilder:
         for o0, step, steps, bias, last in self._gradient_tiles(x, dy, geometry):
             yield self._gradient_tile(x, dy, geometry, images, o0, step, steps, bias=bias, last=last)
 
+    def gradient_sums(self, x: StoreTensor, dy: StoreTensor, out: int, *, geometry: Geometry) -> Iterator[RawTile]:
+        """The weight gradient as int32, stored at word ``out`` instead of applied, a tile over the one before; no bias."""
+        for o0, step, steps, _, _ in self._gradient_tiles(x, dy, geometry):
+            items = steps * BLOCK
+            job = self._gradient_pass(Pass.GRADIENT_RAW, x, dy, geometry, o0, step, steps, bias=False)
+            job["vector"] = {
+                "source": VectorSource.ENGINE,
+                "mode": VectorMode.RAW,
+                "n": 1,
+                "oh": 1,
+                "ow": items,
+                "h": 1,
+                "w": items,
+                "step_y": 1,
+                "step_x": 1,
+                "repeats": 1,
+                "base": out,
+                "block_stride": items,
+                "raw_stride": items,
+                "channels": self.config.slices,
+                "tile": items,
+            }
+            yield RawTile(job=job, base=out, o0=o0, first=step, steps=steps)
+
     def _gradient_tiles(
         self, x: StoreTensor, dy: StoreTensor, geometry: Geometry
     ) -> Iterator[tuple[int, int, int, bool, bool]]:
@@ -372,15 +408,34 @@ class JobBuilder:
         bias: bool,
         last: bool,
     ) -> Fields:
+        job = self._gradient_pass(Pass.GRADIENT, x, dy, geometry, o0, step, steps, bias=bias)
+        update = self._update(x.shape[1], dy.shape[1], geometry, images, o0, step)
+        return job | {
+            "settle": int(last),
+            "rate": images.rate,
+            "update": {**update, "steps": steps, "bias": int(bias)},
+        }
+
+    def _gradient_pass(
+        self,
+        kind: Pass,
+        x: StoreTensor,
+        dy: StoreTensor,
+        geometry: Geometry,
+        o0: int,
+        step: int,
+        steps: int,
+        *,
+        bias: bool,
+    ) -> Fields:
+        """Errors and activations through the engine: a sum for each of M outputs and 32 inputs of each step."""
         n, _, oh, ow = dy.shape
         pixels = n * oh * ow
         block, tap = divmod(step, geometry.kh * geometry.kw)
         items = steps * BLOCK + bias
         first = {"block0": block, "ky0": tap // geometry.kw, "kx0": tap % geometry.kw, "steps": steps}
         return self._job(
-            Pass.GRADIENT,
-            settle=int(last),
-            rate=images.rate,
+            kind,
             window=self._window(x, geometry, (n, oh, ow), tile=BLOCK, **first),
             feed={
                 "base": dy.block_base(o0 // BLOCK),
@@ -396,11 +451,6 @@ class JobBuilder:
                 "steps": -(-pixels // BLOCK),
                 "bits": 8,
                 "signed": int(x.signed),
-            },
-            update={
-                **self._update(x.shape[1], dy.shape[1], geometry, images, o0, step),
-                "steps": steps,
-                "bias": int(bias),
             },
         )
 

@@ -36,7 +36,7 @@ def demo(
     preset: Preset = None,
     config: ConfigFile = None,
     simulator: Simulator = "verilator",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps in the hardware.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps in the hardware.")] = 60,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Images in a step.")] = 16,
     test_images: Annotated[int, typer.Option(min=0, help="Test images run through the hardware, too.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, batches, rounding and faults.")] = 1,
@@ -110,7 +110,7 @@ def _simulate(dut: Build, options: DemoOptions) -> None:
                 dut,
                 "respin.cli.demo.program",
                 tests=1,
-                env={ENVIRONMENT: str(path), "RESPIN_SEED": str(options.seed)},
+                env={ENVIRONMENT: str(path), "RESPIN_SEED": str(options.seed), "OMP_NUM_THREADS": "1"},
                 plusargs=plusargs,
                 seconds=LIMIT_SECONDS,
             )

@@ -93,7 +93,7 @@ class MirroredTransport:
                 self.memory.write(row, np.where(step != 0, moved, weights).astype(np.int8))
                 written += 1
             if report["rows_written"] != written:
-                raise Mismatch(f"an update wrote {report['rows_written']} rows, golden {written}: {report} {job['update']}")
+                raise Mismatch(f"an update wrote {report['rows_written']} rows, golden {written}")
         return report
 
     def _changes(self, job: Mapping[str, Any]) -> Iterator[tuple[int, NDArray[np.int64]]]:

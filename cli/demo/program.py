@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,10 +24,9 @@ from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Task
 from respin.firmware_model.training import Report, Session
 from respin.golden import digits
-from respin.golden.digits_network import build_network
+from respin.golden.digits_network import SCHEDULE, build_network
 from respin.golden.memory import Memory
 from respin.golden.network import IntegerNetwork
-from respin.golden.schedule import Schedule
 from respin.golden.trainer import TrainingState, train_step
 from respin.rtl.mram.ports import Counters
 from respin.sim.banks import Backdoor, dumped_cells
@@ -91,7 +90,7 @@ class Demo:
         )
         before = self._cells()
         result.accuracy_before = await self._measure("before")
-        schedule = Schedule(steps=options.steps)
+        schedule = replace(SCHEDULE, steps=options.steps)
         order = digits.batch_indices(
             len(self.task.train_labels), steps=options.steps, batch=options.batch, seed=options.seed
         )

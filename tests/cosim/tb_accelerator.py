@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every pass of the whole accelerator by itself, random tensors against golden's operators."""
+
+import json
+import os
+
+import cocotb
+import numpy as np
+import torch
+from respin.cli.hardware import start
+from respin.firmware_model import jobs, layout
+from respin.firmware_model.driver import AcceleratorError, Driver
+from respin.firmware_model.jobs import Geometry, JobBuilder, Randomness, Requantise, RoundError, Source
+from respin.firmware_model.layout import StoreTensor
+from respin.firmware_model.placement import table_entries
+from respin.firmware_model.training import label_words
+from respin.golden import ops
+from respin.golden.random import RandomSource
+from respin.rtl.config import AcceleratorConfig
+from respin.sim.runner import seed
+
+RANDOMNESS = Randomness(seed=77, step=5)
+SOURCE = RandomSource(seed=77, step=5)
+
+
+class Bench:
+    """The accelerator, random tensors for it, and golden's view of both."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.build = JobBuilder(driver.config, RANDOMNESS)
+        self.random = np.random.default_rng(seed())
+        self.next_word = 0
+
+    @classmethod
+    async def start(cls, dut) -> "Bench":
+        config = AcceleratorConfig(**json.loads(os.environ["ACCELERATOR_CONFIG"]))
+        return cls(Driver(config, await start(dut)))
+
+    def place(self, *shape: int, signed: bool) -> StoreTensor:
+        tensor = StoreTensor(self.next_word, shape, signed)
+        self.next_word += tensor.words
+        assert self.next_word <= self.driver.config.store_words
+        return tensor
+
+    async def tensor(self, *shape: int, signed: bool, low: int | None = None) -> tuple[StoreTensor, torch.Tensor]:
+        """A random tensor in the store; ``low`` for errors, which never hold -128."""
+        tensor = self.place(*shape, signed=signed)
+        bounds = (-128 if low is None else low, 128) if signed else (0, 256)
+        values = self.random.integers(*bounds, size=shape)
+        await self.driver.write_tensor(tensor, values)
+        return tensor, torch.from_numpy(values.astype(np.int8 if signed else np.uint8))
+
+    async def weights(self, *shape: int, groups: int = 1) -> torch.Tensor:
+        """Random weights whose image is written from row 0 on."""
+        values = self.random.integers(-127, 128, size=shape)
+        await self.driver.write_rows(0, layout.weight_rows(layout.dense_weights(values, groups), self.slices))
+        return torch.from_numpy(values.astype(np.int8))
+
+    async def table(self, channels: int, *, signed: bool) -> ops.QuantiserTable:
+        """A random quantiser at table entry 0."""
+
+        def draw(low: int, high: int) -> torch.Tensor:
+            return torch.from_numpy(self.random.integers(low, high, size=channels))
+
+        lo, hi = (-128, 127) if signed else (0, 255)
+        table = ops.QuantiserTable.build(
+            channels, bias=draw(-5000, 5000), mult=draw(1, 65536), shift=draw(20, 30), lo=lo, hi=hi
+        )
+        await self.driver.write_table(0, table_entries(table))
+        return table
+
+    @property
+    def slices(self) -> int:
+        return self.driver.config.slices
+
+    async def expect(self, tensor: StoreTensor, want: torch.Tensor) -> None:
+        got = await self.driver.read_tensor(tensor)
+        np.testing.assert_array_equal(got, want.numpy())
+
+
+@cocotb.test()
+async def convolution(dut):
+    """3 x 3 with stride and padding by a zero point, in groups, into an unsigned tensor with a mask."""
+    bench = await Bench.start(dut)
+    x, xs = await bench.tensor(2, 12, 5, 5, signed=False)
+    w = await bench.weights(8, 6, 3, 3, groups=2)
+    table = await bench.table(8, signed=False)
+    y, mask = bench.place(2, 8, 3, 3, signed=False), bench.next_word
+    geometry = Geometry(kh=3, kw=3, stride=2, pad_y=1, pad_x=1)
+    finish = Requantise(table=0, mask=mask)
+    await bench.driver.run(bench.build.convolution(x, y, rows=0, geometry=geometry, finish=finish, pad=9))
+    want = ops.requantise(ops.conv2d(xs, w, stride=2, padding=1, groups=2, zero_point=9), table)
+    await bench.expect(y, want)
+    got = await bench.driver.read_mask(y, mask)
+    np.testing.assert_array_equal(got, ops.activation_mask(want, table).numpy())
+
+
+@cocotb.test()
+async def strided_error(dut):
+    """The error of a 3 x 3 convolution with stride 2, phase by phase, masked, twice: the second shift is measured."""
+    bench = await Bench.start(dut)
+    dy, errors = await bench.tensor(1, 8, 3, 3, signed=True, low=-127)
+    weights = bench.random.integers(-127, 128, size=(8, 6, 3, 3))
+    geometry = Geometry(kh=3, kw=3, stride=2, pad_y=1, pad_x=1)
+    rows, base = [], 0
+    for phase in jobs.error_phases(geometry, 5, 5):
+        part = weights[:, :, list(phase.taps_y)][:, :, :, list(phase.taps_x)].transpose(1, 0, 2, 3)
+        image = layout.weight_rows(part, bench.slices)
+        await bench.driver.write_rows(base, image)
+        rows.append(base)
+        base += len(image)
+    dx = bench.place(1, 6, 5, 5, signed=True)
+    keep = bench.random.integers(0, 2, size=dx.shape).astype(bool)
+    mask = bench.next_word
+    lanes = np.zeros((-(-dx.pixels // 8), 8, 32), dtype=np.uint8)
+    lanes.reshape(-1, 32)[: dx.pixels, :6] = keep[0].reshape(6, -1).T
+    words = [int.from_bytes(np.packbits(word.reshape(-1), bitorder="little").tobytes(), "little") for word in lanes]
+    await bench.driver.write_words(mask, words)
+    sums = ops.conv2d_error(errors, torch.from_numpy(weights.astype(np.int8)), size=(5, 5), stride=2, padding=1)
+    scale = ops.DelayedScale()
+    for _ in range(2):
+        finish = RoundError(tensor=9, mult=3, mask=mask)
+        reports = [
+            await bench.driver.run(job)
+            for job in bench.build.convolution_error(dy, dx, rows=rows, geometry=geometry, finish=finish)
+        ]
+        draws = SOURCE.field(9, sums.shape)
+        want = ops.error_edge(sums, 3, shift=scale.at(0), mask=torch.from_numpy(keep), random=draws)
+        await bench.expect(dx, want.error)
+        assert max(report["magnitude"].bit_length() for report in reports) == want.largest.bit_length()
+        assert {report["shift"] for report in reports} == {scale.at(0)}
+        scale = scale.after(want.largest)
+
+
+@cocotb.test()
+async def depthwise(dut):
+    """Depthwise 3 x 3 on a signed tensor."""
+    bench = await Bench.start(dut)
+    x, xs = await bench.tensor(2, 10, 4, 4, signed=True)
+    values = bench.random.integers(-127, 128, size=(10, 1, 3, 3))
+    await bench.driver.write_rows(0, layout.depthwise_rows(values))
+    table = await bench.table(10, signed=True)
+    y = bench.place(2, 10, 4, 4, signed=True)
+    geometry = Geometry(kh=3, kw=3, pad_y=1, pad_x=1)
+    await bench.driver.run(bench.build.depthwise(x, y, rows=0, geometry=geometry, finish=Requantise(table=0)))
+    sums = ops.conv2d(xs, torch.from_numpy(values.astype(np.int8)), padding=1, groups=10)
+    await bench.expect(y, ops.requantise(sums, table))
+
+
+@cocotb.test()
+async def merge_of_a_resized_map(dut):
+    """A residual of two maps, one of them upsampled on the way."""
+    bench = await Bench.start(dut)
+    a, xa = await bench.tensor(1, 5, 6, 6, signed=True)
+    b, xb = await bench.tensor(1, 5, 3, 3, signed=False)
+    y = bench.place(1, 5, 6, 6, signed=True)
+    sources = jobs.merge_add(a, b, (300, 500), (3, 100))
+    await bench.driver.run(bench.build.gather(y, sources, finish=Requantise(shift=9)))
+    operands = [
+        ops.MergeOperand(x=xa, mult=300, zero_point=3),
+        ops.MergeOperand(x=ops.upsample_nearest(xb, (6, 6)), mult=500, zero_point=100),
+    ]
+    await bench.expect(y, ops.merge_add(operands, shift=9, lo=-128, hi=127))
+
+
+@cocotb.test()
+async def weight_gradient(dut):
+    """The int32 gradient of a 3 x 3 layer, more pixels than a block and not a multiple of it."""
+    bench = await Bench.start(dut)
+    x, xs = await bench.tensor(2, 9, 5, 5, signed=False)
+    dy, errors = await bench.tensor(2, 6, 5, 5, signed=True, low=-127)
+    geometry = Geometry(kh=3, kw=3, pad_y=1, pad_x=1)
+    got = np.zeros((6, 32 * 9), dtype=np.int64)
+    for tile in bench.build.gradient_sums(x, dy, bench.next_word, geometry=geometry):
+        await bench.driver.run(tile.job)
+        items = 32 * tile.steps
+        lanes = layout.unpack_words(await bench.driver.read_words(tile.base, 4 * items), signed=False)
+        octets = lanes.reshape(4, items, 32).astype(np.uint32)
+        sums = (octets << (8 * np.arange(4, dtype=np.uint32))[:, None, None]).sum(0, dtype=np.uint32).view(np.int32)
+        outputs = min(bench.slices, 6 - tile.o0)
+        got[tile.o0 : tile.o0 + outputs, 32 * tile.first : 32 * tile.first + items] = sums[:, :outputs].T
+    want = ops.conv2d_weight_gradient(xs, errors, kernel=(3, 3), padding=1)
+    by_step = got.reshape(6, 9, 32)[:, :, :9].transpose(0, 2, 1).reshape(6, 9, 3, 3)
+    np.testing.assert_array_equal(by_step, want.numpy())
+
+
+async def learn(bench: Bench, x_shape: tuple[int, ...], outputs: int, kernel: int, *, groups: int, signed: bool) -> None:
+    """Three steps of a trained layer from fixed operands: measure, then move twice; both images and biases."""
+    x, xs = await bench.tensor(*x_shape, signed=signed)
+    n, inputs, h, w = x_shape
+    dy, errors = await bench.tensor(n, outputs, h, w, signed=True, low=-127)
+    geometry = Geometry(kh=kernel, kw=kernel, pad_y=kernel // 2, pad_x=kernel // 2)
+    shape = (outputs, inputs // groups, kernel, kernel)
+    weight = torch.from_numpy(bench.random.integers(-127, 128, size=shape).astype(np.int8))
+    bias = torch.from_numpy(bench.random.integers(-127, 128, size=outputs).astype(np.int8))
+
+    def images(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        dense = layout.dense_weights(values, groups)
+        back = dense.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+        return layout.weight_rows(dense, bench.slices), layout.weight_rows(back, bench.slices)
+
+    forward, back = images(weight.numpy())
+    bases = (0, len(forward), len(forward) + len(back))
+    for base, rows in zip(bases, (forward, back, layout.vector_rows(bias.numpy())), strict=True):
+        await bench.driver.write_rows(base, rows)
+    gradient = ops.conv2d_weight_gradient(xs, errors, kernel=(kernel, kernel), padding=kernel // 2, groups=groups)
+    scales, statistics = [ops.StepScale()] * 2, [ops.GradientStatistics.of(g) for g in (gradient, ops.bias_gradient(errors))]
+    for step in range(3):
+        bench.build = JobBuilder(bench.driver.config, Randomness(seed=77, step=step))
+        source = RandomSource(seed=77, step=step)
+        placed = jobs.TrainedImages(
+            base=bases[0], transposed=bases[1], bias=bases[2], tensor=20, bias_tensor=21, rate=40000, groups=groups
+        )
+        reports = [await bench.driver.run(job) for job in bench.build.gradient(x, dy, geometry=geometry, images=placed)]
+        weight, moved = ops.ternary_update(weight, gradient, scales[0], source.field(20, shape))
+        bias, shifted = ops.ternary_update(bias, ops.bias_gradient(errors), scales[1], source.field(21, bias.shape))
+        scales = [scale.after(measured, 40000) for scale, measured in zip(scales, statistics, strict=True)]
+        forward, back = images(weight.numpy())
+        for base, want in zip(bases, (forward, back, layout.vector_rows(bias.numpy())), strict=True):
+            np.testing.assert_array_equal(await bench.driver.read_rows(base, len(want)), want)
+        count = int(torch.count_nonzero(moved)) + int(torch.count_nonzero(shifted))
+        assert sum(report["moves"] for report in reports) == count
+
+
+@cocotb.test()
+async def update_of_a_dense_layer(dut):
+    """A head: two blocks of inputs, fewer pixels than a block, a bias."""
+    await learn(await Bench.start(dut), (16, 64, 1, 1), 5, 1, groups=1, signed=True)
+
+
+@cocotb.test()
+async def update_of_a_grouped_convolution(dut):
+    """3 x 3 in two groups: weights off the diagonal stay 0."""
+    await learn(await Bench.start(dut), (2, 12, 4, 4), 8, 3, groups=2, signed=False)
+
+
+@cocotb.test()
+async def loss(dut):
+    """The error of the logits."""
+    bench = await Bench.start(dut)
+    z, logits = await bench.tensor(3, 7, 1, 1, signed=True)
+    out, labels = bench.place(3, 7, 1, 1, signed=True), bench.next_word
+    truth = [2, 0, 6]
+    await bench.driver.write_words(labels, label_words(truth))
+    parameters = ops.LossParameters.of(1 / 16, 7, smoothing=0.1)
+    job = bench.build.loss(z, out, labels, tensor=4, alpha=parameters.alpha, on=parameters.on, off=parameters.off)
+    await bench.driver.run(job)
+    draws = SOURCE.field(4, (3, 7))
+    want = ops.softmax_cross_entropy(logits.flatten(1), torch.tensor(truth), parameters, draws)
+    await bench.expect(out, want[:, :, None, None])
+
+
+@cocotb.test()
+async def errors_that_meet(dut):
+    """Fan-in of two edges of different exponents."""
+    bench = await Bench.start(dut)
+    a, xa = await bench.tensor(1, 6, 3, 3, signed=True, low=-127)
+    b, xb = await bench.tensor(1, 6, 3, 3, signed=True, low=-127)
+    y = bench.place(1, 6, 3, 3, signed=True)
+    sources = [Source(tensor=a, mult=700), Source(tensor=b, mult=9000, align=4)]
+    operands = [ops.FanInOperand(error=xa, exponent=7, mult=700), ops.FanInOperand(error=xb, exponent=3, mult=9000)]
+    scale = ops.DelayedScale()
+    for _ in range(2):
+        finish = RoundError(tensor=11, stochastic=False)
+        report = await bench.driver.run(bench.build.gather(y, sources, finish=finish, wide=True))
+        want = ops.fan_in(operands, shift=scale.at(7))
+        await bench.expect(y, want.error)
+        assert report["above"] + report["below"] == want.saturated
+        scale = scale.after(want.largest, 7)
+
+
+@cocotb.test()
+async def a_job_out_of_range_is_told(dut):
+    """Rows past the memory, and words past the store: a fault in the report, and the next job runs."""
+    bench = await Bench.start(dut)
+    config = bench.driver.config
+    x, _ = await bench.tensor(1, 8, 2, 2, signed=True)
+    y = StoreTensor(config.store_words - 2, (1, 4, 2, 2), True)
+    job = bench.build.gather(y, [Source(tensor=x)], finish=Requantise())
+    try:
+        await bench.driver.run(job)
+        raise AssertionError("a write past the store was not told")
+    except AcceleratorError as error:
+        assert "ADDRESS" in str(error)
+    inside = bench.place(1, 8, 2, 2, signed=True)
+    await bench.driver.run(bench.build.gather(inside, [Source(tensor=x)], finish=Requantise()))
+
+
+@cocotb.test()
+async def the_watchdog_ends_a_job_that_waits(dut):
+    """An engine that is promised more rows than the reader brings waits; the job ends, and later ones are refused."""
+    bench = await Bench.start(dut)
+    x, _ = await bench.tensor(1, 8, 2, 2, signed=True)
+    y = bench.place(1, 4, 2, 2, signed=True)
+    job = bench.build.convolution(x, y, rows=0, geometry=Geometry(kh=1, kw=1), finish=Requantise(mult=1, shift=8))
+    job["read"] = job["read"] | {"count": 1}
+    for _ in range(2):
+        try:
+            await bench.driver.run(job)
+            raise AssertionError("a job that cannot end was not ended")
+        except AcceleratorError as error:
+            assert "WATCHDOG" in str(error)
