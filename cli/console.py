@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from respin.gen.versions import package_version
 from respin.rtl.config import PRESETS, AcceleratorConfig, load, preset
 
 FAILED = 1
@@ -19,9 +20,7 @@ BAD_INPUT = 2
 out = Console()
 err = Console(stderr=True)
 
-Preset = Annotated[
-    str | None, typer.Option("--preset", "-p", help=f"One of {', '.join(PRESETS)}.", show_default=False)
-]
+Preset = Annotated[str | None, typer.Option("--preset", "-p", help=f"One of {', '.join(PRESETS)}.", show_default=False)]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="A configuration from a TOML file.", show_default=False)
 ]
@@ -42,6 +41,13 @@ def configuration(name: str | None, file: Path | None, *, otherwise: str = "defa
         return load(file) if file is not None else preset(name or otherwise)
     except (TypeError, ValueError) as error:
         fail(str(error), BAD_INPUT)
+
+
+def require(extra: str, *packages: str) -> None:
+    """End with one line that says what to install if one of ``packages``, which ``extra`` brings, is missing."""
+    for name in packages:
+        if package_version(name) is None:
+            fail(f"{name}: not installed; in the project's folder: pip install -e '.[{extra}]'")
 
 
 def print_json(value: Any) -> None:

@@ -24,6 +24,7 @@ _PACKAGES = (
     ("numpy", ".", "the MTJ array's model", True),
     ("torch", ".[learn]", "the golden model: respin demo and the tests compare the hardware with it", False),
     ("scikit-learn", ".[learn]", "real images for respin demo", False),
+    ("matplotlib", ".[learn]", "the pictures of respin demo", False),
     ("pyosys", ".[area]", "counts look-up tables: respin bench area", False),
     ("pytest", ".[tests]", "runs the tests and respin sim", False),
 )

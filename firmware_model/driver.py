@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from respin.firmware_model.layout import (
     IntArray,
@@ -23,7 +24,8 @@ from respin.rtl.ports import Fault
 class Transport(Protocol):
     """How a driver reaches an accelerator: a simulation or a board.
 
-    Store words and rows travel as integers, structures as mappings of their fields; what does not fit its field is refused.
+    Store words and rows travel as integers, structures as mappings of their fields; what does not fit its field is
+    refused.
     """
 
     async def write_store(self, base: int, words: Sequence[int]) -> None:
@@ -74,7 +76,7 @@ class Driver:
         """Take an NCHW tensor out of the store."""
         return words_tensor(await self._transport.read_store(tensor.base, tensor.words), tensor)
 
-    async def read_mask(self, tensor: StoreTensor, base: int) -> IntArray:
+    async def read_mask(self, tensor: StoreTensor, base: int) -> NDArray[np.bool_]:
         """Take the packed 1-bit mask of ``tensor`` out of the store."""
         count = mask_words(tensor) * blocks(tensor.shape[1])
         return words_mask(await self._transport.read_store(base, count), tensor)
@@ -120,8 +122,7 @@ class Driver:
         """Put entries made by :func:`respin.firmware_model.layout.table_entry` into the table."""
         if index + len(entries) > self.config.table_channels:
             raise ValueError(
-                f"table holds {self.config.table_channels} channels, not {index + len(entries)}: "
-                "raise table_channels"
+                f"table holds {self.config.table_channels} channels, not {index + len(entries)}: raise table_channels"
             )
         await self._transport.write_table(index, entries)
 

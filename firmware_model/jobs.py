@@ -291,9 +291,7 @@ class JobBuilder:
         count = blocks(channels)
         return self._job(
             Pass.DEPTHWISE,
-            window=self._window(
-                x, geometry, (n, oh, ow), steps=taps, tile=1, repeats=count, pad=pad, advance=1
-            ),
+            window=self._window(x, geometry, (n, oh, ow), steps=taps, tile=1, repeats=count, pad=pad, advance=1),
             read={"base": rows, "count": taps, "tiles": 1, "repeats": count},
             depthwise={"blocks": count, "taps": taps, "items": n * oh * ow, "signed": int(x.signed)},
             **self._finish(out, VectorSource.DEPTHWISE, finish),
@@ -352,7 +350,7 @@ class JobBuilder:
             yield self._gradient_tile(x, dy, geometry, images, o0, step, steps, bias=bias, last=last)
 
     def gradient_sums(self, x: StoreTensor, dy: StoreTensor, out: int, *, geometry: Geometry) -> Iterator[RawTile]:
-        """The weight gradient as int32, stored at word ``out`` instead of applied, a tile over the one before; no bias."""
+        """The weight gradient as int32, stored at word ``out``, each tile over the one before; no bias."""
         for o0, step, steps, _, _ in self._gradient_tiles(x, dy, geometry):
             items = steps * BLOCK
             job = self._gradient_pass(Pass.GRADIENT_RAW, x, dy, geometry, o0, step, steps, bias=False)

@@ -96,7 +96,7 @@ def words_mask(words: list[int], tensor: StoreTensor) -> NDArray[np.bool_]:
 
 
 def dense_weights(weights: IntArray, groups: int) -> IntArray:
-    """A grouped convolution's weights (O, I/groups, kh, kw) as a full one (O, I, kh, kw) with zeros off the diagonal."""
+    """A grouped convolution's weights (O, I/groups, kh, kw) as a full one's (O, I, kh, kw), zeros off the diagonal."""
     o, i, kh, kw = weights.shape
     full = np.zeros((groups, o // groups, groups, i, kh, kw), dtype=np.int64)
     for group in range(groups):

@@ -218,12 +218,12 @@ class Placement:
                 if layer.trained is not None:
                     self.rows.add_vector(f"{layer.name} bias", layer.weight.shape[0])
         for edge in self._edges:
-            layer = self.network.layer(edge.through) if isinstance(edge, Edge) and edge.through is not None else None
-            if isinstance(layer, Convolution) and layer.name not in self._phases:
-                images = self.transposed_rows(layer, layer.weight.numpy())
-                base = self.rows.add(f"{layer.name} transposed", sum(len(image) for image in images))
+            passed = self.network.layer(edge.through) if isinstance(edge, Edge) and edge.through is not None else None
+            if isinstance(passed, Convolution) and passed.name not in self._phases:
+                images = self.transposed_rows(passed, passed.weight.numpy())
+                base = self.rows.add(f"{passed.name} transposed", sum(len(image) for image in images))
                 starts = np.cumsum([0, *(len(image) for image in images[:-1])])
-                self._phases[layer.name] = [int(base + start) for start in starts]
+                self._phases[passed.name] = [int(base + start) for start in starts]
 
     def _place_tables(self) -> None:
         plan = TablePlan(self.config)

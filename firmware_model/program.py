@@ -108,9 +108,7 @@ class Program:
         )
         return Task(name=loss.name, stage="other", jobs=(job,))
 
-    def edge(
-        self, edge: Edge | FanInEdge, states: Mapping[str, EdgeState], measured: Mapping[str, int]
-    ) -> EdgePass:
+    def edge(self, edge: Edge | FanInEdge, states: Mapping[str, EdgeState], measured: Mapping[str, int]) -> EdgePass:
         """A backward edge.
 
         Parameters
@@ -127,7 +125,9 @@ class Program:
             alive = [exponent for name, exponent in exponents.items() if states[name].alive]
             incoming, fraction = max(alive or exponents.values()), edge.fraction + FAN_IN_BITS
         rebase = measured.get(edge.name, incoming) - incoming
-        task = self._single_edge(edge, rebase) if isinstance(edge, Edge) else self._fan_in(edge, states, incoming, rebase)
+        task = (
+            self._single_edge(edge, rebase) if isinstance(edge, Edge) else self._fan_in(edge, states, incoming, rebase)
+        )
         return EdgePass(task=task, incoming=incoming, fraction=fraction)
 
     def gradient(self, gradient: Gradient, rate: int) -> Task:
@@ -224,7 +224,9 @@ class Program:
             return
         if shape.stride != 1:
             raise ValueError(f"errors pass a depthwise convolution of stride 1 only; {layer.name} has {shape.stride}")
-        back = jobs.Geometry(kh=shape.kh, kw=shape.kw, pad_y=shape.kh - 1 - shape.pad_y, pad_x=shape.kw - 1 - shape.pad_x)
+        back = jobs.Geometry(
+            kh=shape.kh, kw=shape.kw, pad_y=shape.kh - 1 - shape.pad_y, pad_x=shape.kw - 1 - shape.pad_x
+        )
         yield build.depthwise(error, out, rows=rows[0], geometry=back, finish=finish)
 
     def _fan_in(self, edge: FanInEdge, states: Mapping[str, EdgeState], reference: int, rebase: int) -> Task:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things go: store words by the span in which they are needed, MRAM rows and table entries one after the other."""
+"""Where things go: store words by the span in which they are needed, rows and table entries in order."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field

@@ -33,7 +33,7 @@ def _pairwise(m: Module, operands: list[Value]) -> Value:
     return operands[0]
 
 
-class TwosComplementTree(Component):  # type: ignore[misc]
+class TwosComplementTree(Component):
     """The plain form: AND each lane with its bit, add the signed numbers pairwise, shift and accumulate."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ PLANES = 8
 RANDOM_ROUNDS = 16
 """Rounds of the Simon32/64 cipher that make one random number (docs/arithmetic.md, Randomness)."""
 
-DEVICES = ("default", "scrubbed")
+DEVICES = ("default", "scrubbed", "erasable")
 WRITE_SCHEMES = ("sas", "erase_program")
 
 
@@ -119,7 +119,7 @@ class AcceleratorConfig:
         if not isinstance(self.name, str):
             raise TypeError(f"name must be a string, not {self.name!r}")
         if not self.name.isidentifier():
-            raise ValueError(f"name must be letters, digits and underscores, not starting with a digit, not {self.name!r}")
+            raise ValueError(f"name must be letters, digits and underscores, no digit first, not {self.name!r}")
         _require_int(self, "lanes", 8, 32, power_of_two=True)
         _require_int(self, "slices", 4, 32, power_of_two=True)
         _require_int(self, "pixels", 1, 8, power_of_two=True)

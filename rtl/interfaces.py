@@ -36,44 +36,50 @@ class BankPins(Signature):
     """
 
     def __init__(self, rows: int) -> None:
-        super().__init__({
-            "cmd": Out(BankCommand),
-            "row": Out(range(rows)),
-            "strip_mask": Out(STRIPS),
-            "wdata": Out(ROW_COLUMNS),
-            "pulse": Out(4),
-            "test_mode": Out(1),
-            "busy": In(1),
-            "rdata": In(ROW_COLUMNS),
-            "rvalid": In(1),
-            "power_good": In(1),
-        })
+        super().__init__(
+            {
+                "cmd": Out(BankCommand),
+                "row": Out(range(rows)),
+                "strip_mask": Out(STRIPS),
+                "wdata": Out(ROW_COLUMNS),
+                "pulse": Out(4),
+                "test_mode": Out(1),
+                "busy": In(1),
+                "rdata": In(ROW_COLUMNS),
+                "rvalid": In(1),
+                "power_good": In(1),
+            }
+        )
 
 
 class StoreRead(Signature):
     """A reader's side of the store. ``data`` is the word of ``addr`` in the cycle after ``valid & ready``."""
 
     def __init__(self) -> None:
-        super().__init__({
-            "valid": Out(1),
-            "ready": In(1),
-            "addr": Out(STORE_ADDRESS_BITS),
-            "data": In(WORD),
-        })
+        super().__init__(
+            {
+                "valid": Out(1),
+                "ready": In(1),
+                "addr": Out(STORE_ADDRESS_BITS),
+                "data": In(WORD),
+            }
+        )
 
 
 class StoreWrite(Signature):
     """A writer's side of the store: planes in ``planes`` and lane groups of M channels in ``groups`` are written."""
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        super().__init__({
-            "valid": Out(1),
-            "ready": In(1),
-            "addr": Out(STORE_ADDRESS_BITS),
-            "data": Out(WORD),
-            "planes": Out(PLANES),
-            "groups": Out(BLOCK // config.slices),
-        })
+        super().__init__(
+            {
+                "valid": Out(1),
+                "ready": In(1),
+                "addr": Out(STORE_ADDRESS_BITS),
+                "data": Out(WORD),
+                "planes": Out(PLANES),
+                "groups": Out(BLOCK // config.slices),
+            }
+        )
 
 
 def result_layout(config: AcceleratorConfig) -> data.ArrayLayout:

@@ -28,8 +28,8 @@ UNITS = {
 class JobControl(Component):
     """Takes one job at a time.
 
-    A job is held at ``job.payload`` until its report is taken; units read their parts there. In a first cycle the delayed
-    scale is looked up, then every unit that takes part is offered its job, until it takes it. When all have and
+    A job is held at ``job.payload`` until its report is taken; units read their parts there. In a first cycle the
+    delayed scale is looked up, then every unit that takes part is offered its job, until it takes it. When all have and
     all are idle, what was measured is settled, and the report goes out. Where nothing moves for ``watchdog_cycles`` the
     job ends with WATCHDOG, and so does every later one until reset: the units still wait.
 
@@ -75,20 +75,22 @@ class JobControl(Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._config = config
-        super().__init__({
-            "job": In(stream.Signature(Job)),
-            "report": Out(stream.Signature(Report)),
-            "lookup": Out(1),
-            "offer": Out(len(UNITS)),
-            "taken": In(len(UNITS)),
-            "busy": In(1),
-            "progress": In(1),
-            "settle": Out(1),
-            "settled": In(1),
-            "measured": In(Report),
-            "start": Out(1),
-            "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "job": In(stream.Signature(Job)),
+                "report": Out(stream.Signature(Report)),
+                "lookup": Out(1),
+                "offer": Out(len(UNITS)),
+                "taken": In(len(UNITS)),
+                "busy": In(1),
+                "progress": In(1),
+                "settle": Out(1),
+                "settled": In(1),
+                "measured": In(Report),
+                "start": Out(1),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

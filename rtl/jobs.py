@@ -63,7 +63,7 @@ class WindowJob(data.Struct):
 
 
 class EngineJob(data.Struct):
-    """``for r in repeats: for tile: (for step in steps: latch M rows; for item in tile: one word); results of the tile``.
+    """``for r in repeats: for tile: (for step: latch M rows; for item in tile: one word); results of the tile``.
 
     ``items`` words in tiles of ``tile``; a group of P items makes one entry, the last group of a tile padded with 0.
     ``bits`` (1..8) planes of each word are streamed, ``signed`` if the top one weighs ``-2^(bits-1)``.
@@ -121,11 +121,12 @@ class VectorJob(data.Struct):
 
     ``for r in repeats: for (n, oy, ox): one entry`` of M channels (ENGINE) or 32 (others); repeat ``r`` holds channels
     from ``channel0 + r * (M or 32)``. The entry belongs to pixel ``(oy*step_y + y0, ox*step_x + x0)`` of an ``h x w``
-    map. ``channel0`` is a multiple of the M or 32 channels of an entry. Table entries are indexed ``table + channel - channel0``
-    where ``per_channel`` (``table`` is a multiple of 32, or of the vector width); else ``mult``, ``shift``, ``lo``, ``hi``
-    hold for all and the bias is 0. ERROR takes only the multiplier from the table: its shift is the job's, its bias 0, its
-    limits -127 and 127. ``unit``: the multiplier is 1 and sums may have 48 bits. ``tile``: pixels in the engine's tiles,
-    after each of which the rest of an entry is padding; of no account where P = 1 or the source is another.
+    map. ``channel0`` is a multiple of the M or 32 channels of an entry. Table entries are indexed ``table + channel
+    - channel0`` where ``per_channel`` (``table`` is a multiple of 32, or of the vector width); else ``mult``,
+    ``shift``, ``lo``, ``hi`` hold for all and the bias is 0. ERROR takes only the multiplier from the table: its
+    shift is the job's, its bias 0, its limits -127 and 127. ``unit``: the multiplier is 1 and sums may have 48 bits.
+    ``tile``: pixels in the engine's tiles, after each of which the rest of an entry is padding; of no account where
+    P = 1 or the source is another.
     """
 
     source: VectorSource
@@ -219,9 +220,9 @@ class UpdateJob(data.Struct):
     """Turn the sums of one weight-gradient tile into ternary steps and write the rows of both images back.
 
     The engine delivers, for each of ``steps`` window steps (over (block, tap), tap fastest, from tap ``tap0`` of
-    ``taps``), 32 entries (inputs ``k`` of the block, M outputs from ``o0``), then with ``bias`` one entry of the bias. In
-    a layer of ``O`` outputs and ``I`` inputs (``group_out`` and ``group_in`` in each group), from step ``(block0, tap0)``
-    and with ``o_group = o0 // group_out``:
+    ``taps``), 32 entries (inputs ``k`` of the block, M outputs from ``o0``), then with ``bias`` one entry of the
+    bias. In a layer of ``O`` outputs and ``I`` inputs (``group_out`` and ``group_in`` in each group), from step
+    ``(block0, tap0)`` and with ``o_group = o0 // group_out``:
 
     - ``base`` is the image's row of (o0, block0, tap0): tiles follow each other there, M rows each;
     - ``transposed_base`` is the transposed image's row of (input 32*block0, o0 // 32, tap0), ``transposed_stride`` its
@@ -279,10 +280,10 @@ class Job(data.Struct):
     """One job of the accelerator: a pass and the jobs of the units that take part in it.
 
     ``tensor`` names the tensor of errors that a pass puts out (its random numbers and its entry in the scale table);
-    with ``scaled`` its shift comes from that table, plus ``rebase``: the exponent with which errors came in when the shift was
-    measured, less the one with which they come in now (docs/arithmetic.md). ``settle`` marks the last job of a tensor in a step: the largest
-    magnitude measured over its jobs goes to the table, or, after a gradient pass, the next step's L and t follow from
-    the gradient's statistics and ``rate``.
+    with ``scaled`` its shift comes from that table, plus ``rebase``: the exponent with which errors came in when the
+    shift was measured, less the one with which they come in now (docs/arithmetic.md). ``settle`` marks the last job
+    of a tensor in a step: the largest magnitude measured over its jobs goes to the table, or, after a gradient pass,
+    the next step's L and t follow from the gradient's statistics and ``rate``.
     """
 
     kind: Pass

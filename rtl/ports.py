@@ -55,12 +55,12 @@ class TableWrite(data.Struct):
 class Report(data.Struct):
     """What a job did. Counts are of this job alone.
 
-    ``busy``: cycles in which the engine's slices worked; ``starved_rows``, ``starved_words``, ``stalled``: in which they waited
-    for rows, for words, or for room for results. ``alive``: something other than 0 was written to the store. ``magnitude``:
-    as many bits as the largest magnitude of the errors before shifting. ``above``, ``below``: elements that were cut to their
-    upper and lower limit. ``shift``, ``shift_valid``: the delayed scale that its
-    errors were rounded with. ``moves``: steps of the update that were not 0; ``rows_written``, ``rows_skipped``: rows of the
-    tile that changed, and that did not.
+    ``busy``: cycles in which the engine's slices worked; ``starved_rows``, ``starved_words``, ``stalled``: in which
+    they waited for rows, for words, or for room for results. ``alive``: something other than 0 was written to the
+    store. ``magnitude``: as many bits as the largest magnitude of the errors before shifting. ``above``, ``below``:
+    elements that were cut to their upper and lower limit. ``shift``, ``shift_valid``: the delayed scale that its
+    errors were rounded with. ``moves``: steps of the update that were not 0; ``rows_written``, ``rows_skipped``:
+    rows of the tile that changed, and that did not.
     """
 
     fault: Fault

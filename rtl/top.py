@@ -39,8 +39,8 @@ def _handshake(port: Value) -> Value:
 class Accelerator(Component):
     """The whole machine, one job at a time (ARCHITECTURE.md).
 
-    Which stream feeds which unit follows from the job's pass; units meet nowhere else. The host may reach the store and the
-    table at any time, and MRAM rows while no job is under way.
+    Which stream feeds which unit follows from the job's pass; units meet nowhere else. The host may reach the store
+    and the table at any time, and MRAM rows while no job is under way.
 
     Parameters
     ----------
@@ -76,20 +76,22 @@ class Accelerator(Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
-        super().__init__({
-            "job": In(stream.Signature(Job)),
-            "report": Out(stream.Signature(Report)),
-            "store_write": In(stream.Signature(HostWord)),
-            "store_read": In(stream.Signature(HostRange)),
-            "store_data": Out(stream.Signature(unsigned(WORD_BITS))),
-            "table_write": In(stream.Signature(TableWrite)),
-            "row_write": In(stream.Signature(HostRow)),
-            "row_written": Out(stream.Signature(WriteStatus)),
-            "row_read": In(stream.Signature(ReadJob)),
-            "row_data": Out(stream.Signature(ReadRow)),
-            "banks": Out(BankPins(config.mram_rows)).array(config.banks),
-            "counters": Out(Counters),
-        })
+        super().__init__(
+            {
+                "job": In(stream.Signature(Job)),
+                "report": Out(stream.Signature(Report)),
+                "store_write": In(stream.Signature(HostWord)),
+                "store_read": In(stream.Signature(HostRange)),
+                "store_data": Out(stream.Signature(unsigned(WORD_BITS))),
+                "table_write": In(stream.Signature(TableWrite)),
+                "row_write": In(stream.Signature(HostRow)),
+                "row_written": Out(stream.Signature(WriteStatus)),
+                "row_read": In(stream.Signature(ReadJob)),
+                "row_data": Out(stream.Signature(ReadRow)),
+                "banks": Out(BankPins(config.mram_rows)).array(config.banks),
+                "counters": Out(Counters),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -244,7 +246,7 @@ class Accelerator(Component):
         m.d.comb += self.counters.eq(mram.counters)
 
     def _settle(self, m: Module) -> None:
-        """After a tensor's last job: its magnitude to the error scales, or its gradient's statistics to the step factors."""
+        """After a tensor's last job: its magnitude, or its gradient's statistics, make the next step's scale."""
         job, control, scales = self.job.payload, self._control, self._scales
         gradient = job.kind == Pass.GRADIENT
         magnitude = Signal.like(self._vector.magnitude)
@@ -294,7 +296,8 @@ class Accelerator(Component):
             report.rows_skipped.eq(update.counters.rows_skipped),
         ]
         m.d.comb += [
-            report[name].eq(self._engine.counters[name]) for name in ("busy", "starved_rows", "starved_words", "stalled")
+            report[name].eq(self._engine.counters[name])
+            for name in ("busy", "starved_rows", "starved_words", "stalled")
         ]
         alive = Signal()
         for writer in (vector.write, self._loss.write):

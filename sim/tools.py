@@ -22,9 +22,7 @@ MINIMUM_VERILATOR = (5, 36)
 """cocotb 2 does not compile against an older one."""
 MINIMUM_ICARUS = (11, 0)
 
-_WHEEL_MAKEFLAGS = (
-    " -- CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-lpthread CFG_CXXFLAGS_STD=-std=gnu++17"
-)  # The packaged Verilator was configured on no machine in particular: its makefile leaves these three empty.
+_WHEEL_MAKEFLAGS = " -- CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-lpthread CFG_CXXFLAGS_STD=-std=gnu++17"  # The packaged Verilator was configured on no machine in particular: its makefile leaves these three empty.
 
 _SIMULATES = "simulates the Verilog, fast"
 
@@ -200,7 +198,8 @@ def cocotb() -> Tool:
     try:
         version = importlib.metadata.version("cocotb")
     except importlib.metadata.PackageNotFoundError:
-        return Tool(name="cocotb", purpose=purpose, problem="cocotb: not found; install the PyPI package (pip install cocotb)")
+        problem = "cocotb: not found; install the PyPI package (pip install cocotb)"
+        return Tool(name="cocotb", purpose=purpose, problem=problem)
     return Tool(name="cocotb", purpose=purpose, path="Python package", version=version)
 
 

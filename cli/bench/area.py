@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from respin.cli.bench.report import report
-from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail
+from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail, require
 from respin.gen.blocks import MEASURED, Block
 from respin.gen.emit import emit
 from respin.gen.synthesis import synthesise
@@ -29,8 +29,7 @@ def area(preset: Preset = None, config: ConfigFile = None, block: Blocks = None,
     for name in block or []:
         if name not in names:
             fail(f"block must be one of {', '.join(names)}, not {name!r}", BAD_INPUT)
-    if package_version("pyosys") is None:
-        fail("pyosys: not installed; in the project's folder: pip install -e '.[area]'")
+    require("area", "pyosys")
     rows = []
     for item in MEASURED:
         if not block or item.name in block:

@@ -50,4 +50,3 @@ def cycles(
     rows: list[dict[str, Any]] = json_module.loads(figures.read_text(encoding="utf-8"))
     tools = {"verilator": str(verilator().version)} if simulator == "verilator" else {}
     report("cycles", [chosen], rows, json=json, title=f"Cycles on {chosen.name}", tools=tools)
-

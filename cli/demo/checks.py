@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from respin.cli.demo.mirror import Mismatch
+from respin.cli.demo.mirror import MismatchError
 from respin.firmware_model.program import Task
 from respin.firmware_model.training import Session
 from respin.golden.network import Activations
@@ -29,14 +29,14 @@ class TensorCheck:
         self.elements = 0
 
     def compare(self, name: str, got: NDArray[np.generic], want: torch.Tensor) -> None:
-        """Raise Mismatch at the first differing element, naming it."""
+        """Raise MismatchError at the first differing element, naming it."""
         expected = want.numpy()
         if got.shape != expected.shape:
-            raise Mismatch(f"{name}: hardware has shape {got.shape}, golden {expected.shape}")
+            raise MismatchError(f"{name}: hardware has shape {got.shape}, golden {expected.shape}")
         differs = np.argwhere(got.astype(np.int64) != expected.astype(np.int64))
         if len(differs):
             where = tuple(int(i) for i in differs[0])
-            raise Mismatch(
+            raise MismatchError(
                 f"{name}: {len(differs)} of {got.size} elements differ, first at {where}: "
                 f"hardware {got[where]}, golden {expected[where]}"
             )
@@ -72,7 +72,7 @@ class TensorCheck:
         got = (bits, shift, bool(reports[0]["shift_valid"]), cut)
         want = (edge.result.largest.bit_length(), edge.shift, edge.before.valid, edge.result.saturated)
         if got != want:
-            raise Mismatch(f"{name}: hardware has (bits of A, shift, valid, saturated) {got}, golden {want}")
+            raise MismatchError(f"{name}: hardware has (bits of A, shift, valid, saturated) {got}, golden {want}")
 
     async def _update(self, layer: str, reports: Sequence[Mapping[str, int]], record: StepRecord) -> None:
         """What a layer has learned, and how many of its weights and biases moved."""
@@ -83,4 +83,4 @@ class TensorCheck:
         moves = sum(report["moves"] for report in reports)
         want = int(torch.count_nonzero(weight.move)) + int(torch.count_nonzero(bias.move))
         if moves != want:
-            raise Mismatch(f"{layer}: {moves} steps in hardware, {want} in golden")
+            raise MismatchError(f"{layer}: {moves} steps in hardware, {want} in golden")

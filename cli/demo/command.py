@@ -12,15 +12,15 @@ import numpy as np
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, fail, out, print_json
+from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, fail, out, print_json, require
 from respin.cli.demo.options import ENVIRONMENT, MEMORY_FILES, DemoOptions
-from respin.cli.demo.report import write_report
 from respin.cli.demo.result import DemoResult
 from respin.cli.simulation import build_accelerator
 from respin.firmware_model.storage import CapacityError
 from respin.gen.verilog import write
 from respin.rtl.config import AcceleratorConfig
 from respin.sim.banks import model_plusargs
+from respin.sim.device import DeviceError
 from respin.sim.runner import SIMULATORS, Build, SimulationError, run
 from respin.sim.tables import FaultRates, table_for
 from respin.sim.tools import ToolError
@@ -48,10 +48,11 @@ def demo(
     """Train a Rep-Net module on real images inside the simulated hardware, faults included.
 
     Generates the Verilog, builds the simulation, pretrains a small backbone on the digits 0 to 4, writes it into the
-    simulated MRAM and learns the digits 5 to 9 on the device. Every tensor of every step must equal golden's, bit for bit;
-    the first difference ends the run. Leaves a page to look at: OUT/report.html.
+    simulated MRAM and learns the digits 5 to 9 on the device. Every tensor of every step must equal golden's, bit
+    for bit; the first difference ends the run. Leaves a page to look at: OUT/report.html.
     """
     chosen = configuration(preset, config)
+    require("learn", "torch", "scikit-learn", "matplotlib", "jinja2")
     if simulator not in SIMULATORS:
         fail(f"--simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}", BAD_INPUT)
     if test_images % batch:
@@ -70,8 +71,14 @@ def demo(
     try:
         dut = _build(chosen, simulator, folder)
         _simulate(dut, options)
-    except (SimulationError, ToolError, CapacityError) as error:
+    except (SimulationError, ToolError, CapacityError, DeviceError) as error:
         fail(str(error))
+    from respin.cli.demo.report import (
+        write_report,  # pictures take a second to import, which other commands need not pay
+    )
+
+    from respin.cli.demo.report import write_report  # matplotlib comes with the extra `learn` only
+
     result = DemoResult.read(folder / "result.json")
     cells = np.load(folder / "cells.npz")
     page = folder / "report.html"
@@ -160,8 +167,8 @@ def _show(thread: threading.Thread, path: Path) -> None:
                 progress.update(bar, completed=event["done"])
             elif event["event"] == "step" and bar is not None:
                 note = (
-                    f"loss {event['loss']:.2f}, batch {100 * event['accuracy']:.0f} % right, {event['cycles']:,} cycles, "
-                    f"{event['tensors']} tensors equal"
+                    f"loss {event['loss']:.2f}, batch {100 * event['accuracy']:.0f} % right, "
+                    f"{event['cycles']:,} cycles, {event['tensors']} tensors equal"
                 )
                 progress.update(bar, completed=event["step"] + 1, note=note)
             elif event["event"] == "accuracy":
@@ -172,7 +179,8 @@ def _summarise(result: DemoResult, page: Path) -> None:
     """The figures that a reader looks for first."""
     out.print()
     out.print(
-        f"digits {', '.join(map(str, result.classes))}: test accuracy [b]{100 * result.accuracy_before:.1f} %[/b] before, "
+        f"digits {', '.join(map(str, result.classes))}: "
+        f"test accuracy [b]{100 * result.accuracy_before:.1f} %[/b] before, "
         f"[b]{100 * result.accuracy_after:.1f} %[/b] after {len(result.steps)} steps of {result.batch} images"
     )
     elements, tensors = sum(step.elements for step in result.steps), sum(step.tensors for step in result.steps)

@@ -17,7 +17,7 @@ from respin.rtl.jobs import Pass
 WEIGHT_MAX = 127
 
 
-class Mismatch(AssertionError):
+class MismatchError(AssertionError):
     """Hardware and golden differ."""
 
 
@@ -37,7 +37,8 @@ class MirroredTransport:
     placement:
         Where images lie.
 
-    ``moves`` holds the golden steps ``u`` of each trained layer, weights and biases, that the next gradient passes apply.
+    ``moves`` holds the golden steps ``u`` of each trained layer, weights and biases, that the next gradient passes
+    apply.
     """
 
     def __init__(self, inner: Transport, memory: Memory, placement: Placement) -> None:
@@ -67,7 +68,7 @@ class MirroredTransport:
             expected.defects,
             expected.retries,
         ):
-            raise Mismatch(f"write of row {row}: hardware says {status}, golden {expected}")
+            raise MismatchError(f"write of row {row}: hardware says {status}, golden {expected}")
         return status
 
     async def read_rows(self, base: int, count: int) -> list[Mapping[str, int]]:
@@ -76,7 +77,7 @@ class MirroredTransport:
         expected = self.memory.read(base, count)
         for offset, (got, want) in enumerate(zip(rows, expected, strict=True)):
             if not np.array_equal(_row(got["data"]), want):
-                raise Mismatch(f"row {base + offset}: hardware reads {_row(got['data'])}, golden {want}")
+                raise MismatchError(f"row {base + offset}: hardware reads {_row(got['data'])}, golden {want}")
         return rows
 
     async def run(self, job: Mapping[str, Any]) -> Mapping[str, int]:
@@ -93,7 +94,7 @@ class MirroredTransport:
                 self.memory.write(row, np.where(step != 0, moved, weights).astype(np.int8))
                 written += 1
             if report["rows_written"] != written:
-                raise Mismatch(f"an update wrote {report['rows_written']} rows, golden {written}")
+                raise MismatchError(f"an update wrote {report['rows_written']} rows, golden {written}")
         return report
 
     def _changes(self, job: Mapping[str, Any]) -> Iterator[tuple[int, NDArray[np.int64]]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from respin.cli.demo.checks import TensorCheck
-from respin.cli.demo.mirror import MirroredTransport, Mismatch
+from respin.cli.demo.mirror import MirroredTransport, MismatchError
 from respin.cli.demo.options import ENVIRONMENT, MEMORY_FILES, DemoOptions
 from respin.cli.demo.result import DemoResult, ImageRows, JobCycles, StepResult
 from respin.cli.hardware import start
@@ -85,9 +85,7 @@ class Demo:
         options = self._options
         result = self._empty_result()
         self.events.emit("phase", name="writing the weights into the array", total=self.placement.rows.used)
-        await self.session.provision(
-            self.state.parameters, lambda rows: self.events.emit("rows", done=rows)
-        )
+        await self.session.provision(self.state.parameters, lambda rows: self.events.emit("rows", done=rows))
         before = self._cells()
         result.accuracy_before = await self._measure("before")
         schedule = replace(SCHEDULE, steps=options.steps)
@@ -153,7 +151,10 @@ class Demo:
         x, labels = digits.pack_windows(self.task.train_images[index]), self.task.train_labels[index]
         record = train_step(self.network, self.state, x, labels, rate=rate)
         self.transport.moves = {
-            layer.name: (record.updates[f"{layer.name}.weight"].move.numpy(), record.updates[f"{layer.name}.bias"].move.numpy())
+            layer.name: (
+                record.updates[f"{layer.name}.weight"].move.numpy(),
+                record.updates[f"{layer.name}.bias"].move.numpy(),
+            )
             for layer in self.network.trained
             if f"{layer.name}.weight" in record.updates
         }
@@ -197,7 +198,7 @@ class Demo:
         got, want = self._counters(), self.memory.counters
         for name, value in got.items():
             if value != getattr(want, name):
-                raise Mismatch(f"counter {name}: hardware {value}, golden {getattr(want, name)}")
+                raise MismatchError(f"counter {name}: hardware {value}, golden {getattr(want, name)}")
 
     def _cells(self) -> np.ndarray:
         """Raw bits of every row in use, (rows, 288), by global row, as golden holds them."""

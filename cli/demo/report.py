@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from respin.cli.demo.result import DemoResult, ImageRows
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.colors import ListedColormap  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
 
 STRIPS = 72
 COLOURS = {"forward": "#3b6ea5", "error": "#c8743a", "gradient": "#5a9367", "other": "#8b8b8b"}
@@ -92,9 +92,7 @@ def array_picture(images: list[ImageRows], before: NDArray[np.uint8], after: NDA
     return _svg(figure)
 
 
-def write_report(
-    path: Path, result: DemoResult, *, before: NDArray[np.uint8], after: NDArray[np.uint8]
-) -> None:
+def write_report(path: Path, result: DemoResult, *, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
     """Write the page. ``before`` and ``after`` hold the array's raw bits, (rows, 288), by global row."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined

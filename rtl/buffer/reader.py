@@ -26,11 +26,13 @@ class RangeReader(Component):
     """
 
     def __init__(self) -> None:
-        super().__init__({
-            "ranges": In(stream.Signature(HostRange)),
-            "read": Out(StoreRead()),
-            "words": Out(stream.Signature(unsigned(WORD_BITS))),
-        })
+        super().__init__(
+            {
+                "ranges": In(stream.Signature(HostRange)),
+                "read": Out(StoreRead()),
+                "words": Out(stream.Signature(unsigned(WORD_BITS))),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
