@@ -73,9 +73,8 @@ def demo(
         _simulate(dut, options)
     except (SimulationError, ToolError, CapacityError, DeviceError) as error:
         fail(str(error))
-    from respin.cli.demo.report import (
-        write_report,  # pictures take a second to import, which other commands need not pay
-    )
+    # Pictures take a second to import, which other commands need not pay.
+    from respin.cli.demo.report import write_report
 
     from respin.cli.demo.report import write_report  # matplotlib comes with the extra `learn` only
 
