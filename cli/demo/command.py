@@ -73,9 +73,6 @@ def demo(
         _simulate(dut, options)
     except (SimulationError, ToolError, CapacityError, DeviceError) as error:
         fail(str(error))
-    # Pictures take a second to import, which other commands need not pay.
-    from respin.cli.demo.report import write_report
-
     from respin.cli.demo.report import write_report  # matplotlib comes with the extra `learn` only
 
     result = DemoResult.read(folder / "result.json")
