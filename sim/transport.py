@@ -114,7 +114,7 @@ class CocotbTransport:
         first = await First(done, Timer(self._limit_ns, "ns"))
         if first is not done:
             raise TransportError(f"no report within {self._limit_ns // PERIOD_NS} cycles")
+        await self._edge  # at the edge all that follows from ``valid`` has settled
         report = int(dut.report__payload.value)
-        await self._edge
         dut.job__valid.value = 0
         return unpack(self._shapes["report"], report)
