@@ -17,7 +17,8 @@ from respin.sim.tables import NO_FAULTS, table_for
 from respin.sim.tools import verilator
 
 FOLDER = Path("build") / "bench" / "cycles"
-STEADY_TARGET = 0.95
+STORE_WORDS = 4096
+"""Operands of 64 channels on 16 maps of 8 x 8, both of a layer's."""
 
 Simulator = Annotated[str, typer.Option(help=f"One of {', '.join(SIMULATORS)}.")]
 
@@ -33,6 +34,8 @@ def cycles(
     chosen = configuration(preset, config)
     if simulator not in SIMULATORS:
         fail(f"--simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}", BAD_INPUT)
+    if chosen.store_words < STORE_WORDS:
+        fail(f"the cases need {STORE_WORDS} words of the store, {chosen.name} has {chosen.store_words}", BAD_INPUT)
     FOLDER.mkdir(parents=True, exist_ok=True)
     figures = (FOLDER / f"{chosen.name}.json").absolute()
     with out.status("building and running the simulation (minutes the first time)"):

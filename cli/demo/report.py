@@ -58,7 +58,7 @@ def cycle_breakdown(result: DemoResult) -> str:
     axis.set_xlabel("share of all cycles (%); dark: what the engine's peak would take")
     for stage, colour in COLOURS.items():
         axis.barh([0], [0], color=colour, label=stage)
-    axis.legend(frameon=False, loc="lower right")
+    axis.legend(frameon=False, loc="center right")
     return _svg(figure)
 
 
