@@ -14,15 +14,6 @@ from respin.sim.runner import build, run
 TESTS_OF_ONE_LAYER = 7
 PAUSES = 2
 
-CONFIGS = {
-    config.name: config
-    for config in (
-        preset("tiny"),
-        AcceleratorConfig(name="two_streams", slices=8, pixels=2, vector_width=4),
-        preset("default"),
-        AcceleratorConfig(name="one_part", slices=32, pixels=8),
-    )
-}
 SMALL = [
     {"outputs": 6, "inputs": 40, "kw": 2},
     {"outputs": 9, "inputs": 36, "kh": 3, "kw": 1, "bias": False, "transposed": False},
@@ -34,13 +25,26 @@ WIDE = [
     {"outputs": 48, "inputs": 48, "groups": 3, "kw": 2},
     {"outputs": 10, "inputs": 64, "transposed": False},
 ]
-LAYERS = {"tiny": SMALL, "two_streams": SMALL, "default": WIDE, "one_part": WIDE}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_update(simulator, name):
-    config = CONFIGS[name]
+def simulate(config, layers, simulator):
     dut = build("update", emit(Update(config=config), "update"), simulator=simulator)
-    layers = LAYERS[name]
     env = {"UPDATE_CONFIG": json.dumps(asdict(config)), "UPDATE_LAYERS": json.dumps(layers)}
     run(dut, "tb_update", tests=len(layers) * PAUSES + TESTS_OF_ONE_LAYER, env=env)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        preset("tiny"),
+        AcceleratorConfig(name="two_streams", slices=8, pixels=2, vector_width=4),
+        AcceleratorConfig(name="one_part", slices=4, pixels=8, vector_width=4),
+    ],
+    ids=lambda config: config.name,
+)
+def test_update(config, simulator):
+    simulate(config, SMALL, simulator)
+
+
+def test_update_of_default():
+    simulate(preset("default"), WIDE, "verilator")
