@@ -22,8 +22,9 @@ from respin.rtl.vector.unit import VectorUnit
 
 BISMO_LUT6_PER_BIT_MAC = 1.34
 """A BISMO dot unit of 256 lanes (1.17 * Dk + 44.1 LUTs): the dot slices with shift-accumulate may need no more."""
-ENGINE_LUT6_PER_BIT_MAC = 12.5
-"""100 LUTs for each INT8 multiply-accumulate a cycle, which is 8 bit-MACs a cycle: latches, accumulators and control
+WEIGHT_BITS = 8
+ENGINE_LUT6_PER_BIT_MAC = 100 / 64
+"""100 LUTs for each INT8 multiply-accumulate a cycle, which is 64 bit-MACs a cycle: latches, accumulators and control
 included."""
 
 
@@ -52,8 +53,8 @@ class Block:
     target: float | None = None
 
     def bit_macs_per_cycle(self, config: AcceleratorConfig) -> int | None:
-        """One-bit multiply-accumulates that it does in a cycle: ``M * P * K``; None if it does none."""
-        return config.slices * config.pixels * config.lanes if self.multiplies else None
+        """Products of a weight's bit and a streamed bit in a cycle: ``M * P * K * 8``; None if it makes none."""
+        return config.slices * config.pixels * config.lanes * WEIGHT_BITS if self.multiplies else None
 
 
 def _of(component: Callable[..., Component]) -> Callable[[AcceleratorConfig], Component]:
