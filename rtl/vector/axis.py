@@ -10,11 +10,13 @@ from respin.rtl.jobs import EXTENT, AxisMap
 class AxisWalker(Component):
     """The source range of each output coordinate ``i = 0, 1, 2 ...`` of an :class:`~respin.rtl.jobs.AxisMap`.
 
-    It keeps the start of the range after next to come, ``((i+1)*num + add) // den``, and its remainder, and carries on
-    from there as Bresenham's line does. Starts stop at ``extent``; ``den`` is 1 or more.
+    It holds the starts of this range and of the next one, and works out the one after that, ``((i+2)*num + add) // den``:
+    from its remainder it carries on as Bresenham's line does. So to advance is only to shift. Starts stop at
+    ``extent``; ``den`` is 1 or more.
 
-    Latency: after ``advance`` a range is there at once where the start moves by at most 1, else after as many cycles as
-    it moves by, less 1; after ``restart`` it takes ``(num + add) // den + 1`` cycles.
+    Latency: a range is there in the cycle after ``advance``; ``ready`` for the next advance 1 cycle later where the start
+    moves by at most 1, else as many cycles as it moves by. After ``restart`` both take 3 cycles, and one for each element
+    by which the first two starts move on, but for the first two.
 
     Members
     -------
@@ -26,8 +28,10 @@ class AxisWalker(Component):
         To ``i = 0``.
     advance: In(1)
         To the next ``i``. Only while ``ready``.
-    ready: Out(1)
+    there: Out(1)
         The range is there.
+    ready: Out(1)
+        So is the next one: it may advance.
     start, stop: Out(EXTENT)
         First element and the one after the last.
     empty: Out(1)
@@ -38,6 +42,7 @@ class AxisWalker(Component):
     extent: In(EXTENT)
     restart: In(1)
     advance: In(1)
+    there: Out(1)
     ready: Out(1)
     start: Out(EXTENT)
     stop: Out(EXTENT)
@@ -45,27 +50,32 @@ class AxisWalker(Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        following = Signal(EXTENT)
+        second, third = Signal(EXTENT), Signal(EXTENT)
         remainder = Signal(len(self.map.num) + 1)
         total = Signal(len(remainder) + 1)
-        first, settled, move, forward = Signal(), Signal(), Signal(), Signal()
+        missing = Signal(range(3))
+        fresh, settled, move, shift = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            settled.eq((remainder < self.map.den) | (following == self.extent)),
-            self.ready.eq(settled & ~first),
-            # From i = -1, where a restart begins, to 0 the walk moves by itself.
-            forward.eq(Mux(first, settled, self.advance)),
-            total.eq(Mux(forward, remainder + self.map.num, remainder)),
-            move.eq((total >= self.map.den) & (following != self.extent)),
+            settled.eq(~fresh & ((remainder < self.map.den) | (third == self.extent))),
+            self.there.eq(missing == 0),
+            self.ready.eq(settled & self.there),
+            # After a restart the first two starts move up by themselves.
+            shift.eq(self.advance | (settled & ~self.there)),
+            total.eq(Mux(fresh, remainder + self.map.num, remainder)),
+            move.eq((total >= self.map.den) & (third != self.extent)),
             self.empty.eq((self.start == self.extent) | (self.start == self.stop)),
-            self.stop.eq(Mux(self.map.span, following, self.start + 1)),
+            self.stop.eq(Mux(self.map.span, second, self.start + 1)),
         ]
         with m.If(self.restart):
-            m.d.sync += [following.eq(0), remainder.eq(self.map.add), first.eq(1)]
+            m.d.sync += [third.eq(0), remainder.eq(self.map.add), fresh.eq(0), missing.eq(2)]
         with m.Else():
             m.d.sync += [
                 remainder.eq(Mux(move, total - self.map.den, total)),
-                following.eq(following + move),
+                third.eq(third + move),
+                fresh.eq(shift),
             ]
-            with m.If(forward):
-                m.d.sync += [self.start.eq(following), first.eq(0)]
+            with m.If(shift):
+                m.d.sync += [self.start.eq(second), second.eq(third)]
+            with m.If(shift & ~self.there):
+                m.d.sync += missing.eq(missing - 1)
         return m

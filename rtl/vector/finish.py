@@ -55,7 +55,8 @@ class Finish(Component):
     for ``R = 2^15`` and the floor for ``R = 0``. So one short adder behind the shifter serves every rounding, and the
     shifter need not hand on more than 16 fraction bits and the integer bits a clamp can tell apart.
 
-    Latency: ``latency`` = 7 cycles with ``en``; ``random`` belongs to the sums of ``random_delay`` = 5 cycles before.
+    Latency: ``latency`` = 7 cycles with ``en``; ``keep`` belongs to the sums of the cycle before, ``random`` to those of
+    ``random_delay`` = 5 cycles before.
     Throughput: V channels a cycle.
 
     Parameters
@@ -171,7 +172,7 @@ class Finish(Component):
             ]
         # Said last and by itself it becomes the flip-flops' reset instead of a gate before each.
         with m.If(self.en & ~self.keep[lane]):
-            m.d.sync += offset.eq(0)
+            m.d.sync += [low.eq(0), high.eq(0)]
         return value
 
     def _magnitude(self, m: Module, lane: int, value: Value, valid: Value) -> Value:

@@ -25,7 +25,7 @@ class Gather(Component):
     In the store's arbitration this unit's reader must come after the vector unit's mask reader: whether it asks depends
     on whether that unit takes a sum, which depends on its mask having been read.
 
-    Latency: 9 cycles from an element's turn to its sum. Throughput: an element a cycle, an element being one word of
+    Latency: 10 cycles from an element's turn to its sum. Throughput: an element a cycle, an element being one word of
     one source for V channels; see :class:`SourceWalker` for the exceptions.
 
     Parameters

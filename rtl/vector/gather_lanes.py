@@ -18,7 +18,7 @@ _COARSE, _FINE = slice(3, 6), slice(0, 3)
 class GatherLanes(Component):
     """``sum += (byte - zero) * mult << (15 if wide) >> align`` in each of V channels; ``first`` starts a new sum.
 
-    Latency: ``latency`` = 5 cycles with ``en`` from ``octets`` to ``sums``; ``mults`` and the other constants of an
+    Latency: ``latency`` = 6 cycles with ``en`` from ``octets`` to ``sums``; ``mults`` and the other constants of an
     element come with it. Throughput: an element of V channels a cycle.
 
     Parameters
@@ -47,7 +47,7 @@ class GatherLanes(Component):
     sums: Out(ArrayLayout(signed(48), V))
     """
 
-    latency = 5
+    latency = 6
 
     def __init__(self, *, lanes: int) -> None:
         self._lanes = lanes
@@ -67,12 +67,14 @@ class GatherLanes(Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        valid = self._delayed(m, "valid", self.valid, 4)
-        first = self._delayed(m, "first", self.first, 4)
-        coarse = self._delayed(m, "coarse", self.align[_COARSE], 2)
-        fine = self._delayed(m, "fine", self.align[_FINE], 3)
+        valid = self._delayed(m, "valid", self.valid, 5)
+        first = self._delayed(m, "first", self.first, 5)
+        coarse = self._delayed(m, "coarse", self.align[_COARSE], 3)
+        fine = self._delayed(m, "fine", self.align[_FINE], 4)
+        zero = self._delayed(m, "zero", self.zero, 1)
+        blank = self._delayed(m, "blank", self.blank, 1)
         for lane in range(self._lanes):
-            aligned = self._aligned(m, lane, coarse, fine)
+            aligned = self._aligned(m, lane, zero, blank, coarse, fine)
             with m.If(self.en & valid):
                 # The plain operand comes first: it feeds the carries; the other one's gate fits in the adder's LUTs.
                 m.d.sync += self.sums[lane].eq(aligned + Mux(first, 0, self.sums[lane]))
@@ -86,23 +88,23 @@ class GatherLanes(Component):
             value = delayed
         return value
 
-    def _aligned(self, m: Module, lane: int, coarse: Value, fine: Value) -> Value:
-        """Four stages: difference, product, shift by multiples of 8, shift by the rest."""
+    def _aligned(self, m: Module, lane: int, zero: Value, blank: Value, coarse: Value, fine: Value) -> Value:
+        """Five stages: value, difference, product, shift by multiples of 8, shift by the rest."""
         octet = self.octets[lane]
         difference = Signal(signed(_DIFFERENCE_BITS), name=f"difference_{lane}")
         product = Signal(signed(_PRODUCT_BITS), name=f"product_{lane}")
         coarsely = Signal(signed(_ALIGNED_BITS), name=f"coarsely_{lane}")
         finely = Signal(signed(_ALIGNED_BITS), name=f"finely_{lane}")
-        mult = self._delayed(m, f"mult_{lane}", self.mults[lane], 1)
-        value = Cat(octet, self.signed & octet[-1]).as_signed()
+        mult = self._delayed(m, f"mult_{lane}", self.mults[lane], 2)
+        value = self._delayed(m, f"value_{lane}", Cat(octet, self.signed & octet[-1]).as_signed(), 1)
         widened = Mux(self.wide, product << WIDE_BITS, product)
         with m.If(self.en):
             m.d.sync += [
-                difference.eq(value - self.zero),
+                difference.eq(value - zero),
                 product.eq(difference * mult),
                 coarsely.eq(widened >> (coarse << 3)),
                 finely.eq(coarsely >> fine),
             ]
-        with m.If(self.en & self.blank):
+        with m.If(self.en & blank):
             m.d.sync += difference.eq(0)
         return finely

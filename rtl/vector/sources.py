@@ -55,9 +55,9 @@ class SourceWalker(Component):
 
     A source with an empty range gives one blank element.
 
-    Latency: 3 cycles from ``start`` to the first element, more where a range starts further on (:class:`AxisWalker`),
-    and a cycle for each block of channels that ``channel0`` skips. Throughput: an element in each cycle with ``step``,
-    but for outputs whose range moves on by more elements than the output takes.
+    Latency: about 8 cycles from ``start`` to the first element, more where a range starts further on
+    (:class:`AxisWalker`), and a cycle for each block of channels that ``channel0`` skips. Throughput: an element in each
+    cycle with ``step``, and a cycle more for each output pixel; about 5 more for each row of them.
 
     Parameters
     ----------
@@ -98,17 +98,16 @@ class SourceWalker(Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.loop = loop = OutputLoop(config=self._config)
-        source = Signal(range(GATHER_SOURCES))
-        taken, seek = Signal(), Signal()
+        begin, taken, seek = Signal(), Signal(), Signal()
         m.d.comb += [
             loop.job.eq(self.order.vector),
             loop.restart.eq(self.start),
             taken.eq(self.step & self.element.tag.valid),
         ]
-        rows, columns, ready = self._axes(m, loop)
-        last = self._position(m, source, taken, rows, columns)
-        m.d.comb += loop.step.eq(taken & last)
-        self._addresses(m, loop, source, seek)
+        rows, columns = self._axes(m, loop)
+        self._position(m, begin, taken, rows, columns)
+        m.d.comb += loop.step.eq(taken & self.element.tag.last)
+        self._addresses(m, loop, seek)
 
         skipped = Signal(len(self.order.vector.channel0) - _BLOCK_BITS)
         m.d.comb += self.running.eq(1)
@@ -122,16 +121,22 @@ class SourceWalker(Component):
                 m.d.sync += skipped.eq(skipped + 1)
                 m.d.comb += seek.eq(skipped != self.order.vector.channel0[_BLOCK_BITS:])
                 with m.If(~seek):
+                    m.next = "BEGIN PIXEL"
+            with m.State("BEGIN PIXEL"):
+                m.d.comb += begin.eq(1)
+                with m.If(self._all(rows + columns, "there")):
                     m.next = "WALK"
             with m.State("WALK"):
-                m.d.comb += self.element.tag.valid.eq(ready)
+                m.d.comb += self.element.tag.valid.eq(self._all(rows + columns, "ready"))
+                with m.If(loop.step & loop.pixel_last):
+                    m.next = "BEGIN PIXEL"
                 with m.If(loop.step & loop.last):
                     m.next = "IDLE"
         return m
 
-    def _axes(self, m: Module, loop: OutputLoop) -> tuple[list[AxisWalker], list[AxisWalker], Value]:
-        """The walkers of all sources' axes, and "those in use have their ranges"."""
-        rows, columns, unready = [], [], []
+    def _axes(self, m: Module, loop: OutputLoop) -> tuple[list[AxisWalker], list[AxisWalker]]:
+        """The walkers of all sources' axes."""
+        rows, columns = [], []
         for number, source in enumerate(self.order.gather.sources):
             m.submodules[f"row_{number}"] = row = AxisWalker()
             m.submodules[f"column_{number}"] = column = AxisWalker()
@@ -147,46 +152,52 @@ class SourceWalker(Component):
             ]
             rows.append(row)
             columns.append(column)
-            unready.append((number < self.order.gather.count) & ~(row.ready & column.ready))
-        return rows, columns, ~Cat(unready).any()
+        return rows, columns
+
+    def _all(self, walkers: list[AxisWalker], name: str) -> Value:
+        """Whether a condition holds for the walkers of every source in use."""
+        used = [number % GATHER_SOURCES < self.order.gather.count for number in range(len(walkers))]
+        return Cat(getattr(walker, name) | ~use for walker, use in zip(walkers, used, strict=True)).all()
 
     def _position(
-        self, m: Module, source: Signal, taken: Signal, rows: list[AxisWalker], columns: list[AxisWalker]
-    ) -> Value:
-        """Step through the sources' ranges; returns "the last element of a sum"."""
-        element = self.element
-        x, y, x_moved, y_moved = Signal(EXTENT), Signal(EXTENT), Signal(), Signal()
-        here = Signal(EXTENT)
-        empty, x_last, y_last, source_last = Signal(), Signal(), Signal(), Signal()
+        self, m: Module, begin: Signal, taken: Signal, rows: list[AxisWalker], columns: list[AxisWalker]
+    ) -> None:
+        """Step through the sources' ranges, each taken over from its walkers with the last element of the one before."""
+        tag = self.element.tag
+        x, y, first_x, stop_x, stop_y = (
+            Signal(EXTENT, name=name) for name in ("x", "y", "first_x", "stop_x", "stop_y")
+        )
+        empty, opening, last_x, last_y, last_source = Signal(), Signal(), Signal(), Signal(), Signal()
+        following = Signal(tag.source.shape())
+        m.d.comb += [
+            last_x.eq(empty | (x + 1 == stop_x)),
+            last_y.eq(last_x & (empty | (y + 1 == stop_y))),
+            last_source.eq(tag.source + 1 == self.order.gather.count),
+            following.eq(Mux(begin | last_source, 0, tag.source + 1)),
+            self.element.x.eq(x),
+            tag.blank.eq(empty),
+            tag.first.eq(opening & (tag.source == 0)),
+            tag.last.eq(last_y & last_source),
+        ]
 
         def pick(walkers: list[AxisWalker], name: str) -> Value:
-            return Array(getattr(walker, name) for walker in walkers)[source]
+            return Array(getattr(walker, name) for walker in walkers)[following]
 
-        m.d.comb += [
-            empty.eq(pick(rows, "empty") | pick(columns, "empty")),
-            here.eq(Mux(y_moved, y, pick(rows, "start"))),
-            element.x.eq(Mux(x_moved, x, pick(columns, "start"))),
-            x_last.eq(empty | (element.x + 1 == pick(columns, "stop"))),
-            y_last.eq(x_last & (empty | (here + 1 == pick(rows, "stop")))),
-            source_last.eq(y_last & (source + 1 == self.order.gather.count)),
-            element.tag.blank.eq(empty),
-            element.tag.source.eq(source),
-            element.tag.first.eq((source == 0) & ~x_moved & ~y_moved),
-            element.tag.last.eq(source_last),
-        ]
-        with m.If(self.start):
-            m.d.sync += [source.eq(0), x_moved.eq(0), y_moved.eq(0)]
-        with m.Elif(taken):
+        with m.If(begin | (taken & last_y)):
             m.d.sync += [
-                x.eq(element.x + 1),
-                y.eq(Mux(x_last, here + 1, here)),
-                x_moved.eq(~x_last),
-                y_moved.eq(~y_last),
-                source.eq(Mux(source_last, 0, source + y_last)),
+                tag.source.eq(following),
+                opening.eq(1),
+                x.eq(pick(columns, "start")),
+                first_x.eq(pick(columns, "start")),
+                stop_x.eq(pick(columns, "stop")),
+                y.eq(pick(rows, "start")),
+                stop_y.eq(pick(rows, "stop")),
+                empty.eq(pick(rows, "empty") | pick(columns, "empty")),
             ]
+        with m.Elif(taken):
+            m.d.sync += [opening.eq(0), x.eq(Mux(last_x, first_x, x + 1)), y.eq(y + last_x)]
         lines = Array(self._lines(m, number) for number in range(GATHER_SOURCES))
-        m.d.comb += element.line.eq(lines[source] + here)
-        return source_last
+        m.d.comb += self.element.line.eq(lines[tag.source] + y)
 
     def _lines(self, m: Module, number: int) -> Signal:
         """First line of the image at hand in a source: ``n * h``."""
@@ -198,7 +209,7 @@ class SourceWalker(Component):
             m.d.sync += line.eq(line + height)
         return line
 
-    def _addresses(self, m: Module, loop: OutputLoop, source: Signal, seek: Signal) -> None:
+    def _addresses(self, m: Module, loop: OutputLoop, seek: Signal) -> None:
         """The sources' block of channels, and the channels' row in a table."""
         element, sources = self.element, self.order.gather.sources
         next_block = seek | (loop.step & loop.repeat_last)
@@ -216,8 +227,8 @@ class SourceWalker(Component):
         with m.Elif(loop.step & loop.repeat_last):
             m.d.sync += row.eq(row + BLOCK // self._config.vector_width)
         m.d.comb += [
-            element.base.eq(Array(bases)[source]),
-            element.w.eq(Array(operand.w for operand in sources)[source]),
+            element.base.eq(Array(bases)[element.tag.source]),
+            element.w.eq(Array(operand.w for operand in sources)[element.tag.source]),
             element.tag.group.eq(loop.group),
             element.tag.row.eq(row + loop.group),
         ]

@@ -123,16 +123,17 @@ class VectorUnit(Component):
         en, start = Signal(), Signal()
         # Random numbers are due when the rounding stage of Finish is, one stage after the fetch stage.
         lead = random.latency - (Finish.random_delay + 1)
-        tokens = self._pipeline(m, en, "ahead", walker.token, max(0, lead))
+        ahead = max(1, lead)
+        tokens = self._pipeline(m, en, "ahead", walker.token, ahead)
         fetch = tokens[-1]
         held = self._pipeline(m, en, "held", fetch, 1)[-1]
         places = self._pipeline(m, en, "place", held.place, Finish.latency)
-        numbers = self._pipeline(m, en, "number", random.random, max(0, -lead))[-1]
+        numbers = self._pipeline(m, en, "number", random.random, ahead - lead)[-1]
 
         write_ready = ~places[-1].valid | writer.ready
         available = self._fetch(m, finish, en, fetch)
-        self._keep(m, finish, fetch, held, available & write_ready)
-        self._constants(m, finish, en, fetch, held)
+        self._keep(m, finish, en, fetch, held, available & write_ready)
+        self._constants(m, finish, en, tokens[-2], fetch)
         self._random(m, walker, random, finish, en, numbers)
         self._control(m, walker, writer, start, [place.valid for place in (*(t.place for t in tokens), *places)])
         self._statistics(m, finish, start, en)
@@ -196,7 +197,9 @@ class VectorUnit(Component):
                 m.d.sync += [sums[lane].eq(chosen[lane]) for lane in range(config.vector_width)]
         return available
 
-    def _keep(self, m: Module, finish: Finish, fetch: Value, held: Value, movable: Value) -> None:
+    def _keep(
+        self, m: Module, finish: Finish, en: Signal, fetch: Value, held: Value, movable: Value
+    ) -> None:
         """Read the pixel's mask with its first group, and keep it for the others."""
         lanes = self._config.vector_width
         fresh, kept, bits = Signal(), Signal(BLOCK), Signal(BLOCK)
@@ -205,12 +208,13 @@ class VectorUnit(Component):
             self.mask.valid.eq(fetch.place.valid & fetch.word_first & read & movable),
             self.mask.addr.eq(fetch.place.mask_address),
             bits.eq(Mux(fresh, self.mask.data.as_value().word_select(held.place.plane, BLOCK), kept)),
-            finish.keep.eq(Mux(read, bits.word_select(held.place.group, lanes), (1 << lanes) - 1)),
         ]
+        with m.If(en):
+            m.d.sync += finish.keep.eq(Mux(read, bits.word_select(held.place.group, lanes), (1 << lanes) - 1))
         m.d.sync += [fresh.eq(self.mask.valid & self.mask.ready), kept.eq(bits)]
 
-    def _constants(self, m: Module, finish: Finish, en: Signal, fetch: Value, held: Value) -> None:
-        """The constants of each channel: the table's, or one set for all."""
+    def _constants(self, m: Module, finish: Finish, en: Signal, before: Value, fetch: Value) -> None:
+        """The constants of each channel: the table's, read a stage before the fetch, or one set for all."""
         m.submodules.table = table = QuantiserTable(config=self._config)
         connect(m, flipped(self.table), table.write)
         connect(m, flipped(self.multipliers), table.multipliers)
@@ -219,16 +223,18 @@ class VectorUnit(Component):
         common = Signal(QuantiserEntry)
         m.d.comb += [
             table.en.eq(en),
-            table.row.eq(fetch.row),
+            table.row.eq(before.row),
             common.mult.eq(job.mult),
-            common.shift.eq(Mux(raw, held.byte << 3, job.shift)),
+            common.shift.eq(Mux(raw, fetch.byte << 3, job.shift)),
             common.lo.eq(Mux(error, -ERROR_MAX, job.lo)),
             common.hi.eq(Mux(error, ERROR_MAX, job.hi)),
             finish.bypass.eq(job.unit | raw),
             finish.clamp.eq(~raw),
         ]
         for lane, own in enumerate(table.entries):
-            entry = finish.entries[lane]
+            entry = Signal(QuantiserEntry, name=f"entry_{lane}")
+            with m.If(en):
+                m.d.sync += finish.entries[lane].eq(entry)
             with m.If(job.per_channel & (job.mode == VectorMode.REQUANTISE)):
                 m.d.comb += entry.eq(own)
             with m.Else():

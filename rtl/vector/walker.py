@@ -47,7 +47,7 @@ def token_layout(config: AcceleratorConfig) -> data.StructLayout:
 class OutputWalker(Component):
     """Walks the groups of V channels of a vector job; all addresses and indices come of adding up.
 
-    Latency: the first token comes ``MapConstants``' latency plus 2 cycles after ``start``, and a cycle later for each
+    Latency: the first token comes ``MapConstants``' latency plus 3 cycles after ``start``, and a cycle later for each
     entry's width of channels that ``channel0`` skips. Throughput: a token in each cycle with ``step``.
 
     Parameters
@@ -102,6 +102,7 @@ class OutputWalker(Component):
         m.submodules.constants = constants = MapConstants()
         seek = Signal()
         channel = Signal(CHANNEL)
+        self._live = Signal()
         m.d.comb += [
             constants.job.eq(self.job),
             constants.start.eq(self.start),
@@ -109,7 +110,8 @@ class OutputWalker(Component):
             self.plane_ready.eq(constants.plane_ready),
             loop.job.eq(self.job),
             loop.restart.eq(self.start),
-            loop.step.eq(self.step & self.token.place.valid),
+            loop.step.eq(self.step & self._live),
+            self.token.place.valid.eq(self._held(m, "valid", self._live)),
             self.running.eq(1),
         ]
         with m.FSM():
@@ -126,7 +128,7 @@ class OutputWalker(Component):
                 with m.If(~seek & ~self.hold):
                     m.next = "WALK"
             with m.State("WALK"):
-                m.d.comb += self.token.place.valid.eq(1)
+                m.d.comb += self._live.eq(1)
                 with m.If(loop.last & self.step):
                     m.next = "IDLE"
 
@@ -140,16 +142,23 @@ class OutputWalker(Component):
         """The pixel within its map, and the image's first pixel in a channel and first element in the tensor."""
         row, pixel = Signal(PLANE_BITS), Signal(PLANE_BITS)
         image, image_index = Signal(STORE_ADDRESS), Signal(32)
-        next_row = Mux(loop.image_last | ~self.token.place.valid, constants.origin, row + constants.row)
-        with m.If(~self.token.place.valid | (loop.step & loop.row_last)):
+        next_row = Mux(loop.image_last | ~self._live, constants.origin, row + constants.row)
+        with m.If(~self._live | (loop.step & loop.row_last)):
             m.d.sync += [row.eq(next_row), pixel.eq(next_row)]
         with m.Elif(loop.step & loop.pixel_last):
             m.d.sync += pixel.eq(pixel + self.job.step_x)
-        with m.If(~self.token.place.valid | (loop.step & loop.repeat_last)):
+        with m.If(~self._live | (loop.step & loop.repeat_last)):
             m.d.sync += [image.eq(0), image_index.eq(0)]
         with m.Elif(loop.step & loop.image_last):
             m.d.sync += [image.eq(image + constants.plane), image_index.eq(image_index + constants.tensor)]
         return pixel, image, image_index
+
+    def _held(self, m: Module, name: str, value: Value) -> Signal:
+        """A register between the walk and what is worked out from it, so that no two long additions meet in a cycle."""
+        register = Signal(value.shape(), name=f"{name}_held")
+        with m.If(self.step):
+            m.d.sync += register.eq(value)
+        return register
 
     def _width(self) -> Value:
         """Channels of an entry."""
@@ -160,7 +169,6 @@ class OutputWalker(Component):
         job, token, lanes = self.job, self.token, self._config.vector_width
         base, mask_base, raw = Signal(STORE_ADDRESS), Signal(STORE_ADDRESS), Signal(STORE_ADDRESS)
         row = Signal(COUNT)
-        place = Signal(STORE_ADDRESS)
         following = channel + self._width()
         with m.If(self.start):
             m.d.sync += [base.eq(job.base), mask_base.eq(job.mask_base), row.eq(job.table >> (lanes - 1).bit_length())]
@@ -173,16 +181,15 @@ class OutputWalker(Component):
         with m.If(loop.step & loop.group_last):
             m.d.sync += raw.eq(Mux(loop.pixel_last, 0, raw + job.raw_stride))
 
-        first = Signal(CHANNEL)
+        first = self._held(m, "first", (channel + loop.group * lanes)[: len(channel)])
+        place = self._held(m, "place", pixel[: len(base)])
         left = Signal(len(first) + 1)
         m.d.comb += [
-            first.eq(channel + loop.group * lanes),
             left.eq(Mux(first < job.channels, job.channels - first, 0)),
             token.channels.eq(Mux(left >= lanes, (1 << lanes) - 1, (1 << left[: lanes.bit_length()]) - 1)),
-            token.row.eq(row + loop.group),
-            place.eq(pixel),
-            token.place.address.eq(base + place + raw),
-            token.place.mask_address.eq(mask_base + (place >> _PIXEL_BITS)),
+            token.row.eq(self._held(m, "row", row + loop.group)),
+            token.place.address.eq(self._held(m, "base", (base + raw)[: len(base)]) + place),
+            token.place.mask_address.eq(self._held(m, "mask_base", mask_base) + (place >> _PIXEL_BITS)),
             token.place.plane.eq(place),
             token.place.group.eq(first[(lanes - 1).bit_length() : (BLOCK - 1).bit_length()]),
         ]
@@ -195,7 +202,7 @@ class OutputWalker(Component):
         engine = self.job.source == VectorSource.ENGINE
         m.d.comb += [
             next_entry.eq(entry + Mux(engine, constants.plane * self._config.slices, constants.plane * BLOCK)),
-            self.index.eq(pixel + group),
+            self.index.eq(self._held(m, "pixel", pixel) + self._held(m, "group", group)),
         ]
         with m.If(self.start):
             m.d.sync += [entry.eq(0), group.eq(0)]
@@ -209,19 +216,18 @@ class OutputWalker(Component):
         token, pixels = self.token, self._config.pixels
         slot_last = Signal(init=1)
         m.d.comb += [
-            token.slot.eq(0),
-            token.group.eq(loop.group),
-            token.byte.eq(loop.byte),
-            token.word_first.eq(loop.group == 0),
-            token.place.word_last.eq(loop.group_last),
-            token.entry_last.eq(loop.pixel_last & slot_last),
+            token.group.eq(self._held(m, "entry_group", loop.group)),
+            token.byte.eq(self._held(m, "byte", loop.byte)),
+            token.word_first.eq(token.group == 0),
+            token.place.word_last.eq(self._held(m, "word_last", loop.group_last)),
+            token.entry_last.eq(self._held(m, "entry_last", loop.pixel_last & slot_last)),
         ]
         if pixels == 1:
             return
         slot, item = Signal(range(pixels)), Signal(COUNT)
         tile_last = (item + 1 == self.job.tile) | loop.repeat_last
         m.d.comb += [
-            token.slot.eq(slot),
+            token.slot.eq(self._held(m, "slot", slot)),
             slot_last.eq((slot == pixels - 1) | tile_last | (self.job.source != VectorSource.ENGINE)),
         ]
         with m.If(self.start):

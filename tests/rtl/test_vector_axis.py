@@ -60,7 +60,7 @@ def test_ranges_equal_division() -> None:
     sim.run()
 
 
-def test_a_step_of_one_element_takes_one_cycle() -> None:
+def test_a_step_of_one_element_takes_two_cycles() -> None:
     dut = AxisWalker()
 
     async def bench(ctx):
@@ -69,11 +69,14 @@ def test_a_step_of_one_element_takes_one_cycle() -> None:
         ctx.set(dut.restart, 1)
         await ctx.tick()
         ctx.set(dut.restart, 0)
-        await ctx.tick().repeat(2)
-        ctx.set(dut.advance, 1)
+        await ctx.tick().repeat(4)
         for i in range(50):
             assert ctx.get(dut.ready) == 1
             assert ctx.get(dut.start) == i
+            ctx.set(dut.advance, 1)
+            await ctx.tick()
+            assert ctx.get(dut.start) == i + 1
+            ctx.set(dut.advance, 0)
             await ctx.tick()
 
     sim = Simulator(dut)

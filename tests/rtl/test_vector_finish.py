@@ -77,10 +77,11 @@ def run(cases: list[dict], *, lanes: int, unit: bool, clamp: bool) -> None:
                 for lane, case in enumerate(rows[cycle]):
                     ctx.set(dut.sums[lane], case["sum"])
                     ctx.set(dut.entries[lane], {name: case[name] for name in ("bias", "mult", "shift", "lo", "hi")})
-                ctx.set(dut.keep, sum(case["keep"] << i for i, case in enumerate(rows[cycle])))
                 ctx.set(dut.valid, sum(case["valid"] << i for i, case in enumerate(rows[cycle])))
             else:
                 ctx.set(dut.valid, 0)
+            if 1 <= cycle <= len(rows):
+                ctx.set(dut.keep, sum(case["keep"] << i for i, case in enumerate(rows[cycle - 1])))
             drawn = cycle - dut.random_delay
             if 0 <= drawn < len(rows):
                 for lane, case in enumerate(rows[drawn]):
