@@ -213,8 +213,12 @@ async def extreme_gradients(dut):
     huge, bias_huge = (torch.where(drawn < 0, -LARGEST, LARGEST).int() for drawn in bench.gradients(layer, 4))
     single = zeros.clone()
     single.view(-1)[-1] = -1
+    # So far above the others that the floor under the mean, max|G| / 256, counts.
+    lonely = torch.ones_like(zeros)
+    lonely.view(-1)[7] = LARGEST
     steps = [
         (zeros, bias_zeros),
+        (lonely, bias_zeros),
         (huge, bias_huge),
         (huge, bias_zeros),
         (single, bias_zeros),
@@ -223,7 +227,7 @@ async def extreme_gradients(dut):
         (huge, bias_huge),
     ]
     for step, gradients in enumerate(steps):
-        await bench.train(layer, (1 << 20) - 1 - step, *gradients, rate=(65535, 1)[step == 1])
+        await bench.train(layer, (1 << 20) - 1 - step, *gradients, rate=(65535, 1)[step == 2])
 
 
 @cocotb.test()
