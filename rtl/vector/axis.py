@@ -10,13 +10,13 @@ from respin.rtl.jobs import EXTENT, AxisMap
 class AxisWalker(Component):
     """The source range of each output coordinate ``i = 0, 1, 2 ...`` of an :class:`~respin.rtl.jobs.AxisMap`.
 
-    It holds the starts of this range and of the next one, and works out the one after that, ``((i+2)*num + add) // den``:
-    from its remainder it carries on as Bresenham's line does. So to advance is only to shift. Starts stop at
+    It holds the starts of this range and of the next one, and works out the one after that, ``((i+2)*num + add) //
+    den``: from its remainder it carries on as Bresenham's line does. So to advance is only to shift. Starts stop at
     ``extent``; ``den`` is 1 or more.
 
-    Latency: a range is there in the cycle after ``advance``; ``ready`` for the next advance 1 cycle later where the start
-    moves by at most 1, else as many cycles as it moves by. After ``restart`` both take 3 cycles, and one for each element
-    by which the first two starts move on, but for the first two.
+    Latency: a range is there in the cycle after ``advance``; ``ready`` for the next advance 1 cycle later where the
+    start moves by at most 1, else as many cycles as it moves by. After ``restart`` both take 6 cycles, more where the
+    first starts move on by more than 1.
 
     Members
     -------
@@ -54,9 +54,9 @@ class AxisWalker(Component):
         remainder = Signal(len(self.map.num) + 1)
         total = Signal(len(remainder) + 1)
         missing = Signal(range(3))
-        fresh, settled, move, shift = Signal(), Signal(), Signal(), Signal()
+        fresh, moving, settled, move, shift = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            settled.eq(~fresh & ((remainder < self.map.den) | (third == self.extent))),
+            settled.eq(~fresh & ~moving),
             self.there.eq(missing == 0),
             self.ready.eq(settled & self.there),
             # After a restart the first two starts move up by themselves.
@@ -67,12 +67,15 @@ class AxisWalker(Component):
             self.stop.eq(Mux(self.map.span, second, self.start + 1)),
         ]
         with m.If(self.restart):
-            m.d.sync += [third.eq(0), remainder.eq(self.map.add), fresh.eq(0), missing.eq(2)]
+            m.d.sync += [third.eq(0), remainder.eq(self.map.add), missing.eq(2)]
+            m.d.sync += [fresh.eq(0), moving.eq(1)]
         with m.Else():
             m.d.sync += [
                 remainder.eq(Mux(move, total - self.map.den, total)),
                 third.eq(third + move),
                 fresh.eq(shift),
+                # Whether it moves once more is compared now, so that `ready` comes from registers.
+                moving.eq(move & (total >= self.map.den << 1)),
             ]
             with m.If(shift):
                 m.d.sync += [self.start.eq(second), second.eq(third)]

@@ -55,8 +55,8 @@ class Finish(Component):
     for ``R = 2^15`` and the floor for ``R = 0``. So one short adder behind the shifter serves every rounding, and the
     shifter need not hand on more than 16 fraction bits and the integer bits a clamp can tell apart.
 
-    Latency: ``latency`` = 7 cycles with ``en``; ``keep`` belongs to the sums of the cycle before, ``random`` to those of
-    ``random_delay`` = 5 cycles before.
+    Latency: ``latency`` = 7 cycles with ``en``; ``keep`` belongs to the sums of the cycle before, ``random`` to those
+    of ``random_delay`` = 5 cycles before.
     Throughput: V channels a cycle.
 
     Parameters

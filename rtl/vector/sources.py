@@ -55,9 +55,9 @@ class SourceWalker(Component):
 
     A source with an empty range gives one blank element.
 
-    Latency: about 8 cycles from ``start`` to the first element, more where a range starts further on
-    (:class:`AxisWalker`), and a cycle for each block of channels that ``channel0`` skips. Throughput: an element in each
-    cycle with ``step``, and a cycle more for each output pixel; about 5 more for each row of them.
+    Latency: about 10 cycles from ``start`` to the first element, more where a range starts further on
+    (:class:`AxisWalker`), and a cycle for each block of channels that ``channel0`` skips. Throughput: an element in
+    each cycle with ``step``, and a cycle more for each output pixel; about 7 more for each row of them.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class SourceWalker(Component):
     def _position(
         self, m: Module, begin: Signal, taken: Signal, rows: list[AxisWalker], columns: list[AxisWalker]
     ) -> None:
-        """Step through the sources' ranges, each taken over from its walkers with the last element of the one before."""
+        """Step through the sources' ranges, each taken over from its walkers when the one before ends."""
         tag = self.element.tag
         x, y, first_x, stop_x, stop_y = (
             Signal(EXTENT, name=name) for name in ("x", "y", "first_x", "stop_x", "stop_y")

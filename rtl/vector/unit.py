@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vector unit: sums of the engine, the depthwise or the gather unit become words of the store."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
@@ -11,8 +11,9 @@ from respin.rtl.jobs import TENSOR_ID, VectorJob, VectorMode, VectorSource
 from respin.rtl.mram.popcount import popcount
 from respin.rtl.vector.finish import SUM_BITS, Finish
 from respin.rtl.vector.rounding import ElementRandom
+from respin.rtl.vector.skid import SkidBuffer
 from respin.rtl.vector.table import EntryWrite, MultiplierRead, QuantiserEntry, QuantiserTable
-from respin.rtl.vector.walker import OutputWalker
+from respin.rtl.vector.walker import OutputWalker, token_layout
 from respin.rtl.vector.writer import WordWriter
 
 ERROR_MAX = 127
@@ -124,7 +125,8 @@ class VectorUnit(Component):
         # Random numbers are due when the rounding stage of Finish is, one stage after the fetch stage.
         lead = random.latency - (Finish.random_delay + 1)
         ahead = max(1, lead)
-        tokens = self._pipeline(m, en, "ahead", walker.token, ahead)
+        first = self._ahead(m, walker, random, en)
+        tokens = self._pipeline(m, en, "ahead", first, ahead)
         fetch = tokens[-1]
         held = self._pipeline(m, en, "held", fetch, 1)[-1]
         places = self._pipeline(m, en, "place", held.place, Finish.latency)
@@ -135,14 +137,14 @@ class VectorUnit(Component):
         self._keep(m, finish, en, fetch, held, available & write_ready)
         self._constants(m, finish, en, tokens[-2], fetch)
         self._random(m, walker, random, finish, en, numbers)
-        self._control(m, walker, writer, start, [place.valid for place in (*(t.place for t in tokens), *places)])
+        under_way = [place.valid for place in (walker.token.place, *(token.place for token in tokens), *places)]
+        self._control(m, walker, writer, start, under_way)
         self._statistics(m, finish, start, en)
         mask_ready = ~self.mask.valid | self.mask.ready
         m.d.comb += [
             en.eq((available | ~fetch.place.valid) & write_ready & mask_ready),
             walker.job.eq(self.job.payload),
             walker.start.eq(start),
-            walker.step.eq(en),
             finish.en.eq(en),
             finish.clear.eq(start),
             finish.valid.eq(Mux(held.place.valid, held.channels, 0)),
@@ -158,6 +160,23 @@ class VectorUnit(Component):
         ]
         connect(m, writer.write, flipped(self.write))
         return m
+
+    def _ahead(self, m: Module, walker: OutputWalker, random: ElementRandom, en: Signal) -> Value:
+        """The walk's tokens, parted from it by a buffer: the enable comes late in a cycle, and the walk is long."""
+        layout = data.StructLayout({"token": token_layout(self._config), "index": unsigned(32)})
+        m.submodules.buffer = buffer = SkidBuffer(layout)
+        token = Signal(token_layout(self._config))
+        m.d.comb += [
+            buffer.i.valid.eq(walker.token.place.valid),
+            buffer.i.payload.token.eq(walker.token),
+            buffer.i.payload.index.eq(walker.index),
+            walker.step.eq(buffer.i.ready),
+            buffer.o.ready.eq(en),
+            random.index.eq(buffer.o.payload.index),
+            token.eq(buffer.o.payload.token),
+            token.place.valid.eq(buffer.o.valid),
+        ]
+        return token
 
     def _pipeline(self, m: Module, en: Signal, name: str, value: Value, stages: int) -> list[Value]:
         """``value`` and its next ``stages`` registers."""
@@ -252,7 +271,6 @@ class VectorUnit(Component):
             random.load.eq(walker.plane_ready & job.stochastic),
             walker.hold.eq(job.stochastic & ~random.ready),
             random.en.eq(en),
-            random.index.eq(walker.index),
         ]
         for lane in range(self._config.vector_width):
             fixed = Mux(job.mode == VectorMode.RAW, 0, _HALF)

@@ -26,15 +26,16 @@ def maps() -> list[tuple[dict, int]]:
     return listed
 
 
+async def settle(ctx, dut: AxisWalker) -> None:
+    for _ in range(600):
+        if ctx.get(dut.ready):
+            return
+        await ctx.tick()
+    pytest.fail("the range is not there")
+
+
 def test_ranges_equal_division() -> None:
     dut = AxisWalker()
-
-    async def settle(ctx):
-        for _ in range(600):
-            if ctx.get(dut.ready):
-                return
-            await ctx.tick()
-        pytest.fail("the range is not there")
 
     async def bench(ctx):
         for fields, extent in maps():
@@ -44,7 +45,7 @@ def test_ranges_equal_division() -> None:
             await ctx.tick()
             ctx.set(dut.restart, 0)
             for i in range(24):
-                await settle(ctx)
+                await settle(ctx, dut)
                 start = min((i * fields["num"] + fields["add"]) // fields["den"], extent)
                 end = ((i + 1) * fields["num"] + fields["add"]) // fields["den"] if fields["span"] else start + 1
                 want = range(start, min(end, extent))
@@ -69,7 +70,7 @@ def test_a_step_of_one_element_takes_two_cycles() -> None:
         ctx.set(dut.restart, 1)
         await ctx.tick()
         ctx.set(dut.restart, 0)
-        await ctx.tick().repeat(4)
+        await settle(ctx, dut)
         for i in range(50):
             assert ctx.get(dut.ready) == 1
             assert ctx.get(dut.start) == i
