@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """``respin bench cycles``: cycles of each pass, counted by the hardware itself in simulation."""
 
-import json as json_module
-from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from respin.cli.bench.report import report
-from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, fail, out
-from respin.cli.simulation import build_accelerator
-from respin.sim.banks import model_plusargs
-from respin.sim.runner import SIMULATORS, run
-from respin.sim.tables import NO_FAULTS, table_for
-from respin.sim.tools import verilator
+from respin.cli.bench.simulated import run_program
+from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail
+from respin.sim.runner import SIMULATORS
+from respin.sim.tools import icarus, verilator
 
-FOLDER = Path("build") / "bench" / "cycles"
 STORE_WORDS = 4096
 """Operands of 64 channels on 16 maps of 8 x 8, both of a layer's."""
 
@@ -36,20 +30,7 @@ def cycles(
         fail(f"--simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}", BAD_INPUT)
     if chosen.store_words < STORE_WORDS:
         fail(f"the cases need {STORE_WORDS} words of the store, {chosen.name} has {chosen.store_words}", BAD_INPUT)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    figures = (FOLDER / f"{chosen.name}.json").absolute()
-    with out.status("building and running the simulation (minutes the first time)"):
-        dut = build_accelerator(chosen, simulator)
-        env = {"RESPIN_CYCLES": str(figures), "RESPIN_CYCLES_CONFIG": json_module.dumps(asdict(chosen))}
-        table = table_for(chosen, seed=1, rates=NO_FAULTS)
-        run(
-            dut,
-            "respin.cli.bench.cycles_program",
-            tests=1,
-            env=env,
-            plusargs=model_plusargs(FOLDER / "memory", table=table),
-            seconds=3600,
-        )
-    rows: list[dict[str, Any]] = json_module.loads(figures.read_text(encoding="utf-8"))
-    tools = {"verilator": str(verilator().version)} if simulator == "verilator" else {}
+    err.print(f"{simulator}: building and running ...", style="dim")
+    rows: list[dict[str, Any]] = run_program(chosen, simulator, "cycles", seconds=3600)
+    tools = {"verilator": verilator().version, "icarus": icarus().version}
     report("cycles", [chosen], rows, json=json, title=f"Cycles on {chosen.name}", tools=tools)

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bench of ``respin bench cycles``: what runs inside the simulator."""
 
-import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cocotb
 import numpy as np
 
+from respin.cli.bench.simulated import config_of_program, write_figures
 from respin.cli.hardware import start
 from respin.firmware_model.driver import Driver
 from respin.firmware_model.jobs import Fields, Geometry, JobBuilder, Requantise, RoundError, TrainedImages
@@ -56,7 +54,7 @@ STEADY = (
     Layer(case="64-64 3x3", channels=64, kernel=3, side=8),
 )
 MODULE = (
-    Layer(case="Rep-Net 3x3 32-32", channels=32, kernel=3, side=4),
+    Layer(case="Rep-Net 3x3 32-32, one group", channels=32, kernel=3, side=4),
     Layer(case="Rep-Net 1x1 32-32", channels=32, kernel=1, side=4),
 )
 MODULE_IMAGES = 16
@@ -156,7 +154,7 @@ async def _fill(config: AcceleratorConfig, driver: Driver) -> None:
 @cocotb.test()
 async def cycles(dut: Any) -> None:
     """Measure every case and write the rows."""
-    config = AcceleratorConfig(**json.loads(os.environ["RESPIN_CYCLES_CONFIG"]))
+    config = config_of_program()
     driver = Driver(config, await start(dut))
     await _fill(config, driver)
     bench = Cycles(config, driver)
@@ -166,4 +164,4 @@ async def cycles(dut: Any) -> None:
     for layer, update in zip(MODULE, updates, strict=True):
         rows += [await bench.whole(layer, stage) for stage in ("forward", "error", "gradient")]
         rows.append(update)
-    Path(os.environ["RESPIN_CYCLES"]).write_text(json.dumps(rows), encoding="utf-8")
+    write_figures(rows)

@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """``respin bench sim``: how fast the accelerator is simulated."""
 
-import json as json_module
-from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from respin.cli.bench.report import report
-from respin.cli.bench.speed_program import FIGURES, SETTINGS
+from respin.cli.bench.simulated import run_program
 from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail
-from respin.cli.simulation import build_accelerator
 from respin.rtl.config import AcceleratorConfig
-from respin.sim.banks import model_plusargs
-from respin.sim.runner import SIMULATORS, run, simulators
-from respin.sim.tables import NO_FAULTS, table_for
+from respin.sim.runner import SIMULATORS, simulators
 from respin.sim.tools import icarus, verilator
 
-FOLDER = Path("build") / "bench" / "sim"
 TARGETS = {"verilator": 20_000}
 """Cycles a second of ``default`` with the memory's model in Verilog."""
 
@@ -45,17 +38,7 @@ def sim(preset: Preset = None, config: ConfigFile = None, simulator: Simulator =
 
 def measure(config: AcceleratorConfig, simulator: str) -> dict[str, Any]:
     """Run the bench on one simulator."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    figures = (FOLDER / f"{config.name}-{simulator}.json").absolute()
-    run(
-        build_accelerator(config, simulator),
-        "respin.cli.bench.speed_program",
-        tests=1,
-        env={FIGURES: str(figures), SETTINGS: json_module.dumps(asdict(config))},
-        plusargs=model_plusargs(FOLDER / "memory", table=table_for(config, seed=1, rates=NO_FAULTS)),
-        seconds=1800,
-    )
-    measured: dict[str, float] = json_module.loads(figures.read_text(encoding="utf-8"))
+    measured: dict[str, float] = run_program(config, simulator, "speed", seconds=1800)
     return {
         "preset": config.name,
         "path": f"cocotb-{simulator}",
