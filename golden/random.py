@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from respin.golden.ops import kernels
 from respin.rtl.config import RANDOM_ROUNDS
 
 SEED_BITS = 32
@@ -54,22 +55,11 @@ def expand_key(key: Sequence[int], rounds: int) -> list[int]:
     return keys[:rounds]
 
 
-def _rotate_left(words: Words, count: int) -> Words:
-    rotated = words << np.uint16(count)
-    rotated |= words >> np.uint16(16 - count)
-    return rotated
-
-
 def simon(x: Words, y: Words, round_keys: Sequence[int]) -> tuple[Words, Words]:
     """Encrypt the blocks ``(x, y)`` (uint16 arrays of one shape, ``x`` the left word) with ``round_keys``."""
-    for key in round_keys:
-        mixed = _rotate_left(x, 1)
-        mixed &= _rotate_left(x, 8)
-        mixed ^= _rotate_left(x, 2)
-        mixed ^= y
-        mixed ^= np.uint16(key)
-        x, y = mixed, x
-    return x, y
+    left, right = x.flatten(), y.flatten()
+    kernels.simon(left, right, np.array(round_keys, dtype=np.uint16))
+    return left.reshape(x.shape), right.reshape(x.shape)
 
 
 def _require_bits(name: str, value: int, bits: int) -> None:
@@ -114,17 +104,21 @@ class RandomSource:
             raise TypeError(f"index must be int64, not {index.dtype}")
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < 1 << INDEX_BITS:
             raise ValueError(f"index must be in 0..{(1 << INDEX_BITS) - 1}")
-        return self._draw(tensor, index.numpy())
+        return torch.from_numpy(self._draw(tensor, index.numpy().astype(np.uint32)))
 
     def field(self, tensor: int, shape: Sequence[int]) -> Tensor:
         """Return 16 random bits (int32) for every element of a tensor of ``shape``, indexed linearly."""
         count = int(np.prod(shape, dtype=np.int64))
         if count > 1 << INDEX_BITS:
             raise ValueError(f"shape must have at most 2^{INDEX_BITS} elements, not {count!r}")
-        return self._draw(tensor, np.arange(count, dtype=np.int64).reshape(tuple(shape)))
+        # Channels last, as the operators keep their tensors.
+        images, channels = (*shape, 1, 1)[:2] if len(shape) > 1 else (1, 1)
+        linear = np.arange(count, dtype=np.uint32).reshape(images, channels, -1)
+        draws = self._draw(tensor, np.ascontiguousarray(linear.transpose(0, 2, 1)))
+        return torch.from_numpy(draws).transpose(1, 2).reshape(tuple(shape))
 
-    def _draw(self, tensor: int, index: npt.NDArray[np.int64]) -> Tensor:
+    def _draw(self, tensor: int, index: npt.NDArray[np.uint32]) -> npt.NDArray[np.int32]:
         _require_bits("tensor", tensor, TENSOR_BITS)
         key = (self.seed & _WORD, self.seed >> 16, self.step & _WORD, tensor << 4 | self.step >> 16)
         x, _ = simon((index >> 16).astype(np.uint16), index.astype(np.uint16), expand_key(key, self.rounds))
-        return torch.from_numpy(x.astype(np.int32))
+        return x.astype(np.int32)

@@ -23,12 +23,11 @@ from respin.golden.ops.errors import (
     error_edge,
     fan_in,
     fan_in_reference,
-    round_shift,
 )
 from respin.golden.ops.loss import LossParameters, softmax, softmax_cross_entropy
 from respin.golden.ops.pooling import avg_pool, pool_error, upsample_error, upsample_nearest
 from respin.golden.ops.requantise import MergeOperand, QuantiserTable, activation_mask, merge_add, requantise
-from respin.golden.ops.update import GradientStatistics, StepScale, learning_rate, ternary_update
+from respin.golden.ops.update import GradientStatistics, StepScale, learning_rate, shifted_rate, ternary_update
 
 __all__ = [
     "DelayedScale",
@@ -59,7 +58,7 @@ __all__ = [
     "prove_trained_convolution",
     "prove_weight_gradient",
     "requantise",
-    "round_shift",
+    "shifted_rate",
     "softmax",
     "softmax_cross_entropy",
     "ternary_update",

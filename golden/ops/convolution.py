@@ -1,18 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions in all three passes, exact in int32 and fast.
-
-The products run through the float32 kernels of PyTorch. A float32 sum of integers is exact, in whatever order, while
-every partial sum stays below 2^24 in magnitude; a reduction that might pass that is halved until it cannot, and the
-halves are added in int32.
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""Convolutions in all three passes, exact in int32: windows laid out as rows, then products of int8 matrices."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from respin.golden.ops import kernels
 from respin.golden.ops.checks import (
     ACTIVATIONS,
     ERRORS,
@@ -22,27 +15,14 @@ from respin.golden.ops.checks import (
     require_shape,
     require_tensor,
 )
+from respin.golden.ops.layout import from_pixel_rows, pixel_rows
+from respin.golden.ops.matmul import matmul
 
-EXACT = 1 << 24
-"""Integers below this magnitude are exact in float32."""
 MAX_KERNEL = 15
 MAX_STRIDE = 15
 
 Padding = int | tuple[int, int, int, int]
 """Rows and columns added around a map: one number for all sides, or (top, bottom, left, right)."""
-
-
-@contextmanager
-def _exact_kernels() -> Iterator[None]:
-    """Keep PyTorch from kernels that are not sums of products (Winograd in NNPACK) or round their operands."""
-    nnpack = torch.backends.nnpack.set_flags(False)  # type: ignore[no-untyped-call]
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.backends.nnpack.set_flags(nnpack[0])  # type: ignore[no-untyped-call]
-        torch.set_float32_matmul_precision(precision)
 
 
 def _sides(padding: Padding) -> tuple[int, int, int, int]:
@@ -77,30 +57,36 @@ def _magnitude(tensor: Tensor) -> int:
     return 255 if tensor.dtype == torch.uint8 else 128
 
 
-def _float(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float32 else tensor.to(torch.float32)
+def _padded_map(x: Tensor, padding: Padding, value: int = 0) -> Tensor:
+    """Return ``x`` (N, C, H, W) as (N, H', W', C), contiguous, with its padding around it."""
+    top, bottom, left, right = _sides(padding)
+    last = x.permute(0, 2, 3, 1).contiguous()
+    return functional.pad(last, (0, 0, left, right, top, bottom), value=value) if any(_sides(padding)) else last
 
 
-def _largest(tensor: Tensor) -> int:
-    low, high = torch.aminmax(tensor)
-    return max(-int(low), int(high))
+def _windows(x: Tensor, kernel: tuple[int, int], stride: int) -> Tensor:
+    """Return the windows of ``x`` (N, H, W, C) as rows (N * oh * ow, kh * kw * C)."""
+    if kernel == (1, 1) and stride == 1:
+        return x.reshape(-1, x.shape[3])
+    windows = x.unfold(1, kernel[0], stride).unfold(2, kernel[1], stride)
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, kernel[0] * kernel[1] * x.shape[3])
 
 
-def _forward(
-    x: Tensor, weight: Tensor, stride: int, groups: int, magnitude: int, padding: tuple[int, int] = (0, 0)
-) -> Tensor:
-    """Convolve float32 ``x`` with float32 ``weight``; ``magnitude`` bounds ``|x|``."""
-    fan_in = weight[0].numel()
-    if fan_in * 128 * magnitude < EXACT or int(weight.abs().sum((1, 2, 3)).max()) * magnitude < EXACT:
-        return functional.conv2d(x, weight, stride=stride, padding=padding, groups=groups).to(torch.int32)
-    half = weight.shape[1] // 2
-    grouped = x.reshape(x.shape[0], groups, -1, *x.shape[2:])
-    halves = (
-        (grouped[:, :, :half].flatten(1, 2), weight[:, :half]),
-        (grouped[:, :, half:].flatten(1, 2), weight[:, half:]),
-    )
-    low, high = (_forward(inputs, part, stride, groups, magnitude, padding) for inputs, part in halves)
-    return low + high
+def _convolve(x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
+    """Convolve a padded map (N, H, W, I) with ``weight`` (O, I / groups, kh, kw); returns (N, O, oh, ow)."""
+    kernel = (weight.shape[2], weight.shape[3])
+    images, height, width, inputs = x.shape
+    size = ((height - kernel[0]) // stride + 1, (width - kernel[1]) // stride + 1)
+    if groups == inputs == weight.shape[0]:
+        sums = torch.empty((images, *size, inputs), dtype=torch.int32)
+        taps = weight[:, 0].permute(1, 2, 0).to(torch.int32).contiguous()
+        kernels.depthwise(x.numpy(), taps.numpy(), stride, sums.numpy())
+        return sums.permute(0, 3, 1, 2)
+    parts = [
+        matmul(_windows(part, kernel, stride), taps.permute(2, 3, 1, 0).flatten(0, 2))
+        for part, taps in zip(x.chunk(groups, 3), weight.chunk(groups), strict=True)
+    ]
+    return from_pixel_rows(parts[0] if groups == 1 else torch.cat(parts, 1), images, size)
 
 
 def conv2d(
@@ -140,13 +126,7 @@ def conv2d(
     require_int("zero_point", zero_point, low, high)
     if weight[0].numel() * 128 * _magnitude(x) > INT32_MAX:
         raise ValueError(f"a reduction over {weight[0].numel()} products could overflow 32 bits")
-    top, bottom, left, right = _sides(padding)
-    operand, around = _float(x), (top, left)
-    if zero_point or (top, left) != (bottom, right):
-        operand = functional.pad(operand, (left, right, top, bottom), value=zero_point)
-        around = (0, 0)
-    with _exact_kernels():
-        return _forward(operand, _float(weight), stride, groups, _magnitude(x), around)
+    return _convolve(_padded_map(x, padding, zero_point), weight, stride, groups)
 
 
 def dense(x: Tensor, weight: Tensor) -> Tensor:
@@ -159,17 +139,30 @@ def dense(x: Tensor, weight: Tensor) -> Tensor:
     return conv2d(x[:, :, None, None], weight[:, :, None, None])[:, :, 0, 0]
 
 
-def _backward(error: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
-    """Transposed convolution of float32 ``error`` with float32 ``weight``: the error of the padded input."""
-    outputs = weight.shape[0] // groups
-    grouped = weight.reshape(groups, outputs, *weight.shape[1:])
-    fan_out = outputs * weight[0, 0].numel()
-    if fan_out * 128 * 128 < EXACT or int(grouped.abs().sum((1, 3, 4)).max()) * 128 < EXACT:
-        return functional.conv_transpose2d(error, weight, stride=stride, groups=groups).to(torch.int32)
-    half = outputs // 2
-    errors = error.reshape(error.shape[0], groups, outputs, *error.shape[2:])
-    low = _backward(errors[:, :, :half].flatten(1, 2), grouped[:, :half].flatten(0, 1), stride, groups)
-    return low + _backward(errors[:, :, half:].flatten(1, 2), grouped[:, half:].flatten(0, 1), stride, groups)
+def _transposed(weight: Tensor, groups: int) -> Tensor:
+    """Return the weights of the error pass: inputs and outputs of each group exchanged, taps flipped."""
+    grouped = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2).flip(3, 4)
+    return grouped.flatten(0, 1)
+
+
+def _spread(error: Tensor, stride: int) -> Tensor:
+    """Return ``error`` (N, O, h, w) with ``stride - 1`` zeros between its elements."""
+    if stride == 1:
+        return error
+    images, channels, height, width = error.shape
+    spread = error.new_zeros((images, (height - 1) * stride + 1, (width - 1) * stride + 1, channels))
+    spread[:, ::stride, ::stride] = error.permute(0, 2, 3, 1)
+    return spread.permute(0, 3, 1, 2)
+
+
+def _depthwise_error(error: Tensor, weight: Tensor, padded: tuple[int, int], stride: int) -> Tensor:
+    """Return the errors (N, C, H', W') at the padded input of a depthwise convolution."""
+    images, channels, height, width = error.shape
+    sums = torch.zeros((images, *padded, channels), dtype=torch.int32)
+    taps = weight[:, 0].permute(1, 2, 0).to(torch.int32).contiguous()
+    rows = pixel_rows(error).reshape(images, height, width, channels)
+    kernels.depthwise_error(rows.numpy(), taps.numpy(), stride, sums.numpy())
+    return sums.permute(0, 3, 1, 2)
 
 
 def conv2d_error(
@@ -215,30 +208,13 @@ def conv2d_error(
         raise ValueError(f"a reduction over {outputs // groups * kh * kw} products could overflow 32 bits")
     top, bottom, left, right = _sides(padding)
     height, width = size[0] + top + bottom, size[1] + left + right
-    with _exact_kernels():
-        reached = _backward(_float(error), _float(weight), stride, groups)
-    padded = functional.pad(reached, (0, width - reached.shape[3], 0, height - reached.shape[2]))
-    return padded[:, :, top : top + size[0], left : left + size[1]].contiguous()
-
-
-def _gradient(x: Tensor, error: Tensor, kernel: tuple[int, int], stride: int, groups: int, magnitude: int) -> Tensor:
-    """Gradient of float32 operands; halves the images, then the rows, then the columns until the sums are exact."""
-    images, outputs, oh, ow = error.shape
-    pixels = images * oh * ow
-    if pixels * 128 * magnitude < EXACT or int(error.abs().sum((0, 2, 3)).max()) * magnitude < EXACT:
-        weight = x.new_empty((outputs, x.shape[1] // groups, *kernel))
-        _, gradient, _ = torch.ops.aten.convolution_backward(
-            error, x, weight, None, [stride] * 2, [0, 0], [1, 1], False, [0, 0], groups, [False, True, False]
-        )
-        return torch.as_tensor(gradient).to(torch.int32)
-    dim = 0 if images > 1 else 2 if oh > 1 else 3
-    half = error.shape[dim] // 2
-    cuts = {0: (half, half), 2: ((half - 1) * stride + kernel[0], half * stride)}
-    cuts[3] = ((half - 1) * stride + kernel[1], half * stride)
-    end, start = cuts[dim]
-    low = _gradient(x.narrow(dim, 0, end), error.narrow(dim, 0, half), kernel, stride, groups, magnitude)
-    rest = x.narrow(dim, start, x.shape[dim] - start), error.narrow(dim, half, error.shape[dim] - half)
-    return low + _gradient(*rest, kernel, stride, groups, magnitude)
+    if group_inputs == 1 and groups == outputs:
+        padded = _depthwise_error(error, weight, (height, width), stride)
+    else:
+        spread = _padded_map(_spread(error, stride), (kh - 1, kh - 1, kw - 1, kw - 1))
+        reached = _convolve(spread, _transposed(weight, groups), 1, groups)
+        padded = functional.pad(reached, (0, width - reached.shape[3], 0, height - reached.shape[2]))
+    return padded[:, :, top : top + size[0], left : left + size[1]]
 
 
 def conv2d_weight_gradient(
@@ -279,10 +255,16 @@ def conv2d_weight_gradient(
     require_shape("error", error, (x.shape[0], error.shape[1], oh, ow))
     if x.shape[0] * oh * ow * 128 * 255 > INT32_MAX:
         raise ValueError(f"batch x output pixels must be at most 65793, not {x.shape[0] * oh * ow!r}")
-    top, bottom, left, right = _sides(padding)
-    operand = functional.pad(_float(x), (left, right, top, bottom))
-    with _exact_kernels():
-        return _gradient(operand, _float(error), kernel, stride, groups, _magnitude(x))
+    # What no window reaches is cut off, so that there are as many windows as errors.
+    padded = _padded_map(x, padding)[:, : (oh - 1) * stride + kernel[0], : (ow - 1) * stride + kernel[1]]
+    gradients = [
+        # (windows, taps)ᵀ x (windows, outputs): activations may be unsigned, so they are the left operand.
+        matmul(_windows(part, kernel, stride).t().contiguous(), errors)
+        for part, errors in zip(padded.chunk(groups, 3), pixel_rows(error).chunk(groups, 1), strict=True)
+    ]
+    outputs, inputs = error.shape[1], x.shape[1] // groups
+    by_tap = torch.cat(gradients, 1).reshape(*kernel, inputs, outputs)
+    return by_tap.permute(3, 2, 0, 1).contiguous()
 
 
 def bias_gradient(error: Tensor) -> Tensor:

@@ -4,10 +4,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from respin.golden.ops import kernels
 from respin.golden.ops.checks import ERROR_MAX, ERRORS, SUMS, require_int, require_shape, require_tensor, require_values
+from respin.golden.ops.layout import Array, array, empty_like, tensor_like
 from respin.golden.ops.requantise import MAX_MULTIPLIER
 
 MAX_ERROR_SHIFT = 63
@@ -79,46 +82,40 @@ class EdgeResult:
     exponent: int
 
 
-def _multiplied(values: Tensor, mult: Multiplier) -> Tensor:
-    """``values * M_c`` in int64."""
-    wide = values.to(torch.int64)
+def _columns(values: Tensor, mult: Multiplier) -> Array:
+    """``M_c`` for every channel of ``values``."""
     if isinstance(mult, int):
         require_int("mult", mult, 0, MAX_MULTIPLIER)
-        return wide * mult
+        return np.full(values.shape[1], mult, dtype=np.int64)
     require_tensor("mult", mult, (torch.int64,), 1)
     require_shape("mult", mult, (values.shape[1],))
     require_values("mult", mult, 0, MAX_MULTIPLIER)
-    return wide * mult.reshape(-1, *[1] * (values.dim() - 2))
+    columns: Array = mult.numpy()
+    return columns
 
 
-def round_shift(values: Tensor, shift: int, random: Tensor | None = None) -> Tensor:
-    """Divide int64 ``values`` by ``2^shift``.
+def _finish(
+    values: Array, like: Tensor, mask: Tensor | None, shift: int, random: Tensor | None, exponent: int
+) -> EdgeResult:
+    """Mask and round ``values``, which belong to a tensor of the shape of ``like``.
 
-    Without ``random``: to nearest, halves up. With it (int32, 0..65535, one for each value): stochastically,
+    Without ``random`` it rounds to nearest, halves up. With it (16-bit draws, int32, one a value) stochastically:
     ``(v + r) >> s`` with ``r`` uniform in ``[0, 2^s)``, ``r = R >> (16 - s)`` up to ``s = 16``, then ``R << (s - 16)``.
     """
     require_int("shift", shift, 0, MAX_ERROR_SHIFT)
-    if random is None:
-        return (values + (1 << shift >> 1)) >> shift
-    require_tensor("random", random, (torch.int32,))
-    require_shape("random", random, values.shape)
-    wide = random.to(torch.int64)
-    return (values + (wide >> (16 - shift) if shift <= 16 else wide << (shift - 16))) >> shift
-
-
-def _finish(values: Tensor, mask: Tensor | None, shift: int, random: Tensor | None, exponent: int) -> EdgeResult:
     if mask is not None:
         require_tensor("mask", mask, (torch.bool,))
-        require_shape("mask", mask, values.shape)
-        values = values * mask
-    rounded = round_shift(values, shift, random)
-    low, high = torch.aminmax(values)
-    return EdgeResult(
-        error=rounded.clamp(-ERROR_MAX, ERROR_MAX).to(torch.int8),
-        largest=max(-int(low), int(high)),
-        saturated=int(torch.count_nonzero(rounded.abs() > ERROR_MAX)),
-        exponent=exponent,
-    )
+        require_shape("mask", mask, like.shape)
+        kernels.mask_values(values, array(mask))
+    draws: Array = np.empty((0, 0, 0), dtype=np.int32)
+    if random is not None:
+        require_tensor("random", random, (torch.int32,))
+        require_shape("random", random, like.shape)
+        draws = array(random)
+    result = empty_like(like, np.int8)
+    largest, saturated = kernels.round_error(values, draws, shift, ERROR_MAX, result)
+    error = tensor_like(result, like)
+    return EdgeResult(error=error, largest=int(largest), saturated=int(saturated), exponent=exponent)
 
 
 def error_edge(
@@ -149,7 +146,9 @@ def error_edge(
         E of the errors that made ``sums``, and the ``k`` of ``M_c = round(ratio * 2^k)``: ``E' = E + s - k``.
     """
     require_tensor("sums", sums, SUMS + ERRORS)
-    return _finish(_multiplied(sums, mult), mask, shift, random, exponent + shift - fraction)
+    values = empty_like(sums, np.int64)
+    kernels.scale(array(sums), _columns(sums, mult), values)
+    return _finish(values, sums, mask, shift, random, exponent + shift - fraction)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -189,11 +188,13 @@ def fan_in(
     if not 2 <= len(operands) <= 4:
         raise ValueError(f"operands must be two to four, not {len(operands)!r}")
     reference = fan_in_reference(operands)
-    total = torch.zeros_like(operands[0].error, dtype=torch.int64)
+    first = operands[0].error
+    total = empty_like(first, np.int64)
+    total.fill(0)
     for operand in operands:
         require_tensor("error", operand.error, ERRORS)
-        require_shape("error", operand.error, total.shape)
+        require_shape("error", operand.error, first.shape)
         if operand.exponent <= reference:
-            widened = _multiplied(operand.error, operand.mult) << FAN_IN_BITS
-            total += widened >> min(reference - operand.exponent, MAX_ALIGN)
-    return _finish(total, mask, shift, random, reference + shift - fraction - FAN_IN_BITS)
+            align = min(reference - operand.exponent, MAX_ALIGN)
+            kernels.add_aligned(total, array(operand.error), _columns(first, operand.mult), FAN_IN_BITS, align)
+    return _finish(total, first, mask, shift, random, reference + shift - fraction - FAN_IN_BITS)

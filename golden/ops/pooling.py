@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from respin.golden.ops.checks import ACTIVATIONS, ERRORS, INT32_MAX, require_int, require_shape, require_tensor
-from respin.golden.ops.convolution import EXACT
+from respin.golden.ops.matmul import EXACT_FLOAT32
 
 
 def avg_pool(x: Tensor, kernel: tuple[int, int], *, zero_point: int = 0) -> Tensor:
@@ -33,7 +33,7 @@ def avg_pool(x: Tensor, kernel: tuple[int, int], *, zero_point: int = 0) -> Tens
     if kh * kw * 383 > INT32_MAX:
         raise ValueError(f"kernel must have at most {INT32_MAX // 383} elements, not {kernel!r}")
     # The float sums are exact: of integers, and small enough for the type.
-    exact = torch.float32 if kh * kw * 255 < EXACT else torch.float64
+    exact = torch.float32 if kh * kw * 255 < EXACT_FLOAT32 else torch.float64
     sums = functional.avg_pool2d(x.to(exact), kernel, divisor_override=1).to(torch.int32)
     return sums - zero_point * kh * kw if zero_point else sums
 

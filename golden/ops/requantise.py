@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from respin.golden.ops import kernels
 from respin.golden.ops.checks import (
     ACTIVATIONS,
     INT32_MAX,
@@ -18,6 +20,7 @@ from respin.golden.ops.checks import (
     require_tensor,
     require_values,
 )
+from respin.golden.ops.layout import array, empty_like, tensor_like
 
 MAX_MULTIPLIER = (1 << 16) - 1
 MAX_SHIFT = 46
@@ -96,27 +99,13 @@ class QuantiserTable:
         """``M / 2^s`` of each channel, float64: exact."""
         return self.mult.to(torch.float64) * torch.exp2(-self.shift.to(torch.float64))
 
-    @cached_property
-    def limits(self) -> tuple[int, int] | None:
-        """lo and hi where all channels share them."""
-        pairs = {*zip(self.lo.tolist(), self.hi.tolist(), strict=True)}
-        return pairs.pop() if len(pairs) == 1 else None
-
     def with_bias(self, bias: Tensor) -> "QuantiserTable":
         """Return the same table with another bias (int64, (C,))."""
         return QuantiserTable(bias=bias, mult=self.mult, shift=self.shift, lo=self.lo, hi=self.hi)
 
 
-def _across(column: Tensor, rank: int) -> Tensor:
-    """Shape a per-channel column so that it meets dimension 1 of a tensor of ``rank`` dimensions."""
-    return column.reshape(-1, *[1] * (rank - 2))
-
-
 def requantise(sums: Tensor, table: QuantiserTable) -> Tensor:
     """Scale sums to 8 bits: ``y = clamp(((acc + bias) * M + 2^(s-1)) >> s, lo, hi)``; halves round up.
-
-    It is computed as ``floor(acc * M/2^s + (bias * M/2^s + 1/2))`` in float64, where each term and the result are
-    multiples of 2^-s (or 1/2) whose numerators stay below 2^50, so that every step is exact.
 
     Parameters
     ----------
@@ -137,14 +126,10 @@ def requantise(sums: Tensor, table: QuantiserTable) -> Tensor:
     require_tensor("sums", sums, SUMS)
     if sums.dim() < 2 or sums.shape[1] != table.channels:
         raise ValueError(f"sums must have {table.channels} channels in dimension 1, not shape {tuple(sums.shape)!r}")
-    rank = sums.dim()
-    scaled = sums.to(torch.float64).mul_(_across(table.ratio, rank))
-    scaled.add_(_across(table.bias.to(torch.float64) * table.ratio + 0.5, rank)).floor_()
-    if table.limits:
-        scaled.clamp_(*table.limits)
-    else:
-        scaled.clamp_(_across(table.lo, rank).to(torch.float64), _across(table.hi, rank).to(torch.float64))
-    return scaled.to(torch.int8 if table.signed else torch.uint8)
+    result = empty_like(sums, np.int8 if table.signed else np.uint8)
+    bias, mult, shift, lo, hi = (c.numpy() for c in (table.bias, table.mult, table.shift, table.lo, table.hi))
+    kernels.requantise(array(sums), bias, mult, shift, lo, hi, result)
+    return tensor_like(result, sums)
 
 
 def activation_mask(y: Tensor, table: QuantiserTable) -> Tensor:
@@ -155,8 +140,9 @@ def activation_mask(y: Tensor, table: QuantiserTable) -> Tensor:
     require_tensor("y", y, ACTIVATIONS)
     if y.dim() < 2 or y.shape[1] != table.channels:
         raise ValueError(f"y must have {table.channels} channels in dimension 1, not shape {tuple(y.shape)!r}")
-    wide = y.to(torch.int16)
-    return (wide > _across(table.lo.to(torch.int16), y.dim())) & (wide < _across(table.hi.to(torch.int16), y.dim()))
+    result = empty_like(y, np.bool_)
+    kernels.between(array(y), table.lo.numpy(), table.hi.numpy(), result)
+    return tensor_like(result, y)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -197,11 +183,11 @@ def merge_add(operands: Sequence[MergeOperand], *, shift: int, lo: int, hi: int)
     for operand in operands:
         require_shape("operand", operand.x, operands[0].x.shape)
     # The sum is at most 4 * 383 * 65535 in magnitude: an int32.
-    total = torch.zeros_like(operands[0].x, dtype=torch.int32)
+    first = operands[0].x
+    total = empty_like(first, np.int32)
+    total.fill(0)
     for operand in operands:
-        total.add_(operand.x, alpha=operand.mult).sub_(operand.zero_point * operand.mult)
-    # Up to this shift the rounding term fits beside the sum; past it every sum rounds to 0 or -1.
-    wide = total if shift <= 30 else total.to(torch.int64)
-    return (
-        wide.add_(1 << (shift - 1)).bitwise_right_shift_(shift).clamp_(lo, hi).to(torch.int8 if lo < 0 else torch.uint8)
-    )
+        kernels.accumulate(total, array(operand.x), operand.zero_point, operand.mult)
+    result = empty_like(first, np.int8 if lo < 0 else np.uint8)
+    kernels.round_clamp(total, shift, lo, hi, result)
+    return tensor_like(result, first)

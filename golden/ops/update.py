@@ -25,11 +25,18 @@ SHIFT_OFFSET = 8
 """What is stored of the shift t is t + 8, so that the smallest, -8, is 0."""
 SHIFT_MAX = 63
 PROBABILITY_MAX = (1 << 16) - 1
+GROWTH_SHIFT = 4
+"""A step scale grows by at most 2^-4 of itself from one step to the next."""
 
 
 def learning_rate(mu: float) -> int:
     """Return ``round(2^(16 + mu))``, cut to 1..65535: the expected step, in 2^-16 weight units, of a mean gradient."""
     return min(PROBABILITY_MAX, max(1, round(math.pow(2.0, 16 + mu))))
+
+
+def shifted_rate(rate: int, shift: int) -> int:
+    """Return ``rate * 2^shift``, cut to 1..65535."""
+    return min(PROBABILITY_MAX, max(1, rate << shift if shift >= 0 else rate >> -shift))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +87,11 @@ class StepScale:
         require_int("shift", self.shift, 0, SHIFT_MAX)
 
     def after(self, statistics: GradientStatistics, rate: int) -> "StepScale":
-        """Return the next step's scale: the largest t for which ``L = ((rate << 8) * 2^t) // mean`` is at most 255.
+        """Return the next step's scale.
 
+        That is the largest t for which ``L = ((rate << 8) * 2^t) // mean`` is at most 255. But it is no larger than the
+        one before with ``L + (L >> 4)``: a batch whose gradient happens to be small does not make large steps of the
+        next one's. The smaller of two scales is the one of larger t, or of smaller L where t is the same.
         ``rate`` is 1..65535. With no nonzero entry the scale stays what it is.
         """
         require_int("rate", rate, 1, PROBABILITY_MAX)
@@ -89,7 +99,17 @@ class StepScale:
         if mean == 0:
             return self
         shift = max(s for s in range(SHIFT_MAX + 1) if (rate << s) // mean <= MULTIPLIER_MAX)
-        return StepScale(multiplier=(rate << shift) // mean, shift=shift, valid=True)
+        measured = StepScale(multiplier=(rate << shift) // mean, shift=shift, valid=True)
+        if not self.valid:
+            return measured
+        return max(measured, self._grown(), key=lambda scale: (scale.shift, -scale.multiplier))
+
+    def _grown(self) -> "StepScale":
+        """The largest scale that may follow this one."""
+        multiplier, shift = self.multiplier + (self.multiplier >> GROWTH_SHIFT), self.shift
+        if multiplier > MULTIPLIER_MAX:
+            multiplier, shift = (multiplier >> 1, shift - 1) if shift else (self.multiplier, 0)
+        return StepScale(multiplier=multiplier, shift=shift, valid=True)
 
 
 def ternary_update(weight: Tensor, gradient: Tensor, scale: StepScale, random: Tensor) -> tuple[Tensor, Tensor]:

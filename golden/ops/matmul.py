@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix product of int8 operands, exact in int32: by the processor's int8 instructions where they are exact."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from respin.golden.ops.checks import ACTIVATIONS, WEIGHTS, require_tensor
+
+EXACT_FLOAT32 = 1 << 24
+"""Integers up to this magnitude are exact in float32."""
+TERMS = EXACT_FLOAT32 // (128 * 128)
+"""Products of two int8 values that a float32 sums exactly, in whatever order."""
+
+
+def matmul(x: Tensor, weight: Tensor) -> Tensor:
+    """Return ``x @ weight``, int32, for ``x`` (R, K), int8 or uint8, and ``weight`` (K, O), int8.
+
+    A sum that passes 32 bits wraps; the operators' own checks see to it that none does.
+    """
+    require_tensor("x", x, ACTIVATIONS, 2)
+    require_tensor("weight", weight, WEIGHTS, 2)
+    if x.dtype == torch.uint8:
+        # x = 128 + (x - 128), and the difference is an int8: the byte with its highest bit turned.
+        product = _signed_matmul((x ^ 128).view(torch.int8), weight)
+        return product.add_(weight.sum(0, dtype=torch.int32) << 7)
+    return _signed_matmul(x, weight)
+
+
+def _signed_matmul(x: Tensor, weight: Tensor) -> Tensor:
+    if int8_product_is_exact():
+        return _int8_matmul(x, weight)
+    return _float_matmul(x, weight)
+
+
+def _int8_matmul(x: Tensor, weight: Tensor) -> Tensor:
+    # An axis of one element may have any stride; PyTorch 2.13 takes such an operand for a transposed one and reads past
+    # it. Through one axis and back, the strides are those of the shape.
+    straight = [operand.contiguous().flatten().view(operand.shape) for operand in (x, weight)]
+    return torch._int_mm(*straight)
+
+
+def _float_matmul(x: Tensor, weight: Tensor) -> Tensor:
+    """The product by float32, in parts of the reduction so short that every sum is exact."""
+    total = torch.zeros((x.shape[0], weight.shape[1]), dtype=torch.int32)
+    for start in range(0, x.shape[1], TERMS):
+        part = slice(start, start + TERMS)
+        total += (x[:, part].to(torch.float32) @ weight[part].to(torch.float32)).to(torch.int32)
+    return total
+
+
+@cache
+def int8_product_is_exact() -> bool:
+    """Whether PyTorch's int8 product is exact on this machine.
+
+    Processors without instructions that add four products to 32 bits add pairs in 16 bits, which saturates for large
+    operands. So it is tried on the largest ones, in several shapes, and on random ones.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for rows, terms, columns in ((1, 1, 1), (3, 7, 5), (40, 1280, 33), (65, 130, 24)):
+        random = torch.randint(-128, 128, (rows + columns, terms), generator=generator).to(torch.int8)
+        for x, weight in (
+            (torch.full((rows, terms), -128, dtype=torch.int8), torch.full((terms, columns), -128, dtype=torch.int8)),
+            (torch.full((rows, terms), 127, dtype=torch.int8), torch.full((terms, columns), -128, dtype=torch.int8)),
+            (random[:rows], random[rows:].t()),
+        ):
+            try:
+                product = _int8_matmul(x, weight)
+            except (AttributeError, RuntimeError):
+                return False
+            if not torch.equal(product, _float_matmul(x, weight)):
+                return False
+    return True
