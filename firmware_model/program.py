@@ -20,6 +20,7 @@ from respin.golden.network import (
     Upsample,
 )
 from respin.golden.ops.errors import FAN_IN_BITS, MAX_ALIGN
+from respin.golden.ops.update import shifted_rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,8 @@ class Program:
         """The weight gradient of a layer and the update that follows from it."""
         place = self._place
         layer = self._network.convolution(gradient.layer)
-        assert layer.trained is not None
+        if layer.trained is None or layer.trained.tensor is None:
+            raise ValueError(f"{layer.name} must learn its weights: a job for a bias alone is not built yet")
         transposed = place.transposed_images(layer.name)
         images = jobs.TrainedImages(
             base=place.image(layer.name),
@@ -142,7 +144,7 @@ class Program:
             bias=place.bias_image(layer.name),
             tensor=layer.trained.tensor,
             bias_tensor=layer.trained.bias_tensor,
-            rate=rate,
+            rate=shifted_rate(rate, layer.trained.rate_shift),
             groups=layer.groups,
         )
         x, error = place.tensor(layer.x), place.tensor(gradient.error)

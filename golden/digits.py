@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration's data and float networks: scikit-learn's digits, a small backbone that knows the classes 0 to 4,
-and a Rep-Net module that is to learn the classes 5 to 9 beside it."""
+"""The demonstration's data and backbone: scikit-learn's digits, a small float network that knows classes 0 to 4."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,6 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
-
-from respin.golden.repnet import FloatRepModule, RepModule
 
 SIDE = 8
 """Rows and columns of an image."""
@@ -26,7 +23,6 @@ TEST_SHARE = 3
 
 CHANNELS = 32
 FEATURES = 64
-REP_MODULE = RepModule(inputs=CHANNELS, outputs=CHANNELS, kernel=3, groups=2, pool=2)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -147,50 +143,6 @@ def pretrain(task: Task, *, seed: int, epochs: int = 8, batch: int = 32) -> Back
             optimiser.step()
             schedule.step()
     return backbone.eval().requires_grad_(False)
-
-
-class FloatLearner(nn.Module):
-    """The float counterpart of the integer learner: a frozen backbone, a Rep-Net module and a head that starts at 0."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, backbone: Backbone, images: Tensor, *, rep: bool = True) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.rep = FloatRepModule(REP_MODULE) if rep else None
-        self.head = nn.Linear(FEATURES, CLASSES)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        features = backbone(to_unit(images))
-        self.register_buffer("mean", features.mean(0))
-        self.register_buffer("deviation", features.std(0).clamp_min(1e-3))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, 5) of float images."""
-        stem, joined = self.backbone.start(images)
-        if self.rep is not None:
-            joined = joined + self.rep(stem, (SIDE, SIDE))
-        logits: Tensor = self.head((self.backbone.finish(joined) - self.mean) / self.deviation)
-        return logits
-
-
-def train_float(
-    backbone: Backbone, task: Task, *, steps: int, batch: int, seed: int, rate: float, rep: bool = True
-) -> FloatLearner:
-    """Train a float learner with Adam and a cosine schedule on the batches that the integer learner sees."""
-    with torch.random.fork_rng(devices=[]), _one_thread():
-        torch.manual_seed(seed)
-        learner = FloatLearner(backbone, task.train_images, rep=rep)
-        optimiser = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], lr=rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        for index in batch_indices(len(task.train_labels), steps=steps, batch=batch, seed=seed):
-            loss = functional.cross_entropy(learner(to_unit(task.train_images[index])), task.train_labels[index])
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-    return learner
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:

@@ -33,22 +33,22 @@ PREDICTED_AT_ONCE = 32
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Trained:
-    """What makes a convolution a trained one.
+    """What makes a convolution one that learns.
 
     Parameters
     ----------
-    tensor, bias_tensor:
-        Tensor ids of its weights and its bias.
-    bias_shift:
-        k of ``acc += bias << k``.
-    unit:
-        What one unit of a weight is worth.
+    bias_tensor, bias_shift:
+        Tensor id of its bias, and the k of ``acc += bias << k``.
+    tensor:
+        Tensor id of its weights; None where they are frozen and the bias alone learns.
+    rate_shift:
+        The layer's learning rate is the network's times 2 to the power of this.
     """
 
-    tensor: int
     bias_tensor: int
     bias_shift: int
-    unit: float
+    tensor: int | None = None
+    rate_shift: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -228,7 +228,7 @@ class IntegerNetwork:
         ids = [self.loss.tensor, *(edge.tensor for edge in self.edges)]
         for layer in self.trained:
             if layer.trained is not None:
-                ids += [layer.trained.tensor, layer.trained.bias_tensor]
+                ids += [tensor for tensor in (layer.trained.tensor, layer.trained.bias_tensor) if tensor is not None]
         if len(set(ids)) != len(ids):
             raise ValueError(f"tensor ids must be used once each, not {sorted(ids)!r}")
 
@@ -290,21 +290,27 @@ class IntegerNetwork:
 
     def forward(self, x: Tensor, parameters: Mapping[str, Parameters]) -> Activations:
         """Run the network on ``x`` (N, C, H, W), int8 or uint8; returns every tensor."""
-        return run_layers(self.layers, x, parameters)
+        return run_layers(self.layers, {INPUT: x}, parameters)
 
     def predict(self, x: Tensor, parameters: Mapping[str, Parameters]) -> Tensor:
         """Return the class with the largest logit for each image of ``x``; the first of equals."""
         # Some images at a time, so that the tensors between two layers stay in the cache.
-        parts = (run_layers(self.layers, part, parameters, masks=False) for part in torch.split(x, PREDICTED_AT_ONCE))
+        parts = (
+            run_layers(self.layers, {INPUT: part}, parameters, masks=False)
+            for part in torch.split(x, PREDICTED_AT_ONCE)
+        )
         logits = torch.cat([part.tensors[self.loss.logits] for part in parts])
         return logits.flatten(1).to(torch.int64).argmax(1)
 
 
 def run_layers(
-    layers: Sequence[Layer], x: Tensor, parameters: Mapping[str, Parameters], *, masks: bool = True
+    layers: Sequence[Layer], given: Mapping[str, Tensor], parameters: Mapping[str, Parameters], *, masks: bool = True
 ) -> Activations:
-    """Run ``layers`` in order on the input ``x``; returns every tensor, and the masks that are kept if ``masks``."""
-    result = Activations(tensors={INPUT: x})
+    """Run ``layers`` in order on the tensors ``given`` (the input, say).
+
+    Returns every tensor, the given ones too, and the masks that are kept if ``masks``.
+    """
+    result = Activations(tensors=dict(given))
     tensors = result.tensors
     for layer in layers:
         match layer:

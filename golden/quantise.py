@@ -4,7 +4,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from respin.golden.ops import QuantiserTable
 from respin.golden.ops.requantise import MAX_MULTIPLIER, MAX_SHIFT
@@ -13,23 +13,19 @@ INT8_MAX = 127
 UINT8_MAX = 255
 
 
-def fold_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of the convolution that equals ``norm(convolution(x))`` with the norm's statistics."""
-    if norm.running_mean is None or norm.running_var is None:
-        raise ValueError("norm must track its statistics")
-    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    start = torch.zeros_like(norm.bias) if convolution.bias is None else convolution.bias
-    weight = convolution.weight * factor[:, None, None, None]
-    return weight.detach(), ((start - norm.running_mean) * factor + norm.bias).detach()
+MAX_BIAS = 1 << 28
+"""Largest bias of a frozen layer, in units of its sum: it leaves the products the rest of an int32."""
 
 
-def quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+def quantise_weight(weight: Tensor, bias: Tensor, input_scale: float) -> tuple[Tensor, Tensor]:
     """Quantise ``weight`` (O, ...) to int8 with one scale per output channel; returns it and the scales (float64).
 
-    A channel of zeros gets scale 1.
+    A channel whose weights are far smaller than its ``bias`` (O,), as one that pruning left dead, gets the scale at
+    which the bias is :data:`MAX_BIAS` in units of the sum; one where both are zero gets scale 1.
     """
-    largest = weight.flatten(1).abs().amax(1).to(torch.float64)
-    scale = torch.where(largest > 0, largest / INT8_MAX, 1.0)
+    largest = weight.flatten(1).abs().amax(1).to(torch.float64) / INT8_MAX
+    scale = torch.maximum(largest, bias.to(torch.float64).abs() / input_scale / MAX_BIAS)
+    scale = torch.where(scale > 0, scale, 1.0)
     levels = torch.round(weight.to(torch.float64) / scale.reshape(-1, *[1] * (weight.dim() - 1)))
     return levels.to(torch.int8), scale
 
@@ -65,11 +61,15 @@ def common_multipliers(ratios: Tensor, *, limit: int = MAX_SHIFT) -> tuple[Tenso
     return torch.round(ratios * math.pow(2.0, fraction)).to(torch.int64), fraction
 
 
-def requantiser(ratio: Tensor, *, bias: Tensor | int = 0, signed: bool) -> QuantiserTable:
+def requantiser(
+    ratio: Tensor, *, bias: Tensor | int = 0, signed: bool, limit: Tensor | None = None
+) -> QuantiserTable:
     """Make the table of a layer: ``ratio`` (C,) float64 is sum scale over output scale, ``bias`` in units of the sum.
 
-    A signed tensor is clamped to -128..127; an unsigned one to 0..255, which is its ReLU.
+    A signed tensor is clamped to -128..127; an unsigned one to 0..255, which is its ReLU, or to 0..``limit`` (C,),
+    int64.
     """
     mult, shift = multiplier_and_shift(ratio)
-    lo, hi = (-128, INT8_MAX) if signed else (0, UINT8_MAX)
+    lo: int = -128 if signed else 0
+    hi: Tensor | int = (INT8_MAX if signed else UINT8_MAX) if limit is None else limit
     return QuantiserTable.build(ratio.shape[0], bias=bias, mult=mult, shift=shift, lo=lo, hi=hi)

@@ -34,11 +34,19 @@ from respin.golden.ops import (
     fan_in,
     fan_in_reference,
     pool_error,
+    shifted_rate,
     softmax_cross_entropy,
     ternary_update,
     upsample_error,
 )
 from respin.golden.random import RandomSource
+
+
+def trained_tensors(layer: Convolution) -> tuple[str, ...]:
+    """Names of what learns of a layer: ``layer.weight``, ``layer.bias``."""
+    if layer.trained is None:
+        return ()
+    return (f"{layer.name}.bias",) if layer.trained.tensor is None else (f"{layer.name}.weight", f"{layer.name}.bias")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -66,7 +74,7 @@ class TrainingState:
     @classmethod
     def initial(cls, network: IntegerNetwork, seed: int) -> "TrainingState":
         """The state before the first step."""
-        names = [f"{gradient.layer}.{part}" for gradient in network.gradients for part in ("weight", "bias")]
+        names = [name for layer in network.trained for name in trained_tensors(layer)]
         return cls(
             step=0,
             seed=seed,
@@ -246,6 +254,12 @@ class _Step:
         if layer.trained is None:
             raise ValueError(f"{layer.name} is not trained")
         learned = self.state.parameters[layer.name]
+        bias = f"{layer.name}.bias"
+        trained = layer.trained
+        rate = shifted_rate(self.rate, trained.rate_shift)
+        updates = {bias: self._update(bias, trained.bias_tensor, learned.bias, bias_gradient(error), rate)}
+        if trained.tensor is None:
+            return updates
         weight_gradient = conv2d_weight_gradient(
             self.activations.tensors[layer.x],
             error,
@@ -254,17 +268,14 @@ class _Step:
             padding=layer.padding,
             groups=layer.groups,
         )
-        weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-        return {
-            weight: self._update(weight, layer.trained.tensor, learned.weight, weight_gradient),
-            bias: self._update(bias, layer.trained.bias_tensor, learned.bias, bias_gradient(error)),
-        }
+        weight = f"{layer.name}.weight"
+        return {weight: self._update(weight, trained.tensor, learned.weight, weight_gradient, rate), **updates}
 
-    def _update(self, name: str, tensor: int, value: Tensor, gradient: Tensor) -> UpdateRecord:
+    def _update(self, name: str, tensor: int, value: Tensor, gradient: Tensor, rate: int) -> UpdateRecord:
         scale = self.state.step_scales[name]
         statistics = GradientStatistics.of(gradient)
         moved, move = ternary_update(value, gradient, scale, self.random.field(tensor, value.shape))
-        after = scale.after(statistics, self.rate)
+        after = scale.after(statistics, rate)
         return UpdateRecord(gradient=gradient, statistics=statistics, before=scale, after=after, move=move, value=moved)
 
 

@@ -22,6 +22,8 @@ SUM_BITS = COUNT_BITS + GRADIENT_BITS
 MEAN_FRACTION_BITS = 8
 """The mean magnitude is kept in units of 1/256, so that the floor max|G| * 2^-8 is max|G| of them."""
 RATE_BITS = 16
+GROWTH_SHIFT = 4
+"""A step's scale is at most 1 + 2^-4 times the one before."""
 MULTIPLIER_BITS = 8
 
 
@@ -143,7 +145,8 @@ class StepScale(wiring.Component):
     """The table of step scales: each step's L and t follow from the gradient of the step before.
 
     ``mean = max((total << 8) // count, maximum)``, in units of 1/256; ``shift`` is the largest one for which
-    ``multiplier = (rate << shift) // mean`` is at most 255. A measure without nonzero entries changes nothing.
+    ``multiplier = (rate << shift) // mean`` is at most 255. A tensor that has a scale gets no larger one than its
+    ``multiplier + (multiplier >> 4)``. A measure without nonzero entries changes nothing.
 
     Latency: a lookup shows in the next cycle; a measure is stored within ``latency`` cycles. Neither is taken
     meanwhile.
@@ -210,9 +213,13 @@ class StepScale(wiring.Component):
         mean = Signal(GRADIENT_BITS + MEAN_FRACTION_BITS)
         rate = Signal(len(mean) + MULTIPLIER_BITS)
         shift = Signal.like(owner.entry.shift)
+        measuring = Signal()
+        grown = self._grown(m, owner.read_entry)
+        # Both are normalised, so the larger shift is the smaller scale.
+        quicker = (grown.shift > shift) | ((grown.shift == shift) & (grown.multiplier < divider.quotient))
         m.d.comb += [
-            owner.id.eq(Mux(self.lookup, self.tensor, tensor)),
-            owner.valid.eq(self.lookup),
+            owner.id.eq(Mux(self.lookup, self.tensor, Mux(measuring, measured.tensor, tensor))),
+            owner.valid.eq(self.lookup | measuring),
             owner.entry_valid.eq(1),
             owner.entry.multiplier.eq(divider.quotient),
             owner.entry.shift.eq(shift),
@@ -235,7 +242,7 @@ class StepScale(wiring.Component):
                     shift.eq(0),
                 ]
                 with m.If(self.measure.valid & self.measure.ready & measured.count.any()):
-                    m.d.comb += divider.start.eq(1)
+                    m.d.comb += [divider.start.eq(1), measuring.eq(1)]
                     m.next = "Average"
             with m.State("Average"):
                 with m.If(divider.ready):
@@ -253,6 +260,21 @@ class StepScale(wiring.Component):
             with m.State("Divide"):
                 with m.If(divider.ready):
                     m.d.comb += [owner.valid.eq(1), owner.write.eq(1)]
+                    with m.If(owner.read_valid & quicker):
+                        m.d.comb += owner.entry.eq(grown)
                     with m.If(owner.ready):
                         m.next = "Idle"
         return m
+
+    @staticmethod
+    def _grown(m: Module, before: data.View) -> data.View:
+        """The largest scale that may follow ``before``."""
+        more = Signal(MULTIPLIER_BITS + 1)
+        grown = Signal(StepFactor)
+        past = more[-1] & before.shift.any()
+        m.d.comb += [
+            more.eq(before.multiplier + (before.multiplier >> GROWTH_SHIFT)),
+            grown.multiplier.eq(Mux(past, more >> 1, Mux(more[-1], before.multiplier, more))),
+            grown.shift.eq(before.shift - past),
+        ]
+        return grown

@@ -43,4 +43,4 @@ def test_a_network_learns_with_faults(tmp_path):
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["memory"]["retries"] > 0
     assert result["memory"]["words_corrected"] > 0
-    assert any(job["name"] == "rep_first gradient" for job in result["jobs"])
+    assert any(job["name"] == "start.rep.first gradient" for job in result["jobs"])

@@ -46,19 +46,13 @@ def test_ratios_out_of_range_are_refused() -> None:
 
 def test_weights_use_the_whole_range_of_each_channel() -> None:
     weight = torch.tensor([[1.0, -0.5], [0.01, 0.02], [0.0, 0.0]])
-    levels, scale = quantise.quantise_weight(weight)
+    levels, scale = quantise.quantise_weight(weight, torch.zeros(3), 0.1)
     assert levels.tolist() == [[127, -64], [64, 127], [0, 0]]
     assert scale.tolist() == pytest.approx([1 / 127, 0.02 / 127, 1.0])
 
 
-def test_a_folded_norm_is_the_same_function() -> None:
-    torch.manual_seed(1)
-    convolution, norm = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
-    norm(convolution(torch.randn(8, 3, 9, 9)))
-    norm.eval()
-    torch.nn.init.normal_(norm.weight)
-    torch.nn.init.normal_(norm.bias)
-    x = torch.randn(2, 3, 9, 9)
-    weight, bias = quantise.fold_norm(convolution, norm)
-    folded = torch.nn.functional.conv2d(x, weight, bias)
-    assert torch.allclose(folded, norm(convolution(x)), atol=1e-5)
+def test_a_bias_far_above_the_weights_sets_the_scale() -> None:
+    levels, scale = quantise.quantise_weight(torch.tensor([[1e-9, 0.0]]), torch.tensor([3.0]), 0.5)
+    assert levels.tolist() == [[0, 0]]
+    assert 3.0 / (float(scale) * 0.5) == pytest.approx(quantise.MAX_BIAS)
+

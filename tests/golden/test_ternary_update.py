@@ -49,6 +49,24 @@ def test_step_scale_is_the_largest_that_fits(extra: int, count: int, largest: in
     assert scale.multiplier >= 127
 
 
+@pytest.mark.parametrize(
+    ("before", "mean", "after"),
+    [
+        ((180, 21), 1, (191, 21)),  # 1/16 more
+        ((250, 21), 1, (132, 20)),  # and over into the next octave
+        ((255, 0), 1, (200, 0)),  # which there is none of here
+        ((180, 20), 1 << 20, (191, 20)),
+        ((199, 20), 1 << 20, (200, 20)),
+        ((200, 10), 1 << 20, (200, 20)),  # smaller at once
+    ],
+)
+def test_a_step_scale_grows_slowly(before: tuple[int, int], mean: int, after: tuple[int, int]) -> None:
+    scale = ops.StepScale(multiplier=before[0], shift=before[1], valid=True)
+    # What is measured is 200 / mean: (200, 0) or (200, 20).
+    following = scale.after(ops.GradientStatistics(total=mean, count=256, largest=mean), 200)
+    assert (following.multiplier, following.shift) == after
+
+
 def test_no_gradient_keeps_the_scale() -> None:
     scale = ops.StepScale(multiplier=200, shift=9, valid=True)
     assert scale.after(ops.GradientStatistics(total=0, count=0, largest=0), 1000) is scale

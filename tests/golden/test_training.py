@@ -28,6 +28,7 @@ from respin.golden.schedule import Schedule
 from respin.golden.trainer import StepRecord, TrainingState, train_step
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
+FIRST, LAST = "start.rep.first", "start.rep.last"
 
 
 def train(demonstration: Any, network: IntegerNetwork, steps: int) -> list[StepRecord]:
@@ -63,7 +64,7 @@ def test_the_module_learns_what_the_head_cannot(demonstration: Any) -> None:
     both, alone = (
         train(demonstration, learner, steps)[-1].after.parameters for learner in (network, head_only(network))
     )
-    for layer in ("rep_first", "rep_last"):
+    for layer in (FIRST, LAST):
         assert torch.equal(alone[layer].weight, network.convolution(layer).weight)
     reached = [accuracy(network.predict(images, learned), task.test_labels) for learned in (both, alone)]
     assert reached[0] > reached[1]
@@ -91,15 +92,15 @@ def test_scales_settle_layer_by_layer(demonstration: Any, records: list[StepReco
     for record in records:
         for name, update in record.updates.items():
             assert update.before.valid or not update.move.any()
-            layer = network.convolution(name.split(".")[0])
+            layer = network.convolution(name.rpartition(".")[0])
             error = next(g.error for g in network.gradients if g.layer == layer.name)
             assert error == network.loss.name or record.edges[error].before.valid
 
 
 def test_the_first_convolution_gets_no_error_before_the_last_has_moved(records: list[StepRecord]) -> None:
     for record in records:
-        if "error.rep_first" in record.edges and not record.before.parameters["rep_last"].weight.any():
-            assert record.edges["error.rep_first"].result.largest == 0
+        if f"error.{FIRST}" in record.edges and not record.before.parameters[LAST].weight.any():
+            assert record.edges[f"error.{FIRST}"].result.largest == 0
 
 
 def test_weights_move_by_one_unit_at_most(records: list[StepRecord]) -> None:
@@ -127,9 +128,11 @@ def real_forward(network: IntegerNetwork, x: Tensor, parameters: dict[str, tuple
                 if layer.trained:
                     weight, learned = parameters[layer.name]
                     bias = bias + learned * 2**layer.trained.bias_shift
-                options = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
-                y = functional.conv2d(tensors[layer.x], weight, bias, **options) * layer.table.ratio[:, None, None]
-                if layer.table.limits == (0, 255):
+                top, bottom, left, right = (layer.padding,) * 4 if isinstance(layer.padding, int) else layer.padding
+                padded = functional.pad(tensors[layer.x], (left, right, top, bottom))
+                y = functional.conv2d(padded, weight, bias, stride=layer.stride, groups=layer.groups)
+                y = y * layer.table.ratio[:, None, None]
+                if not layer.table.signed:
                     y = y.clamp(0, 255)
             case AveragePool():
                 sums = functional.avg_pool2d(tensors[layer.x], layer.kernel, divisor_override=1)

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images to learn from: where they come from, how a task is cut from them."""
+
+from respin.golden.data.catalogue import DATASETS, describe_datasets, load_dataset
+from respin.golden.data.images import Dataset, ImageSet
+from respin.golden.data.sources import Source, SourceError, cache_folder
+from respin.golden.data.task import Task, make_task
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "ImageSet",
+    "Source",
+    "SourceError",
+    "Task",
+    "cache_folder",
+    "describe_datasets",
+    "load_dataset",
+    "make_task",
+]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A task: some training images of a data set, some of those for choices, and the test images."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from respin.golden.data.images import Dataset, ImageSet
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Task:
+    """What is learned: images (N, 3, size, size).
+
+    ``chosen_on`` are positions in ``train``: the part that settings are chosen on, the rest training meanwhile.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: ImageSet
+    test: ImageSet
+    chosen_on: Tensor
+
+    def for_choices(self) -> "Task":
+        """Return the task on which settings are chosen: its test images are training images of this one."""
+        kept = torch.ones(len(self.train), dtype=torch.bool)
+        kept[self.chosen_on] = False
+        return Task(
+            name=self.name,
+            classes=self.classes,
+            train=self.train.take(torch.nonzero(kept).flatten()),
+            test=self.train.take(self.chosen_on),
+            chosen_on=self.chosen_on[:0],
+        )
+
+
+def balanced(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return ``count`` positions of ``labels``, shuffled, with the classes in the shares that they have there."""
+    share = count / len(labels)
+    order = torch.randperm(len(labels), generator=generator)
+    shuffled = labels[order]
+    rank = torch.empty(len(labels), dtype=torch.float64)
+    for label in torch.unique(labels):
+        of_class = torch.nonzero(shuffled == label).flatten()
+        # The k-th of n: its place when all classes are dealt out evenly.
+        rank[of_class] = (torch.arange(len(of_class), dtype=torch.float64) + 0.5) / (len(of_class) * share)
+    chosen = order[rank.argsort(stable=True)[:count]]
+    return chosen[torch.randperm(count, generator=generator)]
+
+
+def make_task(dataset: Dataset, *, size: int, train_images: int, chosen_on: int, seed: int) -> Task:
+    """Cut a task from a data set.
+
+    Parameters
+    ----------
+    dataset:
+        Where from.
+    size:
+        Side of an image, pixels.
+    train_images:
+        Training images, at most what there is.
+    chosen_on:
+        How many of them are for choices.
+    seed:
+        Of the choice of images; with folds it is also the fold that is tested on.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer images than are asked for, or none is left to test on.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pool, test = dataset.train, dataset.test
+    if test is None and dataset.folds > 1:
+        # The folds are the same for every seed; the seed says which one is tested on.
+        order = balanced(pool.labels, len(pool), torch.Generator().manual_seed(0))
+        fold = torch.arange(len(pool)) % dataset.folds == seed % dataset.folds
+        pool, test = pool.take(order[~fold].sort().values), pool.take(order[fold].sort().values)
+    if not 0 < train_images <= len(pool):
+        raise ValueError(f"{dataset.name} has {len(pool)} training images: at most that many, not {train_images!r}")
+    if not 0 <= chosen_on < train_images:
+        raise ValueError(f"the images for choices must be fewer than {train_images}, not {chosen_on!r}")
+    index = balanced(pool.labels, train_images, generator)
+    train = pool.take(index)
+    if test is None:
+        rest = torch.ones(len(pool), dtype=torch.bool)
+        rest[index] = False
+        test = pool.take(torch.nonzero(rest).flatten())
+    if not len(test):
+        raise ValueError(f"{dataset.name} has {len(pool)} images: {train_images} to train with leave none to test on")
+    return Task(
+        name=dataset.name,
+        classes=dataset.classes,
+        train=train.resized(size),
+        test=test.resized(size),
+        chosen_on=balanced(train.labels, chosen_on, generator) if chosen_on else index[:0],
+    )
