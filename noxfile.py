@@ -69,6 +69,32 @@ def tests(session: nox.Session) -> None:
     run(session, "pytest", "-n", "2", "--dist", "worksteal", *session.posargs, OMP_NUM_THREADS="1")
 
 
+SMOKE = (
+    "--tasks", "digits", "--train-images", "320", "--epochs", "2", "--size", "64",
+    "--method", "rep-net,rep-net-float,head,bias,linear",
+)  # fmt: skip
+"""A study of minutes: few images, few passes."""
+STUDY = (
+    "--tasks", "cifar10,fashion_mnist,elpv,mnist", "--method", "rep-net,rep-net-float,linear,head,bias",
+    "--seeds", "5", "--chosen-on", "400",
+)  # fmt: skip
+"""Four tasks, five seeds: hours."""
+
+
+@nox.session
+def learn_smoke(session: nox.Session) -> None:
+    """Check in minutes that learning on a real backbone works, from its weights to the page."""
+    environment(session)
+    run(session, "respin", "learn", *SMOKE, "--report", *session.posargs)
+
+
+@nox.session
+def learn(session: nox.Session) -> None:
+    """Compare the methods on four tasks: hours; it goes on where it was interrupted."""
+    environment(session)
+    run(session, "respin", "learn", *STUDY, "--report", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and imports."""

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``respin learn``: how well the integer rules learn real tasks on real backbones, against other methods."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from respin.cli.console import BAD_INPUT, Json, err, fail, out, print_json, require
+
+FOLDER = Path("build") / "learn"
+DEFAULT_METHODS = "rep-net,linear"
+
+
+def learn(
+    backbone: Annotated[str, typer.Option(help="A pretrained backbone; --list shows them.")] = "efficientnet-lite0",
+    tasks: Annotated[
+        str, typer.Option(help="Data sets with commas between: names that --list shows, or folders of images.")
+    ] = "digits",
+    method: Annotated[str, typer.Option(help="Methods with commas between; --list shows them.")] = DEFAULT_METHODS,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How often: each has images and weights of its own.")] = 1,
+    size: Annotated[int, typer.Option(min=32, max=512, help="Side of an image, pixels.")] = 96,
+    train_images: Annotated[int, typer.Option(min=10, help="Training images of a task.")] = 2000,
+    chosen_on: Annotated[
+        int, typer.Option(min=0, help="How many of them settings are chosen on; 0 takes each method's first setting.")
+    ] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, max=256, help="Images in a step.")] = 16,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; one a core.", show_default=False)] = None,
+    report: Annotated[bool, typer.Option("--report", help="Write a page to look at: OUT/report.html.")] = False,
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Keeps results: nothing is run twice.")] = FOLDER,
+    as_list: Annotated[bool, typer.Option("--list", help="Show backbones, data sets and methods.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Learn tasks with several methods and compare them.
+
+    Every run's result stays in OUT/runs, so a command that was interrupted goes on where it was when it is given again.
+    The integer methods compute bit for bit what the accelerator does.
+    """
+    require("learn", "torch", "numba", "scikit-learn", "pillow", "matplotlib", "jinja2")
+    if as_list:
+        _list(as_json)
+        return
+    from respin.cli.learn.pool import Pool, cores
+    from respin.golden.backbones import BACKBONES, load_backbone
+    from respin.golden.data import SourceError, load_dataset
+    from respin.golden.learn.experiment import Conditions
+    from respin.golden.learn.methods import METHODS
+    from respin.golden.learn.protocol import compare
+    from respin.golden.learn.study import describe, measure_memory
+
+    methods = _names("--method", method, METHODS)
+    if backbone not in BACKBONES:
+        fail(f"--backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}", BAD_INPUT)
+    if size % 32:
+        fail(f"--size must be a multiple of 32, by which the backbones shrink an image, not {size}", BAD_INPUT)
+    conditions: list[Conditions] = []
+    folds: dict[str, int] = {}
+    shared = Conditions(
+        backbone=backbone,
+        dataset="",
+        size=size,
+        train_images=train_images,
+        chosen_on=chosen_on,
+        epochs=epochs,
+        batch=batch,
+    )
+    try:
+        loaded = load_backbone(backbone, _say)
+        for name in _unique("--tasks", tasks):
+            dataset = load_dataset(name, _say)
+            count = min(train_images, dataset.trainable)
+            if count < train_images:
+                _say(f"{dataset.name} has {count:,} images to train on: all of them are used")
+            if batch > count - chosen_on:
+                fail(f"--chosen-on {chosen_on} leaves less than a batch of {count} training images", BAD_INPUT)
+            folds[name] = 1 if dataset.test is not None else dataset.folds
+            conditions.append(replace(shared, dataset=name, train_images=count))
+        results = compare(
+            conditions,
+            methods,
+            range(seeds),
+            Pool(folder, jobs or cores()),
+            own_choice=lambda task: folds[task.dataset] > 1,
+            choose=chosen_on > 0,
+        )
+    except (SourceError, ValueError, RuntimeError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail(f"interrupted; the same command goes on from what is in {folder}")
+    study = describe(results, conditions)
+    classes = max(len(load_dataset(task.dataset).classes) for task in conditions)
+    study["memory"] = measure_memory(loaded, methods, size=size, batch=batch, classes=classes)
+    study["command"] = " ".join(["respin", *sys.argv[1:]])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
+    if report:
+        from respin.cli.learn.report import write_report
+
+        write_report(folder / "report.html", study)
+    if as_json:
+        print_json(study)
+    else:
+        _print(study)
+        out.print(f"figures: {folder / 'study.json'}" + (f", page: {folder / 'report.html'}" if report else ""))
+
+
+def _say(line: str) -> None:
+    err.print(line, highlight=False, markup=False)
+
+
+def _unique(option: str, text: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        fail(f"{option} must name at least one", BAD_INPUT)
+    return names
+
+
+def _names(option: str, text: str, known: dict[str, Any]) -> list[str]:
+    names = _unique(option, text)
+    for name in names:
+        if name not in known:
+            fail(f"{option} must be of {', '.join(known)}, not {name!r}", BAD_INPUT)
+    return names
+
+
+def _list(as_json: bool) -> None:
+    from respin.golden.backbones import BACKBONES
+    from respin.golden.data import describe_datasets
+    from respin.golden.learn.methods import METHODS
+
+    listed = {
+        "backbones": list(BACKBONES),
+        "datasets": describe_datasets(),
+        "methods": {name: method.title for name, method in METHODS.items()},
+    }
+    if as_json:
+        print_json(listed)
+        return
+    for title, rows in (("methods", listed["methods"]), ("data sets", listed["datasets"])):
+        table = Table(title=title, title_justify="left", show_header=False)
+        for name, text in rows.items():  # type: ignore[attr-defined]
+            table.add_row(name, text)
+        out.print(table)
+    out.print(f"backbones: {', '.join(BACKBONES)}")
+
+
+def _print(study: dict[str, Any]) -> None:
+    table = Table(title="test accuracy, % (standard deviation over seeds)", title_justify="left")
+    table.add_column("method", no_wrap=True)
+    tasks = list(study["accuracy"])
+    for task in tasks:
+        table.add_column(Path(task).name, justify="right")
+    if len(tasks) > 1:
+        table.add_column("mean", justify="right")
+    for name, described in study["methods"].items():
+        cells = [study["accuracy"][task][name] for task in tasks]
+        if len(tasks) > 1:
+            cells.append(study["means"][name])
+        table.add_row(described["title"], *(f"{cell['mean']:.2f} ({cell['deviation']:.2f})" for cell in cells))
+    out.print(table)
+    for row in study["differences"]:
+        if row["lower"] is not None and row["task"] == "mean":
+            titles = [study["methods"][row[which]]["title"] for which in ("of", "against")]
+            bounds = f"one-sided 95 % bounds {row['lower']:+.2f}, {row['upper']:+.2f}"
+            line = f"{' less '.join(titles)}, mean of the tasks: {row['mean']:+.2f} points ({bounds})"
+            out.print(line, highlight=False)

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of a method on a task, and the folder that keeps what runs gave."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from respin.golden.backbones import Backbone, load_backbone
+from respin.golden.data import Dataset, Task, load_dataset, make_task
+from respin.golden.learn.learner import IntegerLearner, Learner, Progress
+from respin.golden.learn.linear import LinearLearner
+from respin.golden.learn.methods import METHODS, Method, Plan, Setting
+from respin.golden.learn.train import train
+from respin.golden.learn.wear import LearningWear
+
+CURVE_POINTS = 100
+"""Points of a learning curve that are kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conditions:
+    """What all methods of a comparison share.
+
+    Parameters
+    ----------
+    backbone, dataset:
+        By name; a data set may be a folder.
+    size:
+        Side of an image, pixels.
+    train_images:
+        Training images.
+    chosen_on:
+        How many of them settings are chosen on.
+    epochs, batch:
+        Of a training.
+    """
+
+    backbone: str
+    dataset: str
+    size: int = 96
+    train_images: int = 2000
+    chosen_on: int = 400
+    epochs: int = 8
+    batch: int = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A method with one setting and one seed; ``choosing``: tested on the images for choices, not trained on them."""
+
+    conditions: Conditions
+    method: str
+    setting: str
+    seed: int
+    choosing: bool = False
+
+    @property
+    def key(self) -> str:
+        """Names the run's result: another method, rule or condition has another."""
+        method = METHODS[self.method]
+        described = json.dumps([asdict(self), repr(method)], sort_keys=True)
+        digest = hashlib.sha256(described.encode()).hexdigest()[:16]
+        return f"{Path(self.conditions.dataset).name}-{self.method}-{digest}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What a run gave.
+
+    Parameters
+    ----------
+    run:
+        Which one.
+    accuracy:
+        Share of its test images whose class is right.
+    test_images:
+        How many there were.
+    curve:
+        Up to 100 points of (step, mean loss in nats, share of training images right).
+    seconds:
+        The training's time, tests not included.
+    images_per_second:
+        Its speed.
+    wear:
+        What was written into the array, of a method in INT8.
+    """
+
+    run: Run
+    accuracy: float
+    test_images: int
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    wear: dict[str, int] | None = None
+
+    def to_json(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Result":
+        """Read what :meth:`to_json` made."""
+        values: dict[str, Any] = json.loads(text)
+        run = values.pop("run")
+        conditions = Conditions(**run.pop("conditions"))
+        values["curve"] = [(int(step), loss, right) for step, loss, right in values["curve"]]
+        return cls(run=Run(conditions=conditions, **run), **values)
+
+
+class ResultFolder:
+    """Keeps results, so that what was run once is not run again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, run: Run) -> Path:
+        """Where a run's result is kept."""
+        return self.folder / "runs" / f"{run.key}.json"
+
+    def checkpoint(self, run: Run) -> Path:
+        """Where a run that was cut short goes on from."""
+        return self.folder / "checkpoints" / f"{run.key}.pt"
+
+    def find(self, run: Run) -> Result | None:
+        """Return a run's result if there is one."""
+        path = self.path(run)
+        return Result.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def keep(self, result: Result) -> None:
+        """Write a result; it is there whole or not at all."""
+        path = self.path(result.run)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".part")
+        beside.write_text(result.to_json() + "\n", encoding="utf-8")
+        beside.replace(path)
+
+
+Report = Callable[[Progress], None]
+
+
+@lru_cache(maxsize=2)
+def _dataset(name: str) -> Dataset:
+    return load_dataset(name)
+
+
+@lru_cache(maxsize=1)
+def _task(conditions: Conditions, seed: int) -> Task:
+    return make_task(
+        _dataset(conditions.dataset),
+        size=conditions.size,
+        train_images=conditions.train_images,
+        chosen_on=conditions.chosen_on,
+        seed=seed,
+    )
+
+
+@lru_cache(maxsize=2)
+def _backbone(name: str) -> Backbone:
+    return load_backbone(name)
+
+
+def find_setting(method: Method, name: str) -> Setting:
+    """Return the setting called ``name``."""
+    for setting in method.settings:
+        if setting.name == name:
+            return setting
+    raise ValueError(f"{method.name} has the settings {', '.join(s.name for s in method.settings)}, not {name!r}")
+
+
+def run_once(run: Run, folder: ResultFolder, report: Report = lambda _progress: None) -> Result:
+    """Return a run's result, from the folder or by running it; a run that was cut short goes on where it was."""
+    found = folder.find(run)
+    if found is not None:
+        return found
+    conditions, method = run.conditions, METHODS[run.method]
+    task = _task(conditions, run.seed)
+    if run.choosing:
+        task = task.for_choices()
+    steps = conditions.epochs * (len(task.train) // conditions.batch)
+    plan = Plan(steps=steps, batch=conditions.batch, seed=run.seed)
+    learner = method.learner(_backbone(conditions.backbone), task, find_setting(method, run.setting), plan)
+    result = _fit(run, learner, task, plan, folder, report)
+    folder.keep(result)
+    return result
+
+
+def _fit(run: Run, learner: Learner, task: Task, plan: Plan, folder: ResultFolder, report: Report) -> Result:
+    began = time.monotonic()
+    if isinstance(learner, LinearLearner):
+        learner.fit(task.train)
+        seconds = time.monotonic() - began
+        accuracy = learner.accuracy(task.test.images, task.test.labels)
+        return Result(run=run, accuracy=accuracy, test_images=len(task.test), seconds=seconds)
+    wear = None
+    if isinstance(learner, IntegerLearner) and not run.choosing:
+        wear = LearningWear(learner.network)
+        learner.observe = wear.count
+    checkpoint = folder.checkpoint(run)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    history = train(
+        learner,
+        task.train,
+        steps=plan.steps,
+        batch=plan.batch,
+        seed=plan.seed,
+        # What is counted of the writes is not in a checkpoint.
+        checkpoint=None if wear else checkpoint,
+        report=report,
+    )
+    seconds = time.monotonic() - began
+    return Result(
+        run=run,
+        accuracy=learner.accuracy(task.test.images, task.test.labels),
+        test_images=len(task.test),
+        curve=_curve(history),
+        seconds=seconds,
+        images_per_second=plan.steps * plan.batch / seconds,
+        wear=None if wear is None else wear.figures(),
+    )
+
+
+def _curve(history: list[tuple[float, float]]) -> list[tuple[int, float, float]]:
+    """Means over equal parts of a training."""
+    part = max(1, -(-len(history) // CURVE_POINTS))
+    points = []
+    for start in range(0, len(history), part):
+        steps = history[start : start + part]
+        loss, right = (sum(column) / len(steps) for column in zip(*steps, strict=True))
+        points.append((start + len(steps), round(loss, 4), round(right, 4)))
+    return points

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What learns: one interface for integer and float networks, and the closed-form head that both must beat."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from respin.golden.backbones import InputFormat
+from respin.golden.float_network import RUN_AT_ONCE, FloatNetwork
+from respin.golden.network import IntegerNetwork, Parameters
+from respin.golden.ops import DelayedScale, StepScale
+from respin.golden.schedule import Schedule
+from respin.golden.trainer import StepRecord, TrainingState, train_step
+
+State = dict[str, Any]
+"""Tensors, numbers and dictionaries of those: what ``torch.save`` writes and ``weights_only`` reads back."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a training is: steps done and in all, mean loss (nats) and share of training images right, lately."""
+
+    step: int
+    steps: int
+    loss: float
+    right: float
+
+
+class Learner(ABC):
+    """Something that learns from batches of uint8 images and can stop and go on anywhere."""
+
+    @abstractmethod
+    def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+        """Learn from a batch; returns the mean loss before it and how many images were classified right."""
+
+    @abstractmethod
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the class of each image."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Return everything that the next step depends on."""
+
+    @abstractmethod
+    def load(self, state: State) -> None:
+        """Go back to a state of the same learner."""
+
+    def accuracy(self, images: Tensor, labels: Tensor) -> float:
+        """Share of ``images`` whose class is right."""
+        return float((self.predict(images) == labels).to(torch.float64).mean())
+
+
+class IntegerLearner(Learner):
+    """The integer rules of docs/arithmetic.md, bit for bit what the accelerator does.
+
+    Parameters
+    ----------
+    network, form:
+        What learns, and how a pixel becomes its input.
+    schedule:
+        The learning rate over the training.
+    seed:
+        Of the random numbers.
+    observe:
+        Called with every step's record.
+    """
+
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        form: InputFormat,
+        schedule: Schedule,
+        *,
+        seed: int,
+        observe: Callable[[StepRecord], None] | None = None,
+    ) -> None:
+        self.network, self.form, self.schedule = network, form, schedule
+        self.training = TrainingState.initial(network, seed)
+        self.observe = observe
+
+    def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+        """Run one training step, as :func:`respin.golden.trainer.train_step` does."""
+        rate = self.schedule.rate(self.training.step)
+        record = train_step(self.network, self.training, self.form.to_integer(images), labels, rate=rate)
+        self.training = record.after
+        if self.observe is not None:
+            self.observe(record)
+        return record.cross_entropy, record.correct
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the class with the largest logit."""
+        learned = self.training.parameters
+        parts = torch.split(images, RUN_AT_ONCE)
+        return torch.cat([self.network.predict(self.form.to_integer(part), learned) for part in parts])
+
+    def state(self) -> State:
+        """Return the task's trained state: weights, scales, step counter, seed."""
+        training = self.training
+        return {
+            "step": training.step,
+            "seed": training.seed,
+            "parameters": {name: (learned.weight, learned.bias) for name, learned in training.parameters.items()},
+            "scales": {name: (s.shift, s.valid, s.exponent) for name, s in training.scales.items()},
+            "step_scales": {name: (s.multiplier, s.shift, s.valid) for name, s in training.step_scales.items()},
+        }
+
+    def load(self, state: State) -> None:
+        """Go back to a state."""
+        self.training = TrainingState(
+            step=state["step"],
+            seed=state["seed"],
+            parameters={name: Parameters(weight=w, bias=b) for name, (w, b) in state["parameters"].items()},
+            scales={
+                name: DelayedScale(shift=shift, valid=valid, exponent=exponent)
+                for name, (shift, valid, exponent) in state["scales"].items()
+            },
+            step_scales={
+                name: StepScale(multiplier=multiplier, shift=shift, valid=valid)
+                for name, (multiplier, shift, valid) in state["step_scales"].items()
+            },
+        )
+
+
+class FloatLearner(Learner):
+    """A float network trained with Adam and a cosine schedule.
+
+    Parameters
+    ----------
+    network:
+        The parameters that require a gradient are trained.
+    rate:
+        Learning rate at the start.
+    steps:
+        Steps of the training.
+    """
+
+    def __init__(self, network: FloatNetwork, *, rate: float, steps: int) -> None:
+        self.network = network
+        self.trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.Adam(self.trained, lr=rate)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
+
+    def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+        """Run one step of Adam on the cross-entropy."""
+        self.network.train()
+        logits = self.network(self.network.backbone.input.to_float(images))
+        loss = functional.cross_entropy(logits, labels)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.schedule.step()
+        return float(loss.detach()), int((logits.argmax(1) == labels).sum())
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the class with the largest logit."""
+        return self.network.predict(images)
+
+    def state(self) -> State:
+        """Return network, optimiser and schedule."""
+        parts: Mapping[str, nn.Module | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler] = {
+            "network": self.network,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+        }
+        # A state dictionary holds the tensors themselves, which the next step changes.
+        return {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+
+    def load(self, state: State) -> None:
+        """Go back to a state."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])

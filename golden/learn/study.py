@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A study: what a comparison gave, as one plain object that tables, the page and scripts read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from respin.golden.backbones import Backbone, load_backbone
+from respin.golden.backbones.description import RELU6_LIMIT
+from respin.golden.builder import build_network
+from respin.golden.data import DATASETS
+from respin.golden.learn.experiment import Conditions, Result
+from respin.golden.learn.methods import METHODS, IntegerMethod
+from respin.golden.learn.protocol import Difference, Summary
+from respin.golden.learn.published_memory import published_memory
+from respin.golden.learn.system_memory import system_memory
+
+ENDURANCE = 1e12
+"""Pulses that a strip endures: an assumption of the device files (published range 1e10 to 1e15)."""
+TASKS_A_DAY = 24
+"""How often a device is taken to learn a new task, for its years of endurance: an assumption."""
+AGAINST = (("rep-net", "rep-net-float"), ("rep-net", "linear"), ("rep-net", "head"))
+"""Methods whose difference is bounded: one, and what it is held against."""
+SHAPE_IMAGES = 4
+"""Images that a network is built from where nothing but its shapes is read."""
+
+
+def describe(results: Mapping[tuple[str, str], Sequence[Result]], conditions: Sequence[Conditions]) -> dict[str, Any]:
+    """Return the study of a comparison.
+
+    ``accuracy[task][method]`` has ``mean`` and ``deviation`` (points), ``seeds`` (shares), ``settings``, ``curves``
+    (for each seed [step, loss in nats, share of training images right]), ``images_per_second`` and ``wear`` (means over
+    the seeds, of methods in INT8); ``differences`` are in points, with one-sided 95 % bounds; ``licences`` are those of
+    backbones and data. What a training step needs is :func:`measure_memory`'s, as the study's ``memory``.
+    """
+    names = list(dict.fromkeys(method for _, method in results))
+    tasks = [task.dataset for task in conditions]
+    return {
+        "conditions": [asdict(task) for task in conditions],
+        "methods": {
+            name: {
+                "title": METHODS[name].title,
+                "arithmetic": METHODS[name].arithmetic,
+                "trains": METHODS[name].trains,
+                "settings": [setting.name for setting in METHODS[name].settings],
+            }
+            for name in names
+        },
+        "accuracy": {
+            task: {name: _accuracy(results[task, name]) for name in names if (task, name) in results} for task in tasks
+        },
+        "means": {name: asdict(_mean(results, tasks, name)) for name in names},
+        "differences": _differences(results, tasks, names),
+        "licences": {name: load_backbone(name).licence for name in dict.fromkeys(task.backbone for task in conditions)}
+        | {task: _licence(task) for task in tasks},
+    }
+
+
+def measure_memory(
+    backbone: Backbone, names: Sequence[str], *, size: int, batch: int, classes: int
+) -> dict[str, dict[str, int | None]]:
+    """Return bytes of a training step of each method; images have three channels of ``size`` by ``size``.
+
+    ``published`` is by the rule of :mod:`respin.golden.learn.published_memory`, norms folded, as these networks have
+    them; it counts float32 activations whatever a method computes in. Of methods in INT8 ``system`` is this system's
+    peak of RAM, and ``mram`` what the array holds, check bits included.
+    """
+    return {
+        name: {
+            "published": round(
+                published_memory(
+                    backbone,
+                    size=(size, size),
+                    classes=classes,
+                    batch=batch,
+                    trains=METHODS[name].trains,
+                    norms=False,
+                ).total
+            ),
+            **_system_memory(backbone, name, size=size, batch=batch, classes=classes),
+        }
+        for name in names
+    }
+
+
+def _system_memory(backbone: Backbone, name: str, *, size: int, batch: int, classes: int) -> dict[str, int | None]:
+    method = METHODS[name]
+    if not isinstance(method, IntegerMethod):
+        return {"system": None, "mram": None}
+    # The figures follow from shapes, so any images do. But random ones leave most features of a pretrained backbone at
+    # 0, without the deviation that the builder divides by; this bias holds them in the middle of their range.
+    last = replace(backbone.last, bias=torch.full_like(backbone.last.bias, RELU6_LIMIT / 2))
+    shape = (3, size, size)
+    images = torch.randint(
+        0, 256, (SHAPE_IMAGES, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    network = build_network(replace(backbone, last=last), images, classes, seed=0, batch=batch, rules=method.rules)
+    memory = system_memory(network, shape, batch=batch)
+    return {"system": memory.peak, "mram": memory.mram + memory.check}
+
+
+def _licence(dataset: str) -> str:
+    if dataset not in DATASETS:
+        return "a folder of the user's own"
+    source = DATASETS[dataset][1]
+    return source.licence if source else "BSD-3-Clause (in scikit-learn's wheel)"
+
+
+def _accuracy(results: Sequence[Result]) -> dict[str, Any]:
+    wears = [result.wear for result in results if result.wear is not None]
+    wear = {key: sum(w[key] for w in wears) / len(wears) for key in wears[0]} if wears else None
+    if wear is not None:
+        wear["years"] = ENDURANCE / max(wear["most"], 1.0) / TASKS_A_DAY / 365.25
+    return {
+        **asdict(Summary.of([result.accuracy for result in results])),
+        "seeds": [result.accuracy for result in results],
+        "settings": [result.run.setting for result in results],
+        "curves": [result.curve for result in results],
+        "images_per_second": sum(result.images_per_second for result in results) / len(results),
+        "test_images": results[0].test_images,
+        "wear": wear,
+    }
+
+
+def _by_seed(
+    results: Mapping[tuple[str, str], Sequence[Result]], tasks: Sequence[str], name: str
+) -> list[float]:
+    """Mean accuracy over the tasks for each seed."""
+    columns = [[result.accuracy for result in results[task, name]] for task in tasks]
+    return [sum(column) / len(column) for column in zip(*columns, strict=True)]
+
+
+def _mean(results: Mapping[tuple[str, str], Sequence[Result]], tasks: Sequence[str], name: str) -> Summary:
+    return Summary.of(_by_seed(results, tasks, name))
+
+
+def _differences(
+    results: Mapping[tuple[str, str], Sequence[Result]], tasks: Sequence[str], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    rows = []
+    for one, other in AGAINST:
+        if one not in names or other not in names:
+            continue
+        for task in tasks:
+            values = [[result.accuracy for result in results[task, name]] for name in (one, other)]
+            rows.append({"task": task, "of": one, "against": other, **asdict(Difference.of(*values))})
+        means = [_by_seed(results, tasks, name) for name in (one, other)]
+        rows.append({"task": "mean", "of": one, "against": other, **asdict(Difference.of(*means))})
+    return rows
