@@ -14,6 +14,7 @@ from respin.cli.console import BAD_INPUT, Json, err, fail, out, print_json, requ
 
 FOLDER = Path("build") / "learn"
 DEFAULT_METHODS = "rep-net,linear"
+SEPARATE = "separate"
 
 
 def learn(
@@ -28,6 +29,11 @@ def learn(
     chosen_on: Annotated[
         int, typer.Option(min=0, help="How many of them settings are chosen on; 0 takes each method's first setting.")
     ] = 0,
+    scenario: Annotated[
+        str,
+        typer.Option(help="separate, task-incremental (in their order), or class-incremental (two classes at a time)."),
+    ] = "separate",
+    rehearsal: Annotated[int, typer.Option(min=0, help="Images remembered, class-incremental.")] = 200,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 8,
     batch: Annotated[int, typer.Option(min=1, max=256, help="Images in a step.")] = 16,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; one a core.", show_default=False)] = None,
@@ -51,9 +57,14 @@ def learn(
     from respin.golden.learn.experiment import Conditions
     from respin.golden.learn.methods import METHODS
     from respin.golden.learn.protocol import compare
-    from respin.golden.learn.study import describe, measure_memory
+    from respin.golden.learn.scenarios import SCENARIOS
+    from respin.golden.learn.study import describe, follow, measure_memory
 
     methods = _names("--method", method, METHODS)
+    if scenario not in (SEPARATE, *SCENARIOS):
+        fail(f"--scenario must be one of {', '.join((SEPARATE, *SCENARIOS))}, not {scenario!r}", BAD_INPUT)
+    if scenario == "class-incremental" and len(_unique("--tasks", tasks)) != 1:
+        fail("--scenario class-incremental takes one data set, whose classes come two at a time", BAD_INPUT)
     if backbone not in BACKBONES:
         fail(f"--backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}", BAD_INPUT)
     if size % 32:
@@ -80,14 +91,18 @@ def learn(
                 fail(f"--chosen-on {chosen_on} leaves less than a batch of {count} training images", BAD_INPUT)
             folds[name] = 1 if dataset.test is not None else dataset.folds
             conditions.append(replace(shared, dataset=name, train_images=count))
+        pool = Pool(folder, jobs or cores())
         results = compare(
             conditions,
             methods,
             range(seeds),
-            Pool(folder, jobs or cores()),
+            pool,
             own_choice=lambda task: folds[task.dataset] > 1,
             choose=chosen_on > 0,
         )
+        continual = {}
+        if scenario != SEPARATE:
+            continual = {scenario: follow(scenario, results, conditions, rehearsal, pool)}
     except (SourceError, ValueError, RuntimeError) as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -95,6 +110,8 @@ def learn(
     study = describe(results, conditions)
     classes = max(len(load_dataset(task.dataset).classes) for task in conditions)
     study["memory"] = measure_memory(loaded, methods, size=size, batch=batch, classes=classes)
+    if continual:
+        study["continual"] = continual
     study["command"] = " ".join(["respin", *sys.argv[1:]])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
@@ -163,9 +180,22 @@ def _print(study: dict[str, Any]) -> None:
             cells.append(study["means"][name])
         table.add_row(described["title"], *(f"{cell['mean']:.2f} ({cell['deviation']:.2f})" for cell in cells))
     out.print(table)
+    for scenario, described in study.get("continual", {}).items():
+        _print_continual(scenario, described, study["methods"])
     for row in study["differences"]:
         if row["lower"] is not None and row["task"] == "mean":
             titles = [study["methods"][row[which]]["title"] for which in ("of", "against")]
             bounds = f"one-sided 95 % bounds {row['lower']:+.2f}, {row['upper']:+.2f}"
             line = f"{' less '.join(titles)}, mean of the tasks: {row['mean']:+.2f} points ({bounds})"
             out.print(line, highlight=False)
+
+
+def _print_continual(scenario: str, described: dict[str, Any], methods: dict[str, Any]) -> None:
+    table = Table(title=f"{scenario}: {', then '.join(described['tasks'])}", title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for column in ("average accuracy, %", "backward transfer, points", "forgetting, points"):
+        table.add_column(column, justify="right")
+    for name, measured in described["methods"].items():
+        values = (100 * measured[key] for key in ("average", "backward_transfer", "forgetting"))
+        table.add_row(methods[name]["title"], *(f"{value:.2f}" for value in values))
+    out.print(table)

@@ -16,10 +16,10 @@ from rich.progress import Progress as Bars
 
 from respin.cli.console import err
 from respin.golden.data import SourceError
-from respin.golden.learn.experiment import Result, ResultFolder, Run, run_once
+from respin.golden.learn.experiment import Job, Outcome, ResultFolder
 from respin.golden.learn.learner import Progress
 
-Message = tuple[Run, Progress]
+Message = tuple[Any, Progress]
 
 
 def _start() -> None:
@@ -30,8 +30,8 @@ def _start() -> None:
     torch.set_num_threads(1)
 
 
-def _work(run: Run, folder: Path, queue: "Queue[Message]") -> Result:
-    return run_once(run, ResultFolder(folder), lambda progress: queue.put((run, progress)))
+def _work(run: Job, folder: Path, queue: "Queue[Message]") -> Outcome:
+    return run.execute(ResultFolder(folder), lambda progress: queue.put((run, progress)))
 
 
 def cores() -> int:
@@ -53,7 +53,7 @@ class Pool:
     def __init__(self, folder: Path, jobs: int) -> None:
         self._folder, self._jobs = folder, jobs
 
-    def __call__(self, runs: Sequence[Run]) -> Mapping[Run, Result]:
+    def __call__(self, runs: Sequence[Any]) -> Mapping[Any, Any]:
         """Return the result of every run.
 
         Raises
@@ -70,15 +70,15 @@ class Pool:
             results |= self._run(missing, total=len(dict.fromkeys(runs)))
         return results
 
-    def _run(self, runs: Sequence[Run], *, total: int) -> dict[Run, Result]:
-        results: dict[Run, Result] = {}
+    def _run(self, runs: Sequence[Any], *, total: int) -> dict[Any, Any]:
+        results: dict[Any, Any] = {}
         context = get_context("spawn")
         manager: SyncManager
         with context.Manager() as manager, _bars() as bars:
             queue: Queue[Message] = manager.Queue()
             lines = _Lines(bars, done=total - len(runs), total=total)
             with ProcessPoolExecutor(self._jobs, mp_context=context, initializer=_start) as executor:
-                waiting: dict[Future[Result], Run] = {
+                waiting: dict[Future[Outcome], Job] = {
                     executor.submit(_work, run, self._folder, queue): run for run in runs
                 }
                 try:
@@ -102,18 +102,13 @@ def _bars() -> Bars:
     return Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err, transient=True)
 
 
-def _name(run: Run) -> str:
-    what = "choosing " if run.choosing else ""
-    return f"{what}{Path(run.conditions.dataset).name}, {run.method}, {run.setting}, seed {run.seed}"
-
-
 class _Lines:
     """One line for all runs, one for each that is under way."""
 
     def __init__(self, bars: Bars, *, done: int, total: int) -> None:
         self._bars = bars
         self._all = bars.add_task("runs", total=total, completed=done)
-        self._lines: dict[Run, TaskID] = {}
+        self._lines: dict[Any, TaskID] = {}
 
     def show(self, queue: "Queue[Message]") -> None:
         """Show what came in."""
@@ -123,16 +118,14 @@ class _Lines:
             except Empty:
                 return
             if run not in self._lines:
-                self._lines[run] = self._bars.add_task(_name(run), total=progress.steps)
-            text = f"{_name(run)}: loss {progress.loss:.2f}, {100 * progress.right:.0f} % right"
+                self._lines[run] = self._bars.add_task(run.title, total=progress.steps)
+            text = f"{run.title}: loss {progress.loss:.2f}, {100 * progress.right:.0f} % right"
             self._bars.update(self._lines[run], completed=progress.step, description=text)
 
-    def finish(self, result: Result) -> None:
+    def finish(self, result: Outcome) -> None:
         """Take a run's line away and print what came out."""
         line = self._lines.pop(result.run, None)
         if line is not None:
             self._bars.remove_task(line)
         self._bars.advance(self._all)
-        self._bars.console.print(
-            f"{_name(result.run)}: {100 * result.accuracy:.2f} % of {result.test_images}", highlight=False
-        )
+        self._bars.console.print(f"{result.run.title}: {result.summary}", highlight=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from respin.golden.backbones import Backbone, load_backbone
 from respin.golden.data import Dataset, Task, load_dataset, make_task
@@ -67,6 +67,20 @@ class Run:
         digest = hashlib.sha256(described.encode()).hexdigest()[:16]
         return f"{Path(self.conditions.dataset).name}-{self.method}-{digest}"
 
+    @property
+    def title(self) -> str:
+        """Says what it is, for progress."""
+        what = "choosing " if self.choosing else ""
+        return f"{what}{Path(self.conditions.dataset).name}, {self.method}, {self.setting}, seed {self.seed}"
+
+    def read(self, text: str) -> "Result":
+        """Read the result that was kept as ``text``."""
+        return Result.from_json(text)
+
+    def execute(self, folder: "ResultFolder", report: "Report") -> "Result":
+        """Run it."""
+        return run_once(self, folder, report)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
@@ -98,6 +112,11 @@ class Result:
     images_per_second: float = 0.0
     wear: dict[str, int] | None = None
 
+    @property
+    def summary(self) -> str:
+        """Says what came out, for progress."""
+        return f"{100 * self.accuracy:.2f} % of {self.test_images}"
+
     def to_json(self) -> str:
         """Return it as JSON."""
         return json.dumps(asdict(self), indent=1)
@@ -112,26 +131,62 @@ class Result:
         return cls(run=Run(conditions=conditions, **run), **values)
 
 
+Report = Callable[[Progress], None]
+
+
+class Outcome(Protocol):
+    """What a job gives."""
+
+    @property
+    def run(self) -> Any:
+        """The job."""
+
+    @property
+    def summary(self) -> str:
+        """Says what came out, for progress."""
+
+    def to_json(self) -> str:
+        """Return it as JSON."""
+
+
+class Job(Protocol):
+    """Something that takes minutes and whose outcome is kept; equal jobs have equal keys."""
+
+    @property
+    def key(self) -> str:
+        """Names its outcome."""
+
+    @property
+    def title(self) -> str:
+        """Says what it is, for progress."""
+
+    def read(self, text: str) -> Outcome:
+        """Read the outcome that was kept as ``text``."""
+
+    def execute(self, folder: "ResultFolder", report: Report) -> Outcome:
+        """Do it."""
+
+
 class ResultFolder:
     """Keeps results, so that what was run once is not run again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, run: Run) -> Path:
+    def path(self, run: Job) -> Path:
         """Where a run's result is kept."""
         return self.folder / "runs" / f"{run.key}.json"
 
-    def checkpoint(self, run: Run) -> Path:
+    def checkpoint(self, run: Job) -> Path:
         """Where a run that was cut short goes on from."""
         return self.folder / "checkpoints" / f"{run.key}.pt"
 
-    def find(self, run: Run) -> Result | None:
-        """Return a run's result if there is one."""
+    def find(self, run: Job) -> Any:
+        """Return a run's result, of the kind that it gives, or None."""
         path = self.path(run)
-        return Result.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return run.read(path.read_text(encoding="utf-8")) if path.is_file() else None
 
-    def keep(self, result: Result) -> None:
+    def keep(self, result: Outcome) -> None:
         """Write a result; it is there whole or not at all."""
         path = self.path(result.run)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,18 +195,17 @@ class ResultFolder:
         beside.replace(path)
 
 
-Report = Callable[[Progress], None]
-
-
 @lru_cache(maxsize=2)
-def _dataset(name: str) -> Dataset:
+def dataset_named(name: str) -> Dataset:
+    """Return a data set, kept for the next one who asks."""
     return load_dataset(name)
 
 
 @lru_cache(maxsize=1)
-def _task(conditions: Conditions, seed: int) -> Task:
+def task_of(conditions: Conditions, seed: int) -> Task:
+    """Return a task, kept for the next one who asks."""
     return make_task(
-        _dataset(conditions.dataset),
+        dataset_named(conditions.dataset),
         size=conditions.size,
         train_images=conditions.train_images,
         chosen_on=conditions.chosen_on,
@@ -160,7 +214,8 @@ def _task(conditions: Conditions, seed: int) -> Task:
 
 
 @lru_cache(maxsize=2)
-def _backbone(name: str) -> Backbone:
+def backbone_named(name: str) -> Backbone:
+    """Return a backbone, kept for the next one who asks."""
     return load_backbone(name)
 
 
@@ -174,16 +229,16 @@ def find_setting(method: Method, name: str) -> Setting:
 
 def run_once(run: Run, folder: ResultFolder, report: Report = lambda _progress: None) -> Result:
     """Return a run's result, from the folder or by running it; a run that was cut short goes on where it was."""
-    found = folder.find(run)
+    found: Result | None = folder.find(run)
     if found is not None:
         return found
     conditions, method = run.conditions, METHODS[run.method]
-    task = _task(conditions, run.seed)
+    task = task_of(conditions, run.seed)
     if run.choosing:
         task = task.for_choices()
     steps = conditions.epochs * (len(task.train) // conditions.batch)
     plan = Plan(steps=steps, batch=conditions.batch, seed=run.seed)
-    learner = method.learner(_backbone(conditions.backbone), task, find_setting(method, run.setting), plan)
+    learner = method.learner(backbone_named(conditions.backbone), task, find_setting(method, run.setting), plan)
     result = _fit(run, learner, task, plan, folder, report)
     folder.keep(result)
     return result

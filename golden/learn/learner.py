@@ -4,7 +4,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,10 @@ class Learner(ABC):
     @abstractmethod
     def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
         """Learn from a batch; returns the mean loss before it and how many images were classified right."""
+
+    @abstractmethod
+    def begin(self, steps: int) -> None:
+        """Begin another phase of ``steps`` steps on other images: the learning rate starts again."""
 
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:
@@ -82,11 +86,16 @@ class IntegerLearner(Learner):
     ) -> None:
         self.network, self.form, self.schedule = network, form, schedule
         self.training = TrainingState.initial(network, seed)
+        self.began = 0
         self.observe = observe
+
+    def begin(self, steps: int) -> None:
+        """Begin another phase."""
+        self.schedule, self.began = replace(self.schedule, steps=steps), self.training.step
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
         """Run one training step, as :func:`respin.golden.trainer.train_step` does."""
-        rate = self.schedule.rate(self.training.step)
+        rate = self.schedule.rate(self.training.step - self.began)
         record = train_step(self.network, self.training, self.form.to_integer(images), labels, rate=rate)
         self.training = record.after
         if self.observe is not None:
@@ -103,6 +112,7 @@ class IntegerLearner(Learner):
         """Return the task's trained state: weights, scales, step counter, seed."""
         training = self.training
         return {
+            "began": self.began,
             "step": training.step,
             "seed": training.seed,
             "parameters": {name: (learned.weight, learned.bias) for name, learned in training.parameters.items()},
@@ -112,6 +122,7 @@ class IntegerLearner(Learner):
 
     def load(self, state: State) -> None:
         """Go back to a state."""
+        self.began = state["began"]
         self.training = TrainingState(
             step=state["step"],
             seed=state["seed"],
@@ -142,8 +153,13 @@ class FloatLearner(Learner):
 
     def __init__(self, network: FloatNetwork, *, rate: float, steps: int) -> None:
         self.network = network
-        self.trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.Adam(self.trained, lr=rate)
+        self.rate = rate
+        self.begin(steps)
+
+    def begin(self, steps: int) -> None:
+        """Begin another phase, with an optimiser that knows nothing of the last one."""
+        self.steps = steps
+        self.optimiser = torch.optim.Adam([p for p in self.network.parameters() if p.requires_grad], lr=self.rate)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:

@@ -38,6 +38,9 @@ class LinearLearner(Learner):
         standardised: np.ndarray = ((features - self.network.mean) / self.network.deviation).numpy()
         return standardised
 
+    def begin(self, steps: int) -> None:
+        """Begin anew: the next fit starts from nothing anyway."""
+
     def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
         """Refused: it is fitted at once."""
         raise NotImplementedError("a logistic regression is fitted at once, not step by step")

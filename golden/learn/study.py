@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """A study: what a comparison gave, as one plain object that tables, the page and scripts read."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from respin.golden.backbones import Backbone, load_backbone
-from respin.golden.backbones.description import RELU6_LIMIT
 from respin.golden.builder import build_network
 from respin.golden.data import DATASETS
 from respin.golden.learn.experiment import Conditions, Result
 from respin.golden.learn.methods import METHODS, IntegerMethod
 from respin.golden.learn.protocol import Difference, Summary
 from respin.golden.learn.published_memory import published_memory
+from respin.golden.learn.scenarios import ContinualResult, ContinualRun, Scenario
 from respin.golden.learn.system_memory import system_memory
 
 ENDURANCE = 1e12
@@ -58,6 +58,55 @@ def describe(results: Mapping[tuple[str, str], Sequence[Result]], conditions: Se
     }
 
 
+def follow(
+    scenario: Scenario,
+    results: Mapping[tuple[str, str], Sequence[Result]],
+    conditions: Sequence[Conditions],
+    rehearsal: int,
+    run_all: Callable[[Sequence[ContinualRun]], Mapping[ContinualRun, ContinualResult]],
+) -> dict[str, Any]:
+    """Return a continual scenario with the settings that the comparison chose on the first task.
+
+    Its ``tasks``, and of each of its ``methods`` the ``rows`` of the accuracy matrix (means over the seeds),
+    ``average`` with its ``deviation``, ``backward_transfer`` and ``forgetting``; all are shares.
+    """
+    runs: dict[str, list[ContinualRun]] = {}
+    for (task, name), separate in results.items():
+        if task == conditions[0].dataset:
+            runs[name] = [
+                ContinualRun(
+                    scenario=scenario,
+                    tasks=tuple(conditions),
+                    method=name,
+                    setting=result.run.setting,
+                    seed=result.run.seed,
+                    rehearsal=rehearsal if scenario == "class-incremental" else 0,
+                )
+                for result in separate
+            ]
+    done = run_all([run for of_method in runs.values() for run in of_method])
+    first = next(iter(done.values()))
+    return {
+        "tasks": list(first.names),
+        "methods": {name: _continual([done[run] for run in of_method]) for name, of_method in runs.items()},
+    }
+
+
+def _continual(results: Sequence[ContinualResult]) -> dict[str, Any]:
+    count = len(results)
+    averages = Summary.of([result.matrix.average for result in results])
+    return {
+        "rows": [
+            [sum(cell) / count for cell in zip(*rows, strict=True)]
+            for rows in zip(*(result.rows for result in results), strict=True)
+        ],
+        "average": averages.mean / 100,
+        "deviation": averages.deviation / 100,
+        "backward_transfer": sum(result.matrix.backward_transfer for result in results) / count,
+        "forgetting": sum(result.matrix.forgetting for result in results) / count,
+    }
+
+
 def measure_memory(
     backbone: Backbone, names: Sequence[str], *, size: int, batch: int, classes: int
 ) -> dict[str, dict[str, int | None]]:
@@ -89,14 +138,12 @@ def _system_memory(backbone: Backbone, name: str, *, size: int, batch: int, clas
     method = METHODS[name]
     if not isinstance(method, IntegerMethod):
         return {"system": None, "mram": None}
-    # The figures follow from shapes, so any images do. But random ones leave most features of a pretrained backbone at
-    # 0, without the deviation that the builder divides by; this bias holds them in the middle of their range.
-    last = replace(backbone.last, bias=torch.full_like(backbone.last.bias, RELU6_LIMIT / 2))
+    # The figures follow from shapes, so any images do.
     shape = (3, size, size)
     images = torch.randint(
         0, 256, (SHAPE_IMAGES, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
-    network = build_network(replace(backbone, last=last), images, classes, seed=0, batch=batch, rules=method.rules)
+    network = build_network(backbone, images, classes, seed=0, batch=batch, rules=method.rules)
     memory = system_memory(network, shape, batch=batch)
     return {"system": memory.peak, "mram": memory.mram + memory.check}
 

@@ -94,6 +94,9 @@ class Recorder(Learner):
         self.seen: list[tuple[list[int], list[int]]] = []
         self.done, self.fails_at = 0, fails_at
 
+    def begin(self, steps: int) -> None:
+        raise AssertionError(f"nothing begins a phase of {steps} steps here")
+
     def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
         if self.done == self.fails_at:
             raise KeyboardInterrupt
