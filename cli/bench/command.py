@@ -6,6 +6,7 @@ import typer
 from respin.cli.bench.area import area
 from respin.cli.bench.cycles import cycles
 from respin.cli.bench.generation import gen
+from respin.cli.bench.golden import golden
 from respin.cli.bench.speed import sim
 
 bench = typer.Typer(
@@ -14,4 +15,5 @@ bench = typer.Typer(
 bench.command()(area)
 bench.command()(cycles)
 bench.command()(gen)
+bench.command()(golden)
 bench.command()(sim)
