@@ -35,6 +35,7 @@ from respin.golden.ops import (
     LossParameters,
     avg_pool,
     conv2d,
+    prove_bias_gradient,
     prove_convolution,
     prove_error,
     prove_trained_convolution,
@@ -134,10 +135,13 @@ def channel_ranges(backbone: Backbone, images: Tensor) -> dict[str, Tensor]:
 class _Builder:
     """Makes the layers one after the other and runs them on the calibration images as it goes."""
 
-    def __init__(self, backbone: Backbone, images: Tensor, rules: Rules, seed: int, ranges: dict[str, Tensor]) -> None:
+    def __init__(
+        self, backbone: Backbone, images: Tensor, rules: Rules, seed: int, ranges: dict[str, Tensor], feature_units: Tensor
+    ) -> None:
         self.backbone = backbone
         self.rules = rules
         self.ranges = ranges
+        self.feature_units = feature_units
         self.generator = torch.Generator().manual_seed(seed)
         self.layers: list[Layer] = []
         self.formats = {INPUT: _Format(scale=backbone.input.scale, signed=backbone.input.signed)}
@@ -180,7 +184,9 @@ class _Builder:
         largest, upper = room * self.ranges[layer.name], layer.upper
         if upper is not None:
             largest = torch.minimum(largest, upper)
-        form = _Format(scale=float(largest.max()) / (INT8_MAX if signed else UINT8_MAX), signed=signed)
+        # A layer that is 0 in every image may have any scale.
+        reach = float(largest.max()) or 1.0
+        form = _Format(scale=reach / (INT8_MAX if signed else UINT8_MAX), signed=signed)
         limit = None
         if upper is not None:
             limit = torch.round(upper / form.scale).clamp(max=UINT8_MAX).to(torch.int64)
@@ -290,9 +296,10 @@ class _Builder:
         """Add the averaged feature, standardised by its pool's requantisation, and the head, which starts at 0."""
         rules = self.rules
         sums = avg_pool(self.tensors[x], self.size(x)).flatten(1).to(torch.float64)
-        deviation = sums.std(0)
+        # Rare features are told by how the backbone's own channels vary, not as equalising made them.
+        own = sums.std(0) * self.feature_units
         # At least one unit of the sum: on small maps most features may be 0 in every image.
-        deviation = deviation.clamp_min(max(1.0, float(deviation.median()) * SMALLEST_DEVIATION))
+        deviation = torch.maximum(own, own.median() * SMALLEST_DEVIATION).div(self.feature_units).clamp_min(1.0)
         features = _Format(scale=rules.feature_range / INT8_MAX, signed=True)
         table = requantiser(
             1 / (deviation * features.scale), bias=-torch.round(sums.mean(0)).to(torch.int64), signed=True
@@ -351,17 +358,23 @@ def build_network(
         If a sum of some layer could overflow 32 bits; it says which bound breaks.
     """
     rules = rules or Rules()
+    if images.shape[0] < 2:
+        raise ValueError(f"images must be at least 2, so that features have a deviation, not {images.shape[0]!r}")
     ranges = channel_ranges(backbone, images if range_images is None else range_images)
+    features = ranges[backbone.last.name]
     if rules.equalise is not None:
         backbone, ranges = equalise(backbone, ranges, rules.equalise)
-    builder = _Builder(backbone, images, rules, seed, ranges)
+    # What a unit of each feature was before: 1 and less where equalising made the channel larger.
+    feature_units = (features / ranges[backbone.last.name].clamp_min(1e-12)).to(torch.float64)
+    feature_units = torch.where(features > 0, feature_units, 1.0)
+    builder = _Builder(backbone, images, rules, seed, ranges, feature_units)
     modules = {}
     if rules.modules:
         described = rep_modules(backbone, image_channels=images.shape[1])
         modules = {position: module for (position, _), module in zip(backbone.beside, described, strict=True)}
     x = builder.frozen(backbone.stem, INPUT)
     for position, block in enumerate(backbone.blocks):
-        from_image = position == backbone.beside[0][0] and backbone.reads_image
+        from_image = backbone.reads_image and position in modules and position == backbone.beside[0][0]
         y = builder.block(block, x, modules.get(position), INPUT if from_image else x)
         builder.keep(y)
         x = y
@@ -384,4 +397,5 @@ def _prove_backward(layers: list[Layer], pixels: dict[str, int], batch: int) -> 
         if isinstance(layer, Convolution):
             prove_error(layer.weight[:, 0].numel() // layer.groups)
             if layer.trained is not None:
-                prove_weight_gradient(batch, pixels[layer.name])
+                prove = prove_bias_gradient if layer.trained.tensor is None else prove_weight_gradient
+                prove(batch, pixels[layer.name])

@@ -35,17 +35,21 @@ class Task:
         )
 
 
-def balanced(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return ``count`` positions of ``labels``, shuffled, with the classes in the shares that they have there."""
-    share = count / len(labels)
+def dealt(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return all positions of ``labels`` in an order that deals the classes out evenly, at random within each."""
     order = torch.randperm(len(labels), generator=generator)
     shuffled = labels[order]
     rank = torch.empty(len(labels), dtype=torch.float64)
     for label in torch.unique(labels):
         of_class = torch.nonzero(shuffled == label).flatten()
         # The k-th of n: its place when all classes are dealt out evenly.
-        rank[of_class] = (torch.arange(len(of_class), dtype=torch.float64) + 0.5) / (len(of_class) * share)
-    chosen = order[rank.argsort(stable=True)[:count]]
+        rank[of_class] = (torch.arange(len(of_class), dtype=torch.float64) + 0.5) / len(of_class)
+    return order[rank.argsort(stable=True)]
+
+
+def balanced(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return ``count`` positions of ``labels``, shuffled, with the classes in the shares that they have there."""
+    chosen = dealt(labels, generator)[:count]
     return chosen[torch.randperm(count, generator=generator)]
 
 
@@ -74,9 +78,10 @@ def make_task(dataset: Dataset, *, size: int, train_images: int, chosen_on: int,
     pool, test = dataset.train, dataset.test
     if test is None and dataset.folds > 1:
         # The folds are the same for every seed; the seed says which one is tested on.
-        order = balanced(pool.labels, len(pool), torch.Generator().manual_seed(0))
+        by_class = dealt(pool.labels, torch.Generator().manual_seed(0))
+        by_class = by_class[pool.labels[by_class].argsort(stable=True)]
         fold = torch.arange(len(pool)) % dataset.folds == seed % dataset.folds
-        pool, test = pool.take(order[~fold].sort().values), pool.take(order[fold].sort().values)
+        pool, test = pool.take(by_class[~fold].sort().values), pool.take(by_class[fold].sort().values)
     if not 0 < train_images <= len(pool):
         raise ValueError(f"{dataset.name} has {len(pool)} training images: at most that many, not {train_images!r}")
     if not 0 <= chosen_on < train_images:

@@ -112,7 +112,7 @@ class IntegerLearner(Learner):
         """Return the task's trained state: weights, scales, step counter, seed."""
         training = self.training
         return {
-            "began": self.began,
+            "schedule": (self.schedule.steps, self.schedule.first, self.schedule.last, self.began),
             "step": training.step,
             "seed": training.seed,
             "parameters": {name: (learned.weight, learned.bias) for name, learned in training.parameters.items()},
@@ -122,7 +122,8 @@ class IntegerLearner(Learner):
 
     def load(self, state: State) -> None:
         """Go back to a state."""
-        self.began = state["began"]
+        steps, first, last, self.began = state["schedule"]
+        self.schedule = Schedule(steps=steps, first=first, last=last)
         self.training = TrainingState(
             step=state["step"],
             seed=state["seed"],

@@ -2,6 +2,7 @@
 """The integer operators of docs/arithmetic.md as exact PyTorch references on int8, uint8 and int32 tensors."""
 
 from respin.golden.ops.bounds import (
+    prove_bias_gradient,
     prove_convolution,
     prove_error,
     prove_trained_convolution,
@@ -53,6 +54,7 @@ __all__ = [
     "merge_add",
     "output_size",
     "pool_error",
+    "prove_bias_gradient",
     "prove_convolution",
     "prove_error",
     "prove_trained_convolution",

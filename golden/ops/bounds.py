@@ -80,6 +80,15 @@ def prove_error(fan_out: int) -> int:
     return bound
 
 
+def prove_bias_gradient(batch: int, pixels: int) -> int:
+    """Bound the sum of errors over ``batch`` images of ``pixels`` pixels; raises ValueError if it is no int32."""
+    require_int("batch", batch, 1, INT32_MAX)
+    require_int("pixels", pixels, 1, INT32_MAX)
+    bound = batch * pixels * ERROR_MAX
+    require_int32("a bias's gradient", -bound, bound)
+    return bound
+
+
 def prove_weight_gradient(batch: int, pixels: int) -> int:
     """Bound the sums of a weight gradient over ``batch`` images of ``pixels`` output pixels.
 

@@ -21,7 +21,7 @@ from respin.golden.learn.methods import METHODS, Plan, Setting
 from respin.golden.learn.train import batches, train
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
-BATCH, STEPS = 8, 20
+BATCH, STEPS = 8, 14
 INTEGER = [name for name, method in METHODS.items() if method.arithmetic == "int8"]
 FLOAT = ["rep-net-float", "bias-float", "full-float"]
 # Explicit, since those of the methods are chosen for real tasks.
@@ -181,13 +181,13 @@ def interrupt(learner: Learner, after: int, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_resumed_training_is_bit_for_bit_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: Task, name: str, norm: bool
 ) -> None:
-    monkeypatch.setattr(train_module, "CHECKPOINT_EVERY", 8)
+    monkeypatch.setattr(train_module, "CHECKPOINT_EVERY", 6)
     arguments = {"steps": STEPS, "batch": BATCH, "seed": SEED}
     whole = new_learner(name, task, norm=norm)
     history = train(whole, task.train, **arguments)
     checkpoint = tmp_path / "one.pt"
     first = new_learner(name, task, norm=norm)
-    interrupt(first, 13, monkeypatch)
+    interrupt(first, 9, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train(first, task.train, checkpoint=checkpoint, **arguments)
     # Another process starts from the same plan, and whatever state its own generators are in.
@@ -327,7 +327,7 @@ def test_a_float_rate_falls_to_nothing(task: Task, name: str) -> None:
 def test_waves_are_learned(task: Task, name: str) -> None:
     """Four classes: a guess is right in a quarter of the cases; a head on features of random weights can do little."""
     enough = {"head": 0.38, "biases": 0.38, "modules": 0.55, "everything": 0.55}
-    steps = 90 if name == "rep-net" else 60
+    steps = 80 if name == "rep-net" else 50
     learner = new_learner(name, task, steps=steps)
     before = learner.accuracy(task.test.images, task.test.labels)
     history = train(learner, task.train, steps=steps, batch=BATCH, seed=SEED)
