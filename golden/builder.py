@@ -136,7 +136,13 @@ class _Builder:
     """Makes the layers one after the other and runs them on the calibration images as it goes."""
 
     def __init__(
-        self, backbone: Backbone, images: Tensor, rules: Rules, seed: int, ranges: dict[str, Tensor], feature_units: Tensor
+        self,
+        backbone: Backbone,
+        images: Tensor,
+        rules: Rules,
+        seed: int,
+        ranges: dict[str, Tensor],
+        feature_units: Tensor,
     ) -> None:
         self.backbone = backbone
         self.rules = rules
