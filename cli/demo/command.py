@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, fail, out, print_json, require
-from respin.cli.demo.options import ENVIRONMENT, MEMORY_FILES, DemoOptions
+from respin.cli.demo.options import ENVIRONMENT, MEMORY_FILES, REFUSED, DemoOptions
 from respin.cli.demo.result import DemoResult
 from respin.cli.simulation import build_accelerator
 from respin.firmware_model.storage import CapacityError
@@ -122,8 +122,10 @@ def _simulate(dut: Build, options: DemoOptions) -> None:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    _show(thread, folder / "events.jsonl")
+    refused = _show(thread, folder / "events.jsonl")
     thread.join()
+    if refused is not None:
+        raise CapacityError(refused)
     if failures:
         raise failures[0]
 
@@ -149,8 +151,8 @@ def _follow(thread: threading.Thread, path: Path) -> Iterator[dict[str, Any]]:
                 time.sleep(0.1)
 
 
-def _show(thread: threading.Thread, path: Path) -> None:
-    """Show phases as a bar each, steps as a line each."""
+def _show(thread: threading.Thread, path: Path) -> str | None:
+    """Show phases as a bar each, steps as a line each; returns why the network was refused, if it was."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
     with Progress(*columns, console=out) as progress:
         bar = None
@@ -169,6 +171,9 @@ def _show(thread: threading.Thread, path: Path) -> None:
                 progress.update(bar, completed=event["step"] + 1, note=note)
             elif event["event"] == "accuracy":
                 progress.console.print(f"test accuracy {event['when']}: [b]{100 * event['value']:.1f} %[/b]")
+            elif event["event"] == REFUSED:
+                return str(event["message"])
+    return None
 
 
 def _summarise(result: DemoResult, page: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from respin.rtl.config import AcceleratorConfig
 
+REFUSED = "refused"
+"""The event of a network that does not fit the configuration."""
 ENVIRONMENT = "RESPIN_DEMO"
 """Environment variable that names the options' file."""
 MEMORY_FILES = "memory"

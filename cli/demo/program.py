@@ -16,12 +16,13 @@ from torch import Tensor
 
 from respin.cli.demo.checks import TensorCheck
 from respin.cli.demo.mirror import MirroredTransport, MismatchError
-from respin.cli.demo.options import ENVIRONMENT, MEMORY_FILES, DemoOptions
+from respin.cli.demo.options import ENVIRONMENT, MEMORY_FILES, REFUSED, DemoOptions
 from respin.cli.demo.result import DemoResult, ImageRows, JobCycles, StepResult
 from respin.cli.hardware import start
 from respin.firmware_model.driver import Driver
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Task
+from respin.firmware_model.storage import CapacityError
 from respin.firmware_model.training import Report, Session
 from respin.golden import digits
 from respin.golden.digits_network import SCHEDULE, build_network
@@ -65,7 +66,11 @@ class Demo:
         self.task = digits.load_task(NEW_CLASSES)
         self.network = self._make_network()
         shape = (options.batch, 9, digits.SIDE, digits.SIDE)
-        self.placement = Placement(self.config, self.network, shape, training=True)
+        try:
+            self.placement = Placement(self.config, self.network, shape, training=True)
+        except CapacityError as error:
+            self.events.emit(REFUSED, message=str(error))
+            raise
         rates = FaultRates(write_error=options.write_error, read_error=options.read_error)
         self.memory = Memory(config=self.config, table=table_for(self.config, seed=options.seed, rates=rates))
         self.transport = MirroredTransport(transport, self.memory, self.placement)
