@@ -5,12 +5,16 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from respin.cli.console import BAD_INPUT, Json, err, fail, out, print_json, require
+
+if TYPE_CHECKING:
+    from respin.golden.data import Dataset
+    from respin.golden.learn.experiment import Conditions
 
 FOLDER = Path("build") / "learn"
 DEFAULT_METHODS = "rep-net,linear"
@@ -69,8 +73,6 @@ def learn(
         fail(f"--backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}", BAD_INPUT)
     if size % 32:
         fail(f"--size must be a multiple of 32, by which the backbones shrink an image, not {size}", BAD_INPUT)
-    conditions: list[Conditions] = []
-    folds: dict[str, int] = {}
     shared = Conditions(
         backbone=backbone,
         dataset="",
@@ -82,22 +84,18 @@ def learn(
     )
     try:
         loaded = load_backbone(backbone, _say)
-        for name in _unique("--tasks", tasks):
-            dataset = load_dataset(name, _say)
-            count = min(train_images, dataset.trainable)
-            if count < train_images:
-                _say(f"{dataset.name} has {count:,} images to train on: all of them are used")
-            if batch > count - chosen_on:
-                fail(f"--chosen-on {chosen_on} leaves less than a batch of {count} training images", BAD_INPUT)
-            folds[name] = 1 if dataset.test is not None else dataset.folds
-            conditions.append(replace(shared, dataset=name, train_images=count))
+        datasets = {name: load_dataset(name, _say) for name in _unique("--tasks", tasks)}
+        conditions = [_conditions_of(name, dataset, shared) for name, dataset in datasets.items()]
+        folded = {name for name, dataset in datasets.items() if dataset.test is None and dataset.folds > 1}
+        classes = max(len(dataset.classes) for dataset in datasets.values())
+        del datasets  # the runs load their own
         pool = Pool(folder, jobs or cores())
         results = compare(
             conditions,
             methods,
             range(seeds),
             pool,
-            own_choice=lambda task: folds[task.dataset] > 1,
+            own_choice=lambda task: task.dataset in folded,
             choose=chosen_on > 0,
         )
         continual = {}
@@ -108,7 +106,6 @@ def learn(
     except KeyboardInterrupt:
         fail(f"interrupted; the same command goes on from what is in {folder}")
     study = describe(results, conditions)
-    classes = max(len(load_dataset(task.dataset).classes) for task in conditions)
     study["memory"] = measure_memory(loaded, methods, size=size, batch=batch, classes=classes)
     if continual:
         study["continual"] = continual
@@ -124,6 +121,16 @@ def learn(
     else:
         _print(study)
         out.print(f"figures: {folder / 'study.json'}" + (f", page: {folder / 'report.html'}" if report else ""))
+
+
+def _conditions_of(name: str, dataset: "Dataset", shared: "Conditions") -> "Conditions":
+    """The conditions of a task: what all share, with as many training images as its data set has."""
+    count = min(shared.train_images, dataset.trainable)
+    if count < shared.train_images:
+        _say(f"{dataset.name} has {count:,} images to train on: all of them are used")
+    if shared.batch > count - shared.chosen_on:
+        fail(f"--chosen-on {shared.chosen_on} leaves less than a batch of {count} training images", BAD_INPUT)
+    return replace(shared, dataset=name, train_images=count)
 
 
 def _say(line: str) -> None:

@@ -83,7 +83,7 @@ class IntegerMethod(Method):
         """Quantise the backbone on the task's images and put beside it what learns."""
         network = build_network(
             backbone,
-            _calibration(task, backbone),
+            _calibration(task),
             len(task.classes),
             seed=plan.seed,
             batch=plan.batch,
@@ -103,7 +103,7 @@ class FloatMethod(Method):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
             network = FloatNetwork(backbone, len(task.classes), modules, norm=bool(dict(setting.values).get("norm", 0)))
-        network.standardise(network.features_of(_calibration(task, backbone)))
+        network.standardise(network.features_of(_calibration(task)))
         thawed = {"biases": [network.biases], "everything": [network.biases, network.weights]}.get(self.trains, [])
         for parameters in thawed:
             for parameter in parameters.values():
@@ -120,7 +120,7 @@ class LinearMethod(Method):
         return LinearLearner(FloatNetwork(backbone, len(task.classes)), inverse_penalty=setting["C"])
 
 
-def _calibration(task: Task, _backbone: Backbone) -> Tensor:
+def _calibration(task: Task) -> Tensor:
     return task.train.images[:CALIBRATION_IMAGES]
 
 
@@ -139,6 +139,7 @@ def _rates(*rates: float, norms: tuple[int, ...] = (0,)) -> tuple[Setting, ...]:
     )
 
 
+INTEGER_SETTINGS = _mu(-4.0, -3.0, -5.0)
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -147,14 +148,14 @@ METHODS: dict[str, Method] = {
             title="Rep-Net, INT8",
             arithmetic="int8",
             trains="modules",
-            settings=_mu(-4.0, -3.0, -5.0),
+            settings=INTEGER_SETTINGS,
         ),
         IntegerMethod(
             name="head",
             title="head only, INT8",
             arithmetic="int8",
             trains="head",
-            settings=_mu(-4.0, -3.0, -5.0),
+            settings=INTEGER_SETTINGS,
             rules=Rules(modules=False),
         ),
         IntegerMethod(
@@ -162,7 +163,7 @@ METHODS: dict[str, Method] = {
             title="biases and head, INT8",
             arithmetic="int8",
             trains="biases",
-            settings=_mu(-4.0, -3.0, -5.0),
+            settings=INTEGER_SETTINGS,
             rules=Rules(modules=False, biases=True),
         ),
         FloatMethod(
