@@ -7,6 +7,7 @@ shown. It is installed once, and again when pyproject.toml or constraints.txt ch
 
 import hashlib
 import os
+import shutil
 import sys
 import venv
 from pathlib import Path
@@ -85,7 +86,10 @@ STUDY = (
 def learn_smoke(session: nox.Session) -> None:
     """Check in minutes that learning on a real backbone works, from its weights to the page."""
     environment(session)
-    run(session, "respin", "learn", *SMOKE, "--report", *session.posargs)
+    folder = ROOT / "build" / "learn-smoke"
+    # Kept results would be shown again, whatever the code is by now.
+    shutil.rmtree(folder, ignore_errors=True)
+    run(session, "respin", "learn", *SMOKE, "--report", "--out", str(folder), *session.posargs)
 
 
 @nox.session
