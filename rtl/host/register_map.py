@@ -95,6 +95,11 @@ class Field:
         return self.access is Access.RO and not self.member
 
     @property
+    def has_reset(self) -> bool:
+        """Whether its value after reset is known: not of one that the machine drives."""
+        return self.access is not Access.RO or not self.member
+
+    @property
     def mask(self) -> int:
         """Its bits in the register."""
         return ((1 << self.width) - 1) << self.low

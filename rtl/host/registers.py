@@ -44,8 +44,18 @@ class Counter:
     step: int = 1
 
 
-STAGES = ("window", "rows", "feeder", "engine", "depthwise", "vector", "gather", "loss", "update")
-"""Units whose busy cycles are counted."""
+STAGES = {
+    "window": "window addressing",
+    "read": "MRAM reader",
+    "engine": "engine",
+    "feed": "weight-gradient feeder",
+    "depthwise": "depthwise unit",
+    "vector": "vector path",
+    "gather": "gather unit",
+    "loss": "loss head",
+    "update": "update unit",
+}
+"""Units whose busy cycles are counted, by the names that jobs give them."""
 
 COUNTERS = (
     Counter(name="cycles", description="Cycles in which a program ran."),
@@ -57,8 +67,8 @@ COUNTERS = (
     Counter(name="dma_bytes_written", step=6, description="Bytes that the DMA wrote."),
     Counter(name="dma_stalled", description="Cycles in which the DMA had something to do and no data moved."),
     *(
-        Counter(name=f"{stage}_cycles", width=32, description=f"Cycles in which this unit was busy: {stage}.")
-        for stage in STAGES
+        Counter(name=f"{stage}_cycles", width=32, description=f"Cycles in which the {title} was busy.")
+        for stage, title in STAGES.items()
     ),
     Counter(name="descriptors_done", width=32, description="Descriptors that ended well."),
     Counter(name="rows_read", width=32, step=0, description="MRAM rows read and corrected."),
@@ -219,10 +229,8 @@ def _counters() -> tuple[Register, ...]:
         parts = [(name, None)] if counter.width == 32 else [(f"{name}_LOW", Half.LOW), (f"{name}_HIGH", Half.HIGH)]
         for part, half in parts:
             text = counter.description
-            if half is Half.LOW:
-                text += " Low half; reading it keeps the high one."
-            if half is Half.HIGH:
-                text += " High half, as it was when the low one was read; to be read right after it."
+            if half is not None:
+                text += f" {half.name.capitalize()} half."
             field = Field(name="value", low=0, width=32, access=Access.RO, member=counter.name, description=text)
             registers.append(Register(name=part, offset=offset, description=text, fields=(field,), half=half))
             offset += 4

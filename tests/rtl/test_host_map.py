@@ -8,7 +8,8 @@ import pytest
 
 from respin.rtl.config import AcceleratorConfig, preset
 from respin.rtl.host.register_map import Access, Field, Half, Register, RegisterMap
-from respin.rtl.host.registers import register_map
+from respin.rtl.host.registers import STAGES, register_map
+from respin.rtl.job_control import UNITS
 
 MAP = register_map(preset("default"))
 
@@ -52,6 +53,10 @@ def test_everything_lies_in_the_window():
     assert MAP.outputs["step"] == 20
     assert MAP.inputs["cycles"] == 64
     assert list(MAP.events) == ["irq_done", "irq_error", "irq_uncorrectable", "irq_spares_low"]
+
+
+def test_every_unit_of_a_job_is_counted():
+    assert list(STAGES) == list(UNITS)
 
 
 @pytest.mark.parametrize("bits", [32, 64, 128, 256])
