@@ -104,7 +104,7 @@ class DmaRead(Component):
             axi.arburst.eq(Burst.INCR),
             axi.arcache.eq(MODIFIABLE_BUFFERABLE),
             # Once high it stays: what is outstanding only grows when this address is taken.
-            axi.arvalid.eq(bursts.valid & (outstanding != self._outstanding)),
+            axi.arvalid.eq(bursts.valid & (outstanding < self._outstanding)),
             address_taken.eq(axi.arvalid & axi.arready),
             bursts.ready.eq(address_taken),
             axi.rready.eq(stuck | (moving & (left != 0) & skid.i.ready)),

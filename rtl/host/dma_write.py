@@ -116,7 +116,7 @@ class DmaWrite(Component):
         quiet = splitter.idle & ~axi.awvalid & ~working & ~axi.wvalid & (outstanding == 0)
 
         error = status.payload.error
-        with m.If(answered & axi.bresp.as_value()[1] & (error == DmaError.NONE)):
+        with m.If(moving & answered & axi.bresp.as_value()[1] & (error == DmaError.NONE)):
             m.d.sync += error.eq(Mux(axi.bresp.as_value()[0], DmaError.DECERR, DmaError.SLVERR))
         with m.If(stuck & quiet):
             m.d.sync += stuck.eq(0)
@@ -148,7 +148,7 @@ class DmaWrite(Component):
         axi, bursts = self.axi, self._splitter.bursts
         begun = Signal()
         self._queued, self._queued_length = Signal(), Signal.like(bursts.payload.length)
-        free = (~axi.awvalid | axi.awready) & ~self._queued & (outstanding != self._outstanding)
+        free = (~axi.awvalid | axi.awready) & ~self._queued & (outstanding < self._outstanding)
         m.d.comb += [
             begun.eq(bursts.valid & free & ~stuck),
             bursts.ready.eq(begun | stuck),
