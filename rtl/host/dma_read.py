@@ -56,6 +56,8 @@ class DmaRead(Component):
     axi : Out(Axi4Read(data_bits, 32, id_bits))
     busy : Out(1)
         A command is under way, or something of an earlier one.
+    timed_out : Out(1)
+        Something of a command that has timed out is still under way.
     moved : Out(1)
         A beat comes in on the bus.
 
@@ -82,6 +84,7 @@ class DmaRead(Component):
                 "status": Out(stream.Signature(DmaStatus)),
                 "axi": Out(Axi4Read(data_bits, ADDRESS_BITS, id_bits)),
                 "busy": Out(1),
+                "timed_out": Out(1),
                 "moved": Out(1),
             }
         )
@@ -118,6 +121,7 @@ class DmaRead(Component):
             skid.o.ready.eq(self.data.ready),
             watchdog.waiting.eq(moving & ~address_taken & ~arrived & ~(self.data.valid & self.data.ready)),
             self.busy.eq(moving | stuck),
+            self.timed_out.eq(stuck),
         ]
         came_home = arrived & axi.rlast & (outstanding != 0)
         m.d.sync += outstanding.eq(outstanding + address_taken - came_home)

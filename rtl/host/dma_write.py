@@ -55,6 +55,8 @@ class DmaWrite(Component):
     axi : Out(Axi4Write(data_bits, 32, id_bits))
     busy : Out(1)
         A command is under way, or something of an earlier one.
+    timed_out : Out(1)
+        Something of a command that has timed out is still under way.
     moved : Out(1)
         A beat is taken on the bus.
 
@@ -88,6 +90,7 @@ class DmaWrite(Component):
                 "status": Out(stream.Signature(DmaStatus)),
                 "axi": Out(Axi4Write(data_bits, ADDRESS_BITS, id_bits)),
                 "busy": Out(1),
+                "timed_out": Out(1),
                 "moved": Out(1),
             }
         )
@@ -109,6 +112,7 @@ class DmaWrite(Component):
             self.moved.eq(sent),
             watchdog.waiting.eq(moving & ~address_taken & ~sent & ~answered & ~(self.data.valid & self.data.ready)),
             self.busy.eq(moving | stuck),
+            self.timed_out.eq(stuck),
         ]
         begun = self._address(m, stuck, outstanding)
         m.d.sync += outstanding.eq(outstanding + begun - answered)

@@ -37,7 +37,9 @@ class Host(Component):
 
     ``fetch`` and ``load`` read external memory as store words, ``store`` writes it: for each a command, words and a
     status, as :class:`DmaRead` and :class:`DmaWrite` describe. Where the length is no multiple of a word's 32 bytes,
-    the last word that is read is filled up with zeros, and writing is refused.
+    the last word that is read is filled up with zeros, and writing is refused. After a TIMEOUT the words that were
+    taken for the command are gone, and so is one that was not complete; a word that is offered stays offered. The next
+    command starts with a new word. ``store_words`` may be taken ahead of their command.
 
     Parameters
     ----------
@@ -106,6 +108,7 @@ class Host(Component):
             connect(m, engine.status, flipped(getattr(self, f"{name}_status")))
             connect(m, engine.axi, client)
             connect(m, engine.data, words.i)
+            m.d.comb += words.clear.eq(engine.timed_out)
             connect(m, words.o, flipped(getattr(self, f"{name}_words")))
             self._readers.append(engine)
 
@@ -119,6 +122,7 @@ class Host(Component):
         connect(m, self._writer.status, flipped(self.store_status))
         connect(m, flipped(self.store_words), beats.i)
         connect(m, beats.o, self._writer.data)
+        m.d.comb += beats.clear.eq(self._writer.timed_out)
         join(m, self.m_axi, self._writer.axi)
 
     def _registers(self, m: Module) -> None:

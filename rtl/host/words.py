@@ -28,6 +28,9 @@ class BeatsToWords(Component):
     i : In(stream(beat_layout(data_bits)))
     o : Out(stream({data: 256, last: 1}))
         ``last`` on the word that holds the last beat.
+    clear : In(1)
+        Beats that come in this cycle are dropped, and so is the word they were to complete: of a command that has
+        timed out no last beat comes. A word that is offered stays.
 
     Raises
     ------
@@ -44,6 +47,7 @@ class BeatsToWords(Component):
             {
                 "i": In(stream.Signature(beat_layout(data_bits))),
                 "o": Out(stream.Signature(data.StructLayout({"data": WORD_BITS, "last": 1}))),
+                "clear": In(1),
             }
         )
 
@@ -52,10 +56,12 @@ class BeatsToWords(Component):
         beats = WORD_BITS // self.data_bits
         index = Signal(range(beats))
         full = self.i.payload.last | (index == beats - 1)
-        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready | self.clear)
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(self.clear):
+            m.d.sync += index.eq(0)
+        with m.Elif(self.i.valid & self.i.ready):
             m.d.sync += [self.o.valid.eq(full), self.o.payload.last.eq(self.i.payload.last)]
             m.d.sync += index.eq(Mux(full, 0, index + 1))
             with m.Switch(index):
@@ -80,6 +86,8 @@ class WordsToBeats(Component):
     -------
     i : In(stream(256))
     o : Out(stream(data_bits))
+    clear : In(1)
+        Beats that are left of a word are dropped, and none is taken in this cycle: its command has timed out.
 
     Raises
     ------
@@ -92,19 +100,33 @@ class WordsToBeats(Component):
     def __init__(self, *, data_bits: int) -> None:
         require_data_bits(data_bits)
         self.data_bits = data_bits
-        super().__init__({"i": In(stream.Signature(unsigned(WORD_BITS))), "o": Out(stream.Signature(data_bits))})
+        super().__init__(
+            {
+                "i": In(stream.Signature(unsigned(WORD_BITS))),
+                "o": Out(stream.Signature(data_bits)),
+                "clear": In(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         beats = WORD_BITS // self.data_bits
-        word, left = Signal(WORD_BITS), Signal(range(beats + 1))
+        word, left = Signal(WORD_BITS), Signal(range(beats))
+        # Whether none is left after this beat, kept beside the count: it alone chooses what each bit takes over.
+        last, moves = Signal(init=1), Signal()
         m.d.comb += [
             self.o.payload.eq(word),
-            self.o.valid.eq(left != 0),
-            self.i.ready.eq((left == 0) | ((left == 1) & self.o.ready)),
+            moves.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(last & moves & ~self.clear),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [word.eq(word >> self.data_bits), left.eq(left - 1)]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [word.eq(self.i.payload), left.eq(beats)]
+        with m.If(moves):
+            m.d.sync += word.eq(Mux(last, self.i.payload, word >> self.data_bits))
+            with m.If(~last):
+                m.d.sync += [left.eq(left - 1), last.eq(left == 1)]
+            with m.Else():
+                m.d.sync += self.o.valid.eq(self.i.valid)
+                with m.If(self.i.valid):
+                    m.d.sync += [left.eq(beats - 1), last.eq(beats == 1)]
+        with m.If(self.clear):
+            m.d.sync += [self.o.valid.eq(0), last.eq(1)]
         return m

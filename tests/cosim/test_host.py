@@ -28,6 +28,6 @@ def bench(name, simulator, **options):
 @pytest.mark.parametrize("name", ["tiny", "default", "large"])
 def test_host(name, simulator):
     if simulator == "verilator":
-        bench(name, simulator, tests=15)
+        bench(name, simulator, tests=20)
     elif name == "default":
         bench(name, simulator, only=ON_ICARUS, tests=len(ON_ICARUS))

@@ -58,6 +58,48 @@ def test_words_to_beats(bits, idle, stall):
         assert cycles == list(range(cycles[0], cycles[0] + len(values)))
 
 
+def test_an_incomplete_word_can_be_dropped():
+    dut = BeatsToWords(data_bits=64)
+    bench = Bench(dut, "drop")
+    taken = bench.source(dut.i, [1, 2, 3, *(4 | (1 << 64) * (n == 3) for n in range(4))])
+    values, _ = bench.sink(dut.o)
+
+    async def process(ctx):
+        while len(taken) < 2:
+            await ctx.tick()
+        ctx.set(dut.clear, 1)
+        await ctx.tick()
+        ctx.set(dut.clear, 0)
+        await ctx.tick().repeat(20)
+
+    bench.run(process)
+    word = sum(4 << (64 * n) for n in range(4))
+    assert len(taken) == 7
+    assert values == [word | 1 << 256]
+
+
+def test_the_rest_of_a_word_can_be_dropped():
+    dut = WordsToBeats(data_bits=64)
+    bench = Bench(dut, "drop")
+    words = [sum(number << (64 * place) for place, number in enumerate(part)) for part in ((1, 2, 3, 4), (5, 6, 7, 8))]
+    bench.source(dut.i, words)
+
+    async def process(ctx):
+        await ctx.tick().repeat(3)
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick()
+        ctx.set(dut.o.ready, 0)
+        assert ctx.get(dut.o.payload) == 2
+        ctx.set(dut.clear, 1)
+        await ctx.tick().repeat(2)
+        assert (ctx.get(dut.o.valid), ctx.get(dut.i.ready)) == (0, 0)
+        ctx.set(dut.clear, 0)
+        await ctx.tick().repeat(2)
+        assert (ctx.get(dut.o.valid), ctx.get(dut.o.payload)) == (1, 5)
+
+    bench.run(process)
+
+
 class Readers(Component):
     """Engines behind an arbiter."""
 
