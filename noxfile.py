@@ -56,6 +56,13 @@ def verilog(session: nox.Session) -> None:
 
 
 @nox.session
+def registers(session: nox.Session) -> None:
+    """Write the register map as SystemRDL, HTML, Markdown, a C header and Python constants."""
+    environment(session)
+    run(session, "respin", "registers", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Train a Rep-Net module inside the simulated hardware, and check every tensor."""
     environment(session)
