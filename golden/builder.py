@@ -15,7 +15,7 @@ from torch import Tensor
 
 from respin.golden.backbones import Backbone, BackboneLayer, Block
 from respin.golden.backbones.equalise import Strength, equalise
-from respin.golden.backward import backward, needs_error
+from respin.golden.backward import backward
 from respin.golden.float_network import RUN_AT_ONCE, SMALLEST_DEVIATION, FloatNetwork, rep_modules
 from respin.golden.network import (
     INPUT,
@@ -29,6 +29,7 @@ from respin.golden.network import (
     Trained,
     Upsample,
     initial_parameters,
+    needs_error,
     run_layers,
 )
 from respin.golden.ops import (

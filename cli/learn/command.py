@@ -40,6 +40,9 @@ def learn(
     rehearsal: Annotated[int, typer.Option(min=0, help="Images remembered, class-incremental.")] = 200,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 8,
     batch: Annotated[int, typer.Option(min=1, max=256, help="Images in a step.")] = 16,
+    held_out: Annotated[
+        int, typer.Option(min=0, help="Test on so many other training images, not on the test set: to decide on rules.")
+    ] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; one a core.", show_default=False)] = None,
     report: Annotated[bool, typer.Option("--report", help="Write a page to look at: OUT/report.html.")] = False,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Keeps results: nothing is run twice.")] = FOLDER,
@@ -58,8 +61,8 @@ def learn(
     from respin.cli.learn.pool import Pool, cores
     from respin.golden.backbones import BACKBONES, load_backbone
     from respin.golden.data import SourceError, load_dataset
+    from respin.golden.learn.catalogue import METHODS
     from respin.golden.learn.experiment import Conditions
-    from respin.golden.learn.methods import METHODS
     from respin.golden.learn.protocol import compare
     from respin.golden.learn.scenarios import SCENARIOS
     from respin.golden.learn.study import describe, follow, measure_memory
@@ -81,6 +84,7 @@ def learn(
         chosen_on=chosen_on,
         epochs=epochs,
         batch=batch,
+        held_out=held_out,
     )
     try:
         loaded = load_backbone(backbone, _say)
@@ -155,22 +159,24 @@ def _names(option: str, text: str, known: dict[str, Any]) -> list[str]:
 def _list(as_json: bool) -> None:
     from respin.golden.backbones import BACKBONES
     from respin.golden.data import describe_datasets
-    from respin.golden.learn.methods import METHODS
+    from respin.golden.learn.catalogue import COMPARED, VARIATIONS
 
     listed = {
         "backbones": list(BACKBONES),
         "datasets": describe_datasets(),
-        "methods": {name: method.title for name, method in METHODS.items()},
+        "methods": {name: method.title for name, method in COMPARED.items()},
+        "variations of rep-net": {name: method.title for name, method in VARIATIONS.items()},
     }
     if as_json:
         print_json(listed)
         return
-    for title, rows in (("methods", listed["methods"]), ("data sets", listed["datasets"])):
+    backbones = listed.pop("backbones")
+    for title, rows in listed.items():
         table = Table(title=title, title_justify="left", show_header=False)
         for name, text in rows.items():  # type: ignore[attr-defined]
             table.add_row(name, text)
         out.print(table)
-    out.print(f"backbones: {', '.join(BACKBONES)}")
+    out.print(f"backbones: {', '.join(backbones)}")
 
 
 def _print(study: dict[str, Any]) -> None:

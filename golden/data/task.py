@@ -53,7 +53,9 @@ def balanced(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return chosen[torch.randperm(count, generator=generator)]
 
 
-def make_task(dataset: Dataset, *, size: int, train_images: int, chosen_on: int, seed: int) -> Task:
+def make_task(
+    dataset: Dataset, *, size: int, train_images: int, chosen_on: int, seed: int, held_out: int = 0
+) -> Task:
     """Cut a task from a data set.
 
     Parameters
@@ -68,6 +70,9 @@ def make_task(dataset: Dataset, *, size: int, train_images: int, chosen_on: int,
         How many of them are for choices.
     seed:
         Of the choice of images; with folds it is also the fold that is tested on.
+    held_out:
+        If not 0, so many further training images are the test images: for whoever decides on rules, which must not be
+        done on the test set.
 
     Raises
     ------
@@ -88,10 +93,17 @@ def make_task(dataset: Dataset, *, size: int, train_images: int, chosen_on: int,
         raise ValueError(f"the images for choices must be fewer than {train_images}, not {chosen_on!r}")
     index = balanced(pool.labels, train_images, generator)
     train = pool.take(index)
-    if test is None:
+    if test is None or held_out:
         rest = torch.ones(len(pool), dtype=torch.bool)
         rest[index] = False
         test = pool.take(torch.nonzero(rest).flatten())
+    if held_out:
+        if held_out > len(test):
+            raise ValueError(
+                f"{dataset.name} has {len(test)} training images besides the {train_images}: at most that many can be"
+                f" held out, not {held_out!r}"
+            )
+        test = test.take(balanced(test.labels, held_out, generator))
     if not len(test):
         raise ValueError(f"{dataset.name} has {len(pool)} images: {train_images} to train with leave none to test on")
     return Task(

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from respin.golden.backbones import Backbone, load_backbone
 from respin.golden.data import Dataset, Task, load_dataset, make_task
+from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.learner import IntegerLearner, Learner, Progress
 from respin.golden.learn.linear import LinearLearner
-from respin.golden.learn.methods import METHODS, Method, Plan, Setting
+from respin.golden.learn.methods import Method, Plan, Setting
 from respin.golden.learn.train import train
 from respin.golden.learn.wear import LearningWear
 
@@ -38,6 +39,8 @@ class Conditions:
         How many of them settings are chosen on.
     epochs, batch:
         Of a training.
+    held_out:
+        If not 0, tests are on so many further training images instead of the test set.
     """
 
     backbone: str
@@ -47,6 +50,7 @@ class Conditions:
     chosen_on: int = 400
     epochs: int = 8
     batch: int = 16
+    held_out: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,6 +214,7 @@ def task_of(conditions: Conditions, seed: int) -> Task:
         train_images=conditions.train_images,
         chosen_on=conditions.chosen_on,
         seed=seed,
+        held_out=conditions.held_out,
     )
 
 

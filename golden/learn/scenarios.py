@@ -15,6 +15,7 @@ from typing import Literal
 
 from respin.golden.backbones import Backbone
 from respin.golden.data import ImageSet, Task
+from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.continual import AccuracyMatrix, Rehearsal, split_by_class
 from respin.golden.learn.experiment import (
     Conditions,
@@ -26,7 +27,7 @@ from respin.golden.learn.experiment import (
 )
 from respin.golden.learn.learner import FloatLearner, Learner
 from respin.golden.learn.linear import LinearLearner
-from respin.golden.learn.methods import METHODS, Method, Plan, Setting
+from respin.golden.learn.methods import Method, Plan, Setting
 from respin.golden.learn.train import train
 
 Scenario = Literal["task-incremental", "class-incremental"]

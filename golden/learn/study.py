@@ -10,8 +10,9 @@ import torch
 from respin.golden.backbones import Backbone, load_backbone
 from respin.golden.builder import build_network
 from respin.golden.data import DATASETS
+from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.experiment import Conditions, Result
-from respin.golden.learn.methods import METHODS, IntegerMethod
+from respin.golden.learn.methods import IntegerMethod
 from respin.golden.learn.protocol import Difference, Summary
 from respin.golden.learn.published_memory import published_memory
 from respin.golden.learn.scenarios import ContinualResult, ContinualRun, Scenario

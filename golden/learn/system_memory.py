@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from respin.golden.backward import reads
 from respin.golden.memory.secded import CODE_BITS, DATA_BITS
 from respin.golden.network import (
     INPUT,
@@ -28,6 +27,7 @@ from respin.golden.network import (
     Layer,
     Merge,
     Upsample,
+    reads,
     sources,
 )
 from respin.golden.ops.convolution import output_size

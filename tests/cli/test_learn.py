@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from respin.cli.main import app
+from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.experiment import Conditions, Result, ResultFolder, Run
-from respin.golden.learn.methods import METHODS
 
 runner = CliRunner()
 
@@ -20,7 +20,7 @@ def test_list_names_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert result.exit_code == 0
     listed = json.loads(result.stdout)
     assert listed["backbones"] == ["efficientnet-lite0", "mobilenet-v2"]
-    assert listed["methods"].keys() == METHODS.keys()
+    assert listed["methods"].keys() | listed["variations of rep-net"].keys() == METHODS.keys()
     assert "fetched with npm when first used" in listed["datasets"]["cifar10"]
 
 

@@ -11,7 +11,7 @@ import torch
 
 from respin.cli.learn.report import TARGETS, signed, write_report
 from respin.golden.backbones import Backbone, BackboneLayer, Block, InputFormat
-from respin.golden.learn.methods import METHODS
+from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.protocol import Difference, Summary
 from respin.golden.learn.study import AGAINST, measure_memory
 

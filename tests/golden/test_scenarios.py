@@ -11,9 +11,10 @@ from small_backbone import CLASSES, SIDE, small_backbone, small_images
 
 from respin.golden.data import Dataset, ImageSet, Task, make_task
 from respin.golden.learn import scenarios
+from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.experiment import Conditions, ResultFolder
 from respin.golden.learn.learner import FloatLearner
-from respin.golden.learn.methods import METHODS, Plan, Setting
+from respin.golden.learn.methods import Plan, Setting
 from respin.golden.learn.scenarios import ContinualResult, ContinualRun, class_groups, learn_classes, learn_tasks
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))

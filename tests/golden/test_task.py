@@ -107,6 +107,20 @@ def test_what_does_not_train_is_tested_on() -> None:
     assert sorted(numbers(task.train) + numbers(task.test)) == list(range(200))
 
 
+def test_held_out_images_are_training_images_that_do_not_train() -> None:
+    dataset = Dataset(name="all", classes=tuple("abcd"), train=image_set(300), test=image_set(40, side=4))
+    task = make_task(dataset, size=8, train_images=100, chosen_on=20, seed=SEED, held_out=120)
+    assert len(task.test) == 120
+    assert not set(numbers(task.train)) & set(numbers(task.test))
+    assert set(numbers(task.test)) < set(numbers(dataset.train))
+    plain = make_task(dataset, size=8, train_images=100, chosen_on=20, seed=SEED)
+    assert numbers(plain.train) == numbers(task.train)
+    # Classes have the shares 1, 2, 3, 4.
+    assert torch.bincount(task.test.labels).tolist() == pytest.approx([12, 24, 36, 48], abs=1)
+    with pytest.raises(ValueError, match="all has 200 training images besides the 100: at most that many"):
+        make_task(dataset, size=8, train_images=100, chosen_on=0, seed=SEED, held_out=201)
+
+
 def test_a_test_part_of_its_own_is_kept_whole() -> None:
     data = data_set(test=50)
     task = make_task(data, size=8, train_images=200, chosen_on=0, seed=SEED)
