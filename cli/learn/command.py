@@ -102,15 +102,17 @@ def learn(
             own_choice=lambda task: task.dataset in folded,
             choose=chosen_on > 0,
         )
+        memory = measure_memory(loaded, methods, size=size, batch=batch, classes=classes)
         continual = {}
         if scenario != SEPARATE:
-            continual = {scenario: follow(scenario, results, conditions, rehearsal, pool)}
+            storage = {name: figures["task"] for name, figures in memory.items()}
+            continual = {scenario: follow(scenario, results, conditions, rehearsal, pool, storage=storage)}
     except (SourceError, ValueError, RuntimeError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail(f"interrupted; the same command goes on from what is in {folder}")
     study = describe(results, conditions)
-    study["memory"] = measure_memory(loaded, methods, size=size, batch=batch, classes=classes)
+    study["memory"] = memory
     if continual:
         study["continual"] = continual
     study["command"] = " ".join(["respin", *sys.argv[1:]])
@@ -206,9 +208,10 @@ def _print(study: dict[str, Any]) -> None:
 def _print_continual(scenario: str, described: dict[str, Any], methods: dict[str, Any]) -> None:
     table = Table(title=f"{scenario}: {', then '.join(described['tasks'])}", title_justify="left")
     table.add_column("method", no_wrap=True)
-    for column in ("average accuracy, %", "backward transfer, points", "forgetting, points"):
+    for column in ("average accuracy, %", "backward transfer, points", "forgetting, points", "storage a task, kB"):
         table.add_column(column, justify="right")
     for name, measured in described["methods"].items():
         values = (100 * measured[key] for key in ("average", "backward_transfer", "forgetting"))
-        table.add_row(methods[name]["title"], *(f"{value:.2f}" for value in values))
+        storage = f"{measured['storage_bytes_per_task'] / 1000:,.1f}"
+        table.add_row(methods[name]["title"], *(f"{value:.2f}" for value in values), storage)
     out.print(table)

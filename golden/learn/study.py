@@ -10,6 +10,7 @@ import torch
 from respin.golden.backbones import Backbone, load_backbone
 from respin.golden.builder import build_network
 from respin.golden.data import DATASETS
+from respin.golden.float_network import FloatNetwork, rep_modules
 from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.experiment import Conditions, Result
 from respin.golden.learn.methods import IntegerMethod
@@ -18,6 +19,7 @@ from respin.golden.learn.published_memory import published_memory
 from respin.golden.learn.saturation import KINDS, kind_of
 from respin.golden.learn.scenarios import ContinualResult, ContinualRun, Scenario
 from respin.golden.learn.system_memory import system_memory
+from respin.golden.learn.task_storage import float_task_storage, task_storage
 
 ENDURANCE = 1e12
 """Pulses that a strip endures: an assumption of the device files (published range 1e10 to 1e15)."""
@@ -73,11 +75,14 @@ def follow(
     conditions: Sequence[Conditions],
     rehearsal: int,
     run_all: Callable[[Sequence[ContinualRun]], Mapping[ContinualRun, ContinualResult]],
+    *,
+    storage: Mapping[str, int | None],
 ) -> dict[str, Any]:
     """Return a continual scenario with the settings that the comparison chose on the first task.
 
     Its ``tasks``, and of each of its ``methods`` the ``rows`` of the accuracy matrix (means over the seeds),
-    ``average`` with its ``deviation``, ``backward_transfer`` and ``forgetting``; all are shares.
+    ``average`` with its ``deviation``, ``backward_transfer`` and ``forgetting``; all are shares. To those joins what
+    ``storage`` says of the method, as ``storage_bytes_per_task``.
     """
     runs: dict[str, list[ContinualRun]] = {}
     for (task, name), separate in results.items():
@@ -97,7 +102,10 @@ def follow(
     first = next(iter(done.values()))
     return {
         "tasks": list(first.names),
-        "methods": {name: _continual([done[run] for run in of_method]) for name, of_method in runs.items()},
+        "methods": {
+            name: {**_continual([done[run] for run in of_method]), "storage_bytes_per_task": storage[name]}
+            for name, of_method in runs.items()
+        },
     }
 
 
@@ -123,7 +131,8 @@ def measure_memory(
 
     ``published`` is by the rule of :mod:`respin.golden.learn.published_memory`, norms folded, as these networks have
     them; it counts float32 activations whatever a method computes in. Of methods in INT8 ``system`` is this system's
-    peak of RAM, and ``mram`` what the array holds, check bits included.
+    peak of RAM, and ``mram`` what the array holds, check bits included. ``task`` is what each task keeps for itself, by
+    the rule of :mod:`respin.golden.learn.task_storage`.
     """
     return {
         name: {
@@ -137,16 +146,18 @@ def measure_memory(
                     norms=False,
                 ).total
             ),
-            **_system_memory(backbone, name, size=size, batch=batch, classes=classes),
+            **_own_memory(backbone, name, size=size, batch=batch, classes=classes),
         }
         for name in names
     }
 
 
-def _system_memory(backbone: Backbone, name: str, *, size: int, batch: int, classes: int) -> dict[str, int | None]:
+def _own_memory(backbone: Backbone, name: str, *, size: int, batch: int, classes: int) -> dict[str, int | None]:
     method = METHODS[name]
     if not isinstance(method, IntegerMethod):
-        return {"system": None, "mram": None}
+        modules = rep_modules(backbone) if method.trains == "modules" else ()
+        task = float_task_storage(FloatNetwork(backbone, classes, modules), method.trains)
+        return {"system": None, "mram": None, "task": task}
     # The figures follow from shapes, so any images do.
     shape = (3, size, size)
     images = torch.randint(
@@ -154,7 +165,7 @@ def _system_memory(backbone: Backbone, name: str, *, size: int, batch: int, clas
     )
     network = build_network(backbone, images, classes, seed=0, batch=batch, rules=method.rules)
     memory = system_memory(network, shape, batch=batch)
-    return {"system": memory.peak, "mram": memory.mram + memory.check}
+    return {"system": memory.peak, "mram": memory.mram + memory.check, "task": task_storage(network).total}
 
 
 def _licence(dataset: str) -> str:

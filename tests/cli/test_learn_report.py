@@ -256,8 +256,12 @@ def test_memory_of_every_method():
     for name, method in METHODS.items():
         integer = method.arithmetic == "int8"
         assert {key: figure is not None for key, figure in memory[name].items()} == {
-            "published": True, "system": integer, "mram": integer,
+            "published": True, "system": integer, "mram": integer, "task": True,
         }  # fmt: skip
     assert memory["rep-net"]["published"] == memory["rep-net-float"]["published"] > memory["head"]["published"]
     assert memory["head"]["mram"] < memory["rep-net"]["mram"]
     assert memory["head"]["system"] < memory["rep-net"]["published"]
+    # Four bytes of each weight and bias of the head, 64 features to 5 classes; a backbone that learns is shared.
+    assert memory["linear"]["task"] == memory["full-float"]["task"] == 4 * (64 * 5 + 5)
+    assert memory["bias-float"]["task"] == memory["linear"]["task"] + 4 * (8 + 8 + 8 + 64)
+    assert memory["rep-net"]["task"] < memory["rep-net-float"]["task"]
