@@ -54,6 +54,41 @@ class Conditions:
     batch: int = 16
     held_out: int = 0
 
+    @property
+    def title(self) -> str:
+        """Says what is learned, for progress."""
+        return Path(self.dataset).name
+
+    def cut(self, dataset: Dataset, seed: int) -> Task:
+        """Cut the task from its data set."""
+        return make_task(
+            dataset,
+            size=self.size,
+            train_images=self.train_images,
+            chosen_on=self.chosen_on,
+            seed=seed,
+            held_out=self.held_out,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FewImages(Conditions):
+    """Conditions under which as many images of each class are trained on, and others not at all.
+
+    They are the first ones of the ``train_images`` that the whole training has; tests are on the same images as its.
+    """
+
+    images_a_class: int
+
+    @property
+    def title(self) -> str:
+        """Says what is learned, for progress."""
+        return f"{Path(self.dataset).name}, {self.images_a_class} images a class"
+
+    def cut(self, dataset: Dataset, seed: int) -> Task:
+        """Cut the task from its data set."""
+        return Conditions.cut(self, dataset, seed).with_few(self.images_a_class)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
@@ -77,7 +112,7 @@ class Run:
     def title(self) -> str:
         """Says what it is, for progress."""
         what = "choosing " if self.choosing else ""
-        return f"{what}{Path(self.conditions.dataset).name}, {self.method}, {self.setting}, seed {self.seed}"
+        return f"{what}{self.conditions.title}, {self.method}, {self.setting}, seed {self.seed}"
 
     def read(self, text: str) -> "Result":
         """Read the result that was kept as ``text``."""
@@ -136,7 +171,8 @@ class Result:
         """Read what :meth:`to_json` made."""
         values: dict[str, Any] = json.loads(text)
         run = values.pop("run")
-        conditions = Conditions(**run.pop("conditions"))
+        described = run.pop("conditions")
+        conditions = FewImages(**described) if "images_a_class" in described else Conditions(**described)
         values["curve"] = [(int(step), loss, right) for step, loss, right in values["curve"]]
         return cls(run=Run(conditions=conditions, **run), **values)
 
@@ -214,14 +250,7 @@ def dataset_named(name: str) -> Dataset:
 @lru_cache(maxsize=1)
 def task_of(conditions: Conditions, seed: int) -> Task:
     """Return a task, kept for the next one who asks."""
-    return make_task(
-        dataset_named(conditions.dataset),
-        size=conditions.size,
-        train_images=conditions.train_images,
-        chosen_on=conditions.chosen_on,
-        seed=seed,
-        held_out=conditions.held_out,
-    )
+    return conditions.cut(dataset_named(conditions.dataset), seed)
 
 
 @lru_cache(maxsize=2)

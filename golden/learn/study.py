@@ -20,13 +20,16 @@ from respin.golden.learn.saturation import KINDS, kind_of
 from respin.golden.learn.scenarios import ContinualResult, ContinualRun, Scenario
 from respin.golden.learn.system_memory import system_memory
 from respin.golden.learn.task_storage import float_task_storage, task_storage
+from respin.golden.learn.variations import VARIATIONS
 
 ENDURANCE = 1e12
 """Pulses that a strip endures: an assumption of the device files (published range 1e10 to 1e15)."""
 TASKS_A_DAY = 24
 """How often a device is taken to learn a new task, for its years of endurance: an assumption."""
 AGAINST = (("rep-net", "rep-net-float"), ("rep-net", "linear"), ("rep-net", "head"))
-"""Methods whose difference is bounded: one, and what it is held against."""
+"""Methods whose difference is bounded: one, and what it is held against. So is that of each variation and the rules."""
+RULES = "rep-net"
+"""The method of which the variations each change one rule."""
 SHAPE_IMAGES = 4
 """Images that a network is built from where nothing but its shapes is read."""
 
@@ -36,9 +39,10 @@ def describe(results: Mapping[tuple[str, str], Sequence[Result]], conditions: Se
 
     ``accuracy[task][method]`` has ``mean`` and ``deviation`` (points), ``seeds`` (shares), ``settings``, ``curves``
     (for each seed [step, loss in nats, share of training images right]), ``images_per_second`` and ``wear`` (means over
-    the seeds, of methods in INT8); ``differences`` are in points, with one-sided 95 % bounds; ``saturation`` is
-    :func:`largest_saturation` by task and method; ``licences`` are those of backbones and data. What a training step
-    needs is :func:`measure_memory`'s, as the study's ``memory``.
+    the seeds, of methods in INT8); ``differences`` are in points, with one-sided 95 % bounds, of the pairs
+    :data:`AGAINST` and of each variation against the rules as they are; ``saturation`` is :func:`largest_saturation` by
+    task and method; ``licences`` are those of backbones and data. What a training step needs is
+    :func:`measure_memory`'s, as the study's ``memory``.
     """
     names = list(dict.fromkeys(method for _, method in results))
     tasks = [task.dataset for task in conditions]
@@ -57,7 +61,7 @@ def describe(results: Mapping[tuple[str, str], Sequence[Result]], conditions: Se
             task: {name: _accuracy(results[task, name]) for name in names if (task, name) in results} for task in tasks
         },
         "means": {name: asdict(_mean(results, tasks, name)) for name in names},
-        "differences": _differences(results, tasks, names),
+        "differences": differences(results, tasks, names),
         "saturation": {
             task: {
                 name: found for name in names if (found := largest_saturation(results.get((task, name), ())))
@@ -217,11 +221,13 @@ def _mean(results: Mapping[tuple[str, str], Sequence[Result]], tasks: Sequence[s
     return Summary.of(_by_seed(results, tasks, name))
 
 
-def _differences(
+def differences(
     results: Mapping[tuple[str, str], Sequence[Result]], tasks: Sequence[str], names: Sequence[str]
 ) -> list[dict[str, Any]]:
+    """Return how far methods of ``names`` are above others, on each of ``tasks`` and on their mean (``task`` "mean")."""
     rows = []
-    for one, other in AGAINST:
+    pairs = [*AGAINST, *((name, RULES) for name in names if name in VARIATIONS)]
+    for one, other in pairs:
         if one not in names or other not in names:
             continue
         for task in tasks:

@@ -32,6 +32,8 @@ def test_list_names_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (["--method", ","], "--method must name at least one"),
         (["--size", "100"], "--size must be a multiple of 32"),
         (["--epochs", "0"], "greater than or equal to 1"),
+        (["--images-a-class", "10,0"], "--images-a-class must be whole numbers above 0 with commas between, not '0'"),
+        (["--images-a-class", "ten"], "not 'ten'"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None:

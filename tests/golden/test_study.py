@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from respin.golden.learn.experiment import Conditions, Result, Run
+from respin.golden.learn.protocol import Difference
 from respin.golden.learn.scenarios import ContinualResult, ContinualRun
-from respin.golden.learn.study import follow
+from respin.golden.learn.study import differences, follow
 
 TASKS = [Conditions(backbone="efficientnet-lite0", dataset=name, train_images=320, batch=16) for name in ("one", "two")]
 
@@ -49,3 +50,20 @@ def test_a_scenario_has_its_measures_and_each_task_s_storage() -> None:
     remembering = follow("class-incremental", compared, TASKS[:1], 30, run_all, storage={"rep-net": 1})
     assert [run.rehearsal for run in asked[2:]] == [30, 30]
     assert remembering["methods"].keys() == {"rep-net"}
+
+
+def test_variations_are_held_against_the_rules() -> None:
+    accuracies = {"nearest": [0.8, 0.85, 0.9], "rep-net": [0.82, 0.84, 0.9], "linear": [0.7] * 3, "momentum": [0.9] * 3}
+    names, tasks = list(accuracies), [task.dataset for task in TASKS]
+    rows = differences(results(accuracies), tasks, names)
+    pairs = [("rep-net", "linear"), ("nearest", "rep-net"), ("momentum", "rep-net")]
+    assert [(row["of"], row["against"], row["task"]) for row in rows] == [
+        (*pair, task) for pair in pairs for task in (*tasks, "mean")
+    ]
+    expected = Difference.of(accuracies["nearest"], accuracies["rep-net"])
+    for row in rows[3:6]:
+        assert (row["mean"], row["lower"], row["upper"]) == pytest.approx(
+            (expected.mean, expected.lower, expected.upper)
+        )
+    # Without the rules as they are there is nothing to hold them against.
+    assert differences(results({"nearest": [0.8], "momentum": [0.9]}), tasks, ["nearest", "momentum"]) == []
