@@ -51,7 +51,9 @@ def learn(
         int, typer.Option(min=0, help="Test on so many other training images, not on the test set: to decide on rules.")
     ] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; one a core.", show_default=False)] = None,
-    report: Annotated[bool, typer.Option("--report", help="Write a page to look at: OUT/report.html.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write a page to look at, OUT/report.html, and its tables, OUT/results.md.")
+    ] = False,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Keeps results: nothing is run twice.")] = FOLDER,
     as_list: Annotated[bool, typer.Option("--list", help="Show backbones, data sets and methods.")] = False,
     as_json: Json = False,
@@ -134,14 +136,17 @@ def learn(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
     if report:
-        from respin.cli.learn.report import write_report
+        from respin.cli.learn.markdown import write_results
+        from respin.cli.learn.page import write_page
 
-        write_report(folder / "report.html", study)
+        write_page(folder / "report.html", study)
+        write_results(folder / "results.md", study)
     if as_json:
         print_json(study)
     else:
         _print(study)
-        out.print(f"figures: {folder / 'study.json'}" + (f", page: {folder / 'report.html'}" if report else ""))
+        also = f", page: {folder / 'report.html'}, tables: {folder / 'results.md'}" if report else ""
+        out.print(f"figures: {folder / 'study.json'}{also}")
 
 
 def _conditions_of(name: str, dataset: "Dataset", shared: "Conditions") -> "Conditions":

@@ -224,7 +224,7 @@ def _mean(results: Mapping[tuple[str, str], Sequence[Result]], tasks: Sequence[s
 def differences(
     results: Mapping[tuple[str, str], Sequence[Result]], tasks: Sequence[str], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return how far methods of ``names`` are above others, on each of ``tasks`` and on their mean (``task`` "mean")."""
+    """Return how far methods of ``names`` are above others, on each of ``tasks`` and on their mean ("mean")."""
     rows = []
     pairs = [*AGAINST, *((name, RULES) for name in names if name in VARIATIONS)]
     for one, other in pairs:
