@@ -244,7 +244,7 @@ def _print(study: dict[str, Any]) -> None:
 
 def _print_continual(scenario: str, described: dict[str, Any], methods: dict[str, Any]) -> None:
     table = Table(title=f"{scenario}: {', then '.join(described['tasks'])}", title_justify="left")
-    table.add_column("method", no_wrap=True)
+    table.add_column("method")
     for column in ("average accuracy, %", "backward transfer, points", "forgetting, points", "storage a task, kB"):
         table.add_column(column, justify="right")
     for name, measured in described["methods"].items():

@@ -102,7 +102,7 @@ def _wear(shown: dict[str, Any]) -> Iterator[str]:
     keys = ("weights", "bytes", "strips", "most", "years")
     if shown["wear"]:
         yield _table(
-            ["learning one task", "weights changed", "bytes written", "strips pulsed", "busiest strip's", "years"],
+            ["learning one task", "weights changed", "bytes written", "strips pulsed", "most a strip", "years"],
             [[row["method"].title, *(_whole(row[key]) for key in keys)] for row in shown["wear"]],
         )
         yield (
