@@ -194,6 +194,8 @@ VARIATIONS: dict[str, Method] = {
         _of(HeadMomentum, "momentum", "momentum 7/8 for the head"),
         _of(RandomHead, "random-head", "a head that starts random"),
         _of(OneRateInUnits, "unit-rates", "one rate in units of weights, μ from -5", settings=falling(-5.0)),
+        _of(IntegerMethod, "steep", "μ falls by 6", settings=falling(-3.0, fall=6.0)),
+        _of(IntegerMethod, "mild", "μ falls by 2", settings=falling(-5.0, fall=2.0)),
         _of(IntegerMethod, "less-room", "head room x1.3, x1.3, x1.5",
             rules=Rules(linear_room=1.3, merge_room=1.3, hidden_room=1.5)),
         _of(IntegerMethod, "more-room", "head room x3, x4, x4",
