@@ -16,8 +16,10 @@ from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.learner import IntegerLearner, Learner, Progress
 from respin.golden.learn.linear import LinearLearner
 from respin.golden.learn.methods import Method, Plan, Setting
+from respin.golden.learn.saturation import LearningSaturation
 from respin.golden.learn.train import train
 from respin.golden.learn.wear import LearningWear
+from respin.golden.trainer import StepRecord
 
 CURVE_POINTS = 100
 """Points of a learning curve that are kept."""
@@ -106,6 +108,9 @@ class Result:
         Its speed.
     wear:
         What was written into the array, of a method in INT8.
+    saturation:
+        Of a method in INT8, the share of a tensor's elements at a clamp's limit over the last epoch, by the tensor's
+        name; :data:`respin.golden.learn.saturation.KINDS` says which tensors. Results of older versions have none.
     """
 
     run: Run
@@ -115,6 +120,7 @@ class Result:
     seconds: float = 0.0
     images_per_second: float = 0.0
     wear: dict[str, int] | None = None
+    saturation: dict[str, float] | None = None
 
     @property
     def summary(self) -> str:
@@ -256,10 +262,9 @@ def _fit(run: Run, learner: Learner, task: Task, plan: Plan, folder: ResultFolde
         seconds = time.monotonic() - began
         accuracy = learner.accuracy(task.test.images, task.test.labels)
         return Result(run=run, accuracy=accuracy, test_images=len(task.test), seconds=seconds)
-    wear = None
+    watch = None
     if isinstance(learner, IntegerLearner) and not run.choosing:
-        wear = LearningWear(learner.network)
-        learner.observe = wear.count
+        watch = _Watch(learner, last_epoch=plan.steps - len(task.train) // plan.batch)
     checkpoint = folder.checkpoint(run)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     history = train(
@@ -268,8 +273,8 @@ def _fit(run: Run, learner: Learner, task: Task, plan: Plan, folder: ResultFolde
         steps=plan.steps,
         batch=plan.batch,
         seed=plan.seed,
-        # What is counted of the writes is not in a checkpoint.
-        checkpoint=None if wear else checkpoint,
+        # What is counted on the way is not in a checkpoint.
+        checkpoint=None if watch else checkpoint,
         report=report,
     )
     seconds = time.monotonic() - began
@@ -280,8 +285,23 @@ def _fit(run: Run, learner: Learner, task: Task, plan: Plan, folder: ResultFolde
         curve=_curve(history),
         seconds=seconds,
         images_per_second=plan.steps * plan.batch / seconds,
-        wear=None if wear is None else wear.figures(),
+        wear=None if watch is None else watch.wear.figures(),
+        saturation=None if watch is None else watch.saturation.figures(),
     )
+
+
+class _Watch:
+    """Counts what a training writes, and what saturates from step ``last_epoch`` on."""
+
+    def __init__(self, learner: IntegerLearner, *, last_epoch: int) -> None:
+        self.wear = LearningWear(learner.network)
+        self.saturation = LearningSaturation(learner.network, first_step=last_epoch)
+        learner.observe = self._count
+        learner.observe_frozen = self.saturation.count_frozen
+
+    def _count(self, record: StepRecord) -> None:
+        self.wear.count(record)
+        self.saturation.count(record)
 
 
 def _curve(history: list[tuple[float, float]]) -> list[tuple[int, float, float]]:

@@ -15,6 +15,7 @@ from respin.golden.learn.experiment import Conditions, Result
 from respin.golden.learn.methods import IntegerMethod
 from respin.golden.learn.protocol import Difference, Summary
 from respin.golden.learn.published_memory import published_memory
+from respin.golden.learn.saturation import KINDS, kind_of
 from respin.golden.learn.scenarios import ContinualResult, ContinualRun, Scenario
 from respin.golden.learn.system_memory import system_memory
 
@@ -33,8 +34,9 @@ def describe(results: Mapping[tuple[str, str], Sequence[Result]], conditions: Se
 
     ``accuracy[task][method]`` has ``mean`` and ``deviation`` (points), ``seeds`` (shares), ``settings``, ``curves``
     (for each seed [step, loss in nats, share of training images right]), ``images_per_second`` and ``wear`` (means over
-    the seeds, of methods in INT8); ``differences`` are in points, with one-sided 95 % bounds; ``licences`` are those of
-    backbones and data. What a training step needs is :func:`measure_memory`'s, as the study's ``memory``.
+    the seeds, of methods in INT8); ``differences`` are in points, with one-sided 95 % bounds; ``saturation`` is
+    :func:`largest_saturation` by task and method; ``licences`` are those of backbones and data. What a training step
+    needs is :func:`measure_memory`'s, as the study's ``memory``.
     """
     names = list(dict.fromkeys(method for _, method in results))
     tasks = [task.dataset for task in conditions]
@@ -54,6 +56,12 @@ def describe(results: Mapping[tuple[str, str], Sequence[Result]], conditions: Se
         },
         "means": {name: asdict(_mean(results, tasks, name)) for name in names},
         "differences": _differences(results, tasks, names),
+        "saturation": {
+            task: {
+                name: found for name in names if (found := largest_saturation(results.get((task, name), ())))
+            }
+            for task in tasks
+        },
         "licences": {name: load_backbone(name).licence for name in dict.fromkeys(task.backbone for task in conditions)}
         | {task: _licence(task) for task in tasks},
     }
@@ -170,6 +178,20 @@ def _accuracy(results: Sequence[Result]) -> dict[str, Any]:
         "test_images": results[0].test_images,
         "wear": wear,
     }
+
+
+def largest_saturation(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+    """Return the tensor of each kind that saturated most in any seed: its name (``tensor``) and its ``share``.
+
+    Kinds are those of :data:`respin.golden.learn.saturation.KINDS`; results that do not say so count nothing.
+    """
+    largest: dict[str, dict[str, Any]] = {}
+    for result in results:
+        for tensor, share in (result.saturation or {}).items():
+            kind = kind_of(tensor)
+            if kind is not None and (kind not in largest or share > largest[kind]["share"]):
+                largest[kind] = {"tensor": tensor, "share": share}
+    return {kind: largest[kind] for kind in KINDS if kind in largest}
 
 
 def _by_seed(
