@@ -99,6 +99,17 @@ def learn(session: nox.Session) -> None:
     run(session, "respin", "learn", *STUDY, "--report", *session.posargs)
 
 
+ABLATIONS = ("--tasks", "cifar10", "--held-out", "4000", "--epochs", "4", "--seeds", "3")
+
+
+@nox.session
+def ablations(session: nox.Session) -> None:
+    """Measure each rule of the integer arithmetic against others, on training images held out: hours."""
+    environment(session)
+    folder = str(ROOT / "build" / "ablations")
+    run(session, "respin", "learn", *ABLATIONS, "--method", "rep-net,variations", "--report", "--out", folder)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and imports."""

@@ -26,7 +26,9 @@ def learn(
     tasks: Annotated[
         str, typer.Option(help="Data sets with commas between: names that --list shows, or folders of images.")
     ] = "digits",
-    method: Annotated[str, typer.Option(help="Methods with commas between; --list shows them.")] = DEFAULT_METHODS,
+    method: Annotated[
+        str, typer.Option(help="Methods with commas between; --list shows them; 'variations' stands for all of those.")
+    ] = DEFAULT_METHODS,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="How often: each has images and weights of its own.")] = 1,
     size: Annotated[int, typer.Option(min=32, max=512, help="Side of an image, pixels.")] = 96,
     train_images: Annotated[int, typer.Option(min=10, help="Training images of a task.")] = 2000,
@@ -38,13 +40,18 @@ def learn(
         typer.Option(help="separate, task-incremental (in their order), or class-incremental (two classes at a time)."),
     ] = "separate",
     rehearsal: Annotated[int, typer.Option(min=0, help="Images remembered, class-incremental.")] = 200,
+    images_a_class: Annotated[
+        str, typer.Option(help="Learn from so few images a class too, with commas between: 10,50,200.")
+    ] = "",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 8,
     batch: Annotated[int, typer.Option(min=1, max=256, help="Images in a step.")] = 16,
     held_out: Annotated[
         int, typer.Option(min=0, help="Test on so many other training images, not on the test set: to decide on rules.")
     ] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; one a core.", show_default=False)] = None,
-    report: Annotated[bool, typer.Option("--report", help="Write a page to look at: OUT/report.html.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write a page to look at, OUT/report.html, and its tables, OUT/results.md.")
+    ] = False,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Keeps results: nothing is run twice.")] = FOLDER,
     as_list: Annotated[bool, typer.Option("--list", help="Show backbones, data sets and methods.")] = False,
     as_json: Json = False,
@@ -61,13 +68,12 @@ def learn(
     from respin.cli.learn.pool import Pool, cores
     from respin.golden.backbones import BACKBONES, load_backbone
     from respin.golden.data import SourceError, load_dataset
-    from respin.golden.learn.catalogue import METHODS
     from respin.golden.learn.experiment import Conditions
     from respin.golden.learn.protocol import compare
     from respin.golden.learn.scenarios import SCENARIOS
-    from respin.golden.learn.study import describe, follow, measure_memory
+    from respin.golden.learn.study import describe, follow, label_efficiency, measure_memory
 
-    methods = _names("--method", method, METHODS)
+    methods = _methods("--method", method)
     if scenario not in (SEPARATE, *SCENARIOS):
         fail(f"--scenario must be one of {', '.join((SEPARATE, *SCENARIOS))}, not {scenario!r}", BAD_INPUT)
     if scenario == "class-incremental" and len(_unique("--tasks", tasks)) != 1:
@@ -76,6 +82,7 @@ def learn(
         fail(f"--backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}", BAD_INPUT)
     if size % 32:
         fail(f"--size must be a multiple of 32, by which the backbones shrink an image, not {size}", BAD_INPUT)
+    fewer = _counts("--images-a-class", images_a_class)
     shared = Conditions(
         backbone=backbone,
         dataset="",
@@ -91,7 +98,7 @@ def learn(
         datasets = {name: load_dataset(name, _say) for name in _unique("--tasks", tasks)}
         conditions = [_conditions_of(name, dataset, shared) for name, dataset in datasets.items()]
         folded = {name for name, dataset in datasets.items() if dataset.test is None and dataset.folds > 1}
-        classes = max(len(dataset.classes) for dataset in datasets.values())
+        classes = {name: len(dataset.classes) for name, dataset in datasets.items()}
         del datasets  # the runs load their own
         pool = Pool(folder, jobs or cores())
         results = compare(
@@ -105,21 +112,26 @@ def learn(
         continual = {}
         if scenario != SEPARATE:
             continual = {scenario: follow(scenario, results, conditions, rehearsal, pool)}
+        labels = label_efficiency(results, conditions, fewer, classes, pool) if fewer else {}
     except (SourceError, ValueError, RuntimeError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail(f"interrupted; the same command goes on from what is in {folder}")
     study = describe(results, conditions)
-    study["memory"] = measure_memory(loaded, methods, size=size, batch=batch, classes=classes)
+    study["memory"] = measure_memory(loaded, methods, size=size, batch=batch, classes=max(classes.values()))
     if continual:
         study["continual"] = continual
+    if labels:
+        study["labels"] = labels
     study["command"] = " ".join(["respin", *sys.argv[1:]])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
     if report:
+        from respin.cli.learn.markdown import write_markdown
         from respin.cli.learn.report import write_report
 
         write_report(folder / "report.html", study)
+        write_markdown(folder / "results.md", study)
     if as_json:
         print_json(study)
     else:
@@ -146,6 +158,22 @@ def _unique(option: str, text: str) -> list[str]:
     if not names:
         fail(f"{option} must name at least one", BAD_INPUT)
     return names
+
+
+def _counts(option: str, text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        fail(f"{option} must be whole numbers with commas between, not {text!r}", BAD_INPUT)
+    if any(count < 1 for count in counts):
+        fail(f"{option} must be at least 1, not {text!r}", BAD_INPUT)
+    return sorted(set(counts))
+
+
+def _methods(option: str, text: str) -> list[str]:
+    from respin.golden.learn.catalogue import METHODS, VARIATIONS
+
+    return _names(option, text.replace("variations", ",".join(VARIATIONS)), METHODS)
 
 
 def _names(option: str, text: str, known: dict[str, Any]) -> list[str]:
@@ -195,12 +223,25 @@ def _print(study: dict[str, Any]) -> None:
     out.print(table)
     for scenario, described in study.get("continual", {}).items():
         _print_continual(scenario, described, study["methods"])
+    for task, points in study.get("labels", {}).items():
+        _print_labels(task, points, study["methods"])
     for row in study["differences"]:
         if row["lower"] is not None and row["task"] == "mean":
             titles = [study["methods"][row[which]]["title"] for which in ("of", "against")]
             bounds = f"one-sided 95 % bounds {row['lower']:+.2f}, {row['upper']:+.2f}"
             line = f"{' less '.join(titles)}, mean of the tasks: {row['mean']:+.2f} points ({bounds})"
             out.print(line, highlight=False)
+
+
+def _print_labels(task: str, points: list[dict[str, Any]], methods: dict[str, Any]) -> None:
+    table = Table(title=f"{Path(task).name}, test accuracy, % by training images a class", title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for point in points:
+        table.add_column(str(point["images_a_class"]), justify="right")
+    for name in points[0]["methods"]:
+        cells = [point["methods"][name] for point in points]
+        table.add_row(methods[name]["title"], *(f"{cell['mean']:.2f} ({cell['deviation']:.2f})" for cell in cells))
+    out.print(table)
 
 
 def _print_continual(scenario: str, described: dict[str, Any], methods: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 """A study: what a comparison gave, as one plain object that tables, the page and scripts read."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -11,20 +11,21 @@ from respin.golden.backbones import Backbone, load_backbone
 from respin.golden.builder import build_network
 from respin.golden.data import DATASETS
 from respin.golden.learn.catalogue import METHODS
-from respin.golden.learn.experiment import Conditions, Result
+from respin.golden.learn.experiment import Conditions, Result, Run
 from respin.golden.learn.methods import IntegerMethod
 from respin.golden.learn.protocol import Difference, Summary
 from respin.golden.learn.published_memory import published_memory
 from respin.golden.learn.saturation import KINDS, kind_of
 from respin.golden.learn.scenarios import ContinualResult, ContinualRun, Scenario
-from respin.golden.learn.system_memory import system_memory
+from respin.golden.learn.system_memory import system_memory, task_storage
+from respin.golden.learn.variations import VARIATIONS
 
 ENDURANCE = 1e12
 """Pulses that a strip endures: an assumption of the device files (published range 1e10 to 1e15)."""
 TASKS_A_DAY = 24
 """How often a device is taken to learn a new task, for its years of endurance: an assumption."""
 AGAINST = (("rep-net", "rep-net-float"), ("rep-net", "linear"), ("rep-net", "head"))
-"""Methods whose difference is bounded: one, and what it is held against."""
+"""Methods whose difference is bounded: one, and what it is held against. Variations are held against the first."""
 SHAPE_IMAGES = 4
 """Images that a network is built from where nothing but its shapes is read."""
 
@@ -101,6 +102,62 @@ def follow(
     }
 
 
+def label_efficiency(
+    results: Mapping[tuple[str, str], Sequence[Result]],
+    conditions: Sequence[Conditions],
+    images_a_class: Sequence[int],
+    classes: Mapping[str, int],
+    run_all: Callable[[Sequence[Run]], Mapping[Run, Result]],
+) -> dict[str, list[dict[str, Any]]]:
+    """Return how well methods learn from fewer images, with the settings that the comparison chose.
+
+    Trainings are as long as the comparison's, in steps, so images come more often. For each task a list of
+    ``images_a_class``, ``images`` and ``methods``: of each ``mean`` and ``deviation`` (points) and ``seeds`` (shares).
+
+    Parameters
+    ----------
+    results, conditions:
+        Of the comparison.
+    images_a_class:
+        Training images a class, on average: classes keep the shares that they have in the data set.
+    classes:
+        Of each task.
+    run_all:
+        Runs what has no result yet.
+
+    Raises
+    ------
+    ValueError
+        If a task has fewer images, or so few are less than a batch.
+    """
+    runs: dict[tuple[str, int, str], list[Run]] = {}
+    for task in conditions:
+        for count in sorted(images_a_class):
+            images = count * classes[task.dataset]
+            if not task.batch <= images <= task.train_images:
+                raise ValueError(
+                    f"{count} images a class of {task.dataset} are {images}: that must be at least a batch"
+                    f" ({task.batch}) and at most the task's {task.train_images} training images"
+                )
+            steps = task.epochs * (task.train_images // task.batch)
+            epochs = -(-steps // (images // task.batch))
+            fewer = replace(task, train_images=images, chosen_on=0, epochs=epochs)
+            for (dataset, name), separate in results.items():
+                if dataset == task.dataset:
+                    runs[dataset, count, name] = [
+                        replace(result.run, conditions=fewer, choosing=False) for result in separate
+                    ]
+    done = run_all([run for group in runs.values() for run in group])
+    labels: dict[str, list[dict[str, Any]]] = {}
+    for (dataset, count, name), group in runs.items():
+        points = labels.setdefault(dataset, [])
+        if not points or points[-1]["images_a_class"] != count:
+            points.append({"images_a_class": count, "images": count * classes[dataset], "methods": {}})
+        shares = [done[run].accuracy for run in group]
+        points[-1]["methods"][name] = {**asdict(Summary.of(shares)), "seeds": shares}
+    return labels
+
+
 def _continual(results: Sequence[ContinualResult]) -> dict[str, Any]:
     count = len(results)
     averages = Summary.of([result.matrix.average for result in results])
@@ -123,7 +180,8 @@ def measure_memory(
 
     ``published`` is by the rule of :mod:`respin.golden.learn.published_memory`, norms folded, as these networks have
     them; it counts float32 activations whatever a method computes in. Of methods in INT8 ``system`` is this system's
-    peak of RAM, and ``mram`` what the array holds, check bits included.
+    peak of RAM, ``mram`` what the array holds, and ``task`` the part of that which each task has for itself, check bits
+    included.
     """
     return {
         name: {
@@ -146,7 +204,7 @@ def measure_memory(
 def _system_memory(backbone: Backbone, name: str, *, size: int, batch: int, classes: int) -> dict[str, int | None]:
     method = METHODS[name]
     if not isinstance(method, IntegerMethod):
-        return {"system": None, "mram": None}
+        return {"system": None, "mram": None, "task": None}
     # The figures follow from shapes, so any images do.
     shape = (3, size, size)
     images = torch.randint(
@@ -154,7 +212,7 @@ def _system_memory(backbone: Backbone, name: str, *, size: int, batch: int, clas
     )
     network = build_network(backbone, images, classes, seed=0, batch=batch, rules=method.rules)
     memory = system_memory(network, shape, batch=batch)
-    return {"system": memory.peak, "mram": memory.mram + memory.check}
+    return {"system": memory.peak, "mram": memory.mram + memory.check, "task": task_storage(network)}
 
 
 def _licence(dataset: str) -> str:
@@ -210,7 +268,7 @@ def _differences(
     results: Mapping[tuple[str, str], Sequence[Result]], tasks: Sequence[str], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     rows = []
-    for one, other in AGAINST:
+    for one, other in (*AGAINST, *((variation, AGAINST[0][0]) for variation in VARIATIONS)):
         if one not in names or other not in names:
             continue
         for task in tasks:

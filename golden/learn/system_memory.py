@@ -130,6 +130,29 @@ def system_memory(network: IntegerNetwork, shape: Shape, *, batch: int) -> Syste
     )
 
 
+ENTRY_BYTES = 9
+"""A quantiser's constants of a channel: bias 32 bits, multiplier 16, shift 6, limits 9 each."""
+SCALE_BYTES = 2
+"""A delayed scale or a step scale."""
+COUNTER_BYTES = 8
+"""Seed, and step."""
+
+
+def task_storage(network: IntegerNetwork) -> int:
+    """Return the bytes that a task's region of its own holds, check bits included.
+
+    These are what it has learned (weights in one or two images, biases), the quantisers of the layers that learn and of
+    averages (the head's features are standardised there), and its scaling state: a scale for every edge and every
+    trained tensor, seed and step. The frozen backbone is shared; an edge's multipliers follow from the quantisers.
+    """
+    weights = sum(_images(network, layer) * layer.weight.numel() for layer in network.trained if _weights_learn(layer))
+    biases = sum(layer.weight.shape[0] for layer in network.trained)
+    entries = biases + sum(layer.table.channels for layer in network.layers if isinstance(layer, AveragePool))
+    scales = len(network.edges) + sum(1 + _weights_learn(layer) for layer in network.trained)
+    held = weights + biases + ENTRY_BYTES * entries + SCALE_BYTES * scales + COUNTER_BYTES
+    return held + -(-held * (CODE_BITS - DATA_BITS) // DATA_BITS)
+
+
 def _output_shape(layer: Layer, shape: Shape) -> Shape:
     """Shape of what ``layer`` makes of a first input of ``shape``."""
     channels, height, width = shape

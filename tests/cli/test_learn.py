@@ -30,6 +30,8 @@ def test_list_names_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (["--backbone", "resnet"], "--backbone must be one of efficientnet-lite0, mobilenet-v2, not 'resnet'"),
         (["--method", "rep-net,magic"], "not 'magic'"),
         (["--method", ","], "--method must name at least one"),
+        (["--images-a-class", "10,many"], "--images-a-class must be whole numbers with commas between, not '10,many'"),
+        (["--images-a-class", "0"], "--images-a-class must be at least 1"),
         (["--size", "100"], "--size must be a multiple of 32"),
         (["--epochs", "0"], "greater than or equal to 1"),
     ],

@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from respin.cli.learn.report import TARGETS, signed, write_report
+from respin.cli.learn.markdown import write_markdown
+from respin.cli.learn.report import write_report
+from respin.cli.learn.view import TARGETS, signed
 from respin.golden.backbones import Backbone, BackboneLayer, Block, InputFormat
 from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.protocol import Difference, Summary
@@ -19,7 +21,16 @@ TASKS = ("cifar10", "fashion_mnist", "elpv", "photos/of <mine> & $yours$")
 NAMES = ("rep-net", "rep-net-float", "linear", "head", "bias", "full-float")
 ABOVE = dict(zip(NAMES, (0.0, 0.006, -0.02, -0.03, -0.01, 0.02), strict=True))
 """Accuracy of a method, less that of the first."""
-PARTS = ("Test accuracy", "Differences", "Learning", "Memory", "Writes and endurance", "One task after the other")
+PARTS = (
+    "Test accuracy",
+    "Differences",
+    "Learning",
+    "From fewer images",
+    "Memory",
+    "Writes and endurance",
+    "Saturation",
+    "One task after the other",
+)
 VOID = {"meta", "line", "rect", "circle", "path", "use", "br"}
 
 
@@ -53,7 +64,7 @@ def differences(tasks: tuple[str, ...], names: tuple[str, ...], seeds: int) -> l
 def scenario(tasks: list[str], names: tuple[str, ...]) -> dict[str, object]:
     rows = [[0.9 - 0.031 * (row - column) for column in range(row + 1)] for row in range(len(tasks))]
     figures = {"rows": rows, "average": 0.8617, "backward_transfer": -0.0413, "forgetting": 0.0427}
-    return {"tasks": tasks, "methods": {name: {**figures, "storage_bytes_per_task": 391_802} for name in names}}
+    return {"tasks": tasks, "methods": dict.fromkeys(names, figures)}
 
 
 def study(tasks: tuple[str, ...] = TASKS, names: tuple[str, ...] = NAMES, seeds: int = 3) -> dict[str, object]:
@@ -74,6 +85,7 @@ def study(tasks: tuple[str, ...] = TASKS, names: tuple[str, ...] = NAMES, seeds:
                 "published": 22_336_408,
                 "system": 4_866_048 if name in integer else None,
                 "mram": 8_471_964 if name in integer else None,
+                "task": 391_802 if name in integer else None,
             }
             for name in names
         },
@@ -81,13 +93,30 @@ def study(tasks: tuple[str, ...] = TASKS, names: tuple[str, ...] = NAMES, seeds:
             "task-incremental": scenario(list(tasks), tuple(integer)),
             "class-incremental": scenario([str(label) for label in range(10)], tuple(integer)),
         },
+        "labels": {
+            task: [
+                {
+                    "images_a_class": count,
+                    "images": 10 * count,
+                    "methods": {
+                        name: asdict(Summary.of([v - 0.1 / count for v in accuracies(number, name, seeds)]))
+                        for name in names
+                    },
+                }
+                for count in (10, 50)
+            ]
+            for number, task in enumerate(tasks[:2])
+        },
+        "saturation": {
+            task: {name: {"sum": {"tensor": "block3.sum", "share": 0.00042}} for name in integer} for task in tasks
+        },
         "licences": {"efficientnet-lite0": "Apache-2.0", "elpv": "CC-BY-NC-SA-4.0 (no commercial use)"},
         "command": "respin learn --tasks cifar10 --report",
     }
 
 
 def without_pictures(given: dict[str, object]) -> dict[str, object]:
-    return {key: value for key, value in given.items() if key not in ("memory", "continual", "means")} | {
+    return {key: value for key, value in given.items() if key not in ("memory", "continual", "means", "labels")} | {
         "accuracy": {task: {} for task in given["accuracy"]}
     }
 
@@ -148,7 +177,7 @@ def test_a_whole_study(tmp_path):
         assert f"{signed(row['mean'])} {signed(row['lower'])} {signed(row['upper'])}" in shown.text
     for word in (
         "96 × 96", "2,000 (elpv: 1,968)", "of <mine> & $yours$", "22.34", "4.87", "8.47", "5,000,000", "32,000,000",
-        "187,000", "86.17", "\u22124.13", "4.27", "391.8", "CC-BY-NC-SA", "Assumptions:",
+        "187,000", "86.17", "\u22124.13", "4.27", "0.39", "0.042 %", "CC-BY-NC-SA", "Assumptions:",
         "respin learn --tasks", "torch",
     ):  # fmt: skip
         assert word in shown.text, word
@@ -256,8 +285,48 @@ def test_memory_of_every_method():
     for name, method in METHODS.items():
         integer = method.arithmetic == "int8"
         assert {key: figure is not None for key, figure in memory[name].items()} == {
-            "published": True, "system": integer, "mram": integer,
+            "published": True, "system": integer, "mram": integer, "task": integer,
         }  # fmt: skip
     assert memory["rep-net"]["published"] == memory["rep-net-float"]["published"] > memory["head"]["published"]
     assert memory["head"]["mram"] < memory["rep-net"]["mram"]
     assert memory["head"]["system"] < memory["rep-net"]["published"]
+
+
+def tables(tmp_path, given: dict[str, object]) -> dict[str, list[list[str]]]:
+    """The tables of the Markdown, by the line above them."""
+    write_markdown(tmp_path / "results.md", given)
+    found: dict[str, list[list[str]]] = {}
+    title = ""
+    for line in (tmp_path / "results.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("|"):
+            found.setdefault(title, []).append([cell.strip() for cell in line.strip("|").split(" | ")])
+        elif line:
+            title = line
+    return found
+
+
+def test_markdown_says_what_the_page_says(tmp_path) -> None:
+    given = study(TASKS[:3])
+    found = tables(tmp_path, given)
+    (accuracy,) = [rows for title, rows in found.items() if title.startswith("Test accuracy, %, ±")]
+    assert accuracy[0] == ["", "cifar10", "fashion_mnist", "elpv", "mean"]
+    first = given["accuracy"]["cifar10"]["rep-net"]  # type: ignore[index]
+    assert accuracy[2][:2] == ["Rep-Net, INT8", f"{first['mean']:.2f} ± {first['deviation']:.2f}"]
+    assert len(accuracy) == 2 + len(NAMES)
+    against = found["Rep-Net, INT8 less Rep-Net, float32, points, one-sided 95 % bounds:"]
+    assert [row[0] for row in against[2:]] == ["cifar10", "fashion_mnist", "elpv", "mean of 3 tasks"]
+    assert {row[5] for row in against[2:]} <= {"met", "not met"}
+    labels = found["Test accuracy, %, by training images a class:"]
+    assert labels[0] == ["task", "", "10", "50"]
+    assert len(labels) == 2 + 2 * len(NAMES)
+    assert ["Rep-Net, INT8", "22.34", "4.87", "8.47", "0.39"] in found["Memory of a training step, MB:"]
+    (worn,) = [rows for title, rows in found.items() if title.startswith("Writes")]
+    assert worn[2] == ["Rep-Net, INT8", "2,600,001", "32,000,000", "5,000,000", "612", "187,000"]
+    (saturated,) = [rows for title, rows in found.items() if title.startswith("Largest share")]
+    assert saturated[2][:3] == ["cifar10", "Rep-Net, INT8", "0.042"]
+    assert sum(title.startswith("Class-incremental") for title in found) == 1
+
+
+def test_markdown_of_a_study_with_little_in_it(tmp_path) -> None:
+    assert tables(tmp_path, {"accuracy": {}, "command": "respin learn"}) == {}
+    assert "respin learn" in (tmp_path / "results.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from respin.golden.learn.published_memory import (
     operations,
     published_memory,
 )
-from respin.golden.learn.system_memory import SystemMemory, system_memory, tensor_shapes
+from respin.golden.learn.system_memory import SystemMemory, system_memory, task_storage, tensor_shapes
 from respin.golden.network import (
     INPUT,
     AveragePool,
@@ -239,6 +239,18 @@ def test_rep_net_by_hand(rep_net: IntegerNetwork) -> None:
     )
     assert memory.peak == memory.forward == 616
     assert memory.backward == 296
+
+
+def test_a_tasks_own_region_by_hand(rep_net: IntegerNetwork) -> None:
+    # The module's last convolution and the head are passed by errors, the first is not: nothing learns before it.
+    weights = 8 * 4 + 2 * 4 * 8 + 2 * 3 * 8
+    biases = 8 + 4 + 3
+    # The layers that learn, and the averages: the module's pool, and the features.
+    entries = biases + 4 + 8
+    # Errors of last, first, sum, expand, features; three layers with weights and biases.
+    scales = 5 + 2 * 3
+    held = weights + biases + 9 * entries + 2 * scales + 8
+    assert task_storage(rep_net) == held + -(-held // 8)
 
 
 def test_shapes_are_those_of_a_step(rep_net: IntegerNetwork) -> None:

@@ -12,6 +12,7 @@ from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.continual import AccuracyMatrix, Rehearsal, split_by_class
 from respin.golden.learn.experiment import Conditions, Result, Run
 from respin.golden.learn.protocol import Difference, Summary, compare
+from respin.golden.learn.study import label_efficiency
 
 TASKS = [Conditions(backbone="efficientnet-lite0", dataset=name) for name in ("one", "folded")]
 
@@ -51,6 +52,26 @@ def test_settings_are_chosen_without_test_images() -> None:
 def test_without_choices_the_first_setting_is_taken() -> None:
     results = compare(TASKS[:1], ["linear"], [7], Runner(), own_choice=lambda _task: True, choose=False)
     assert results["one", "linear"][0].run.setting == METHODS["linear"].settings[0].name
+
+
+def test_fewer_images_are_learned_as_long_with_the_settings_chosen() -> None:
+    runner = Runner()
+    task = TASKS[0]
+    results = compare([task], ["rep-net", "linear"], range(2), runner, own_choice=lambda _task: False)
+    chosen = {name: results["one", name][0].run.setting for name in ("rep-net", "linear")}
+    runner.runs.clear()
+    labels = label_efficiency(results, [task], [50, 10], {"one": 10}, runner)
+    assert [(p["images_a_class"], p["images"]) for p in labels["one"]] == [(10, 100), (50, 500)]
+    assert labels["one"][0]["methods"]["rep-net"]["seeds"] == [0.5, 0.51]
+    assert labels["one"][1]["methods"]["linear"]["mean"] == pytest.approx(50.5)
+    assert {run.setting for run in runner.runs if run.method == "rep-net"} == {chosen["rep-net"]}
+    for run in runner.runs:
+        assert (run.choosing, run.conditions.chosen_on) == (False, 0)
+        steps = run.conditions.epochs * (run.conditions.train_images // run.conditions.batch)
+        assert 1000 <= steps < 1000 + run.conditions.train_images // run.conditions.batch
+    for count, message in ((1, "1 images a class of one are 10"), (201, "are 2010: .* at most the task's 2000")):
+        with pytest.raises(ValueError, match=message):
+            label_efficiency(results, [task], [count], {"one": 10}, runner)
 
 
 def test_bounds_are_student_s() -> None:
