@@ -15,6 +15,7 @@ class Task:
     """What is learned: images (N, 3, size, size).
 
     ``chosen_on`` are positions in ``train``: the part that settings are chosen on, the rest training meanwhile.
+    ``ranges`` are images that set the scales of a frozen backbone, where those must not follow from the task's own.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Task:
     train: ImageSet
     test: ImageSet
     chosen_on: Tensor
+    ranges: Tensor | None = None
 
     def for_choices(self) -> "Task":
         """Return the task on which settings are chosen: its test images are training images of this one."""
@@ -33,6 +35,7 @@ class Task:
             train=self.train.take(torch.nonzero(kept).flatten()),
             test=self.train.take(self.chosen_on),
             chosen_on=self.chosen_on[:0],
+            ranges=self.ranges,
         )
 
     def with_few(self, images_a_class: int) -> "Task":
