@@ -104,7 +104,11 @@ class Run:
     def key(self) -> str:
         """Names the run's result: another method, rule or condition has another."""
         method = METHODS[self.method]
-        described = json.dumps([asdict(self), repr(method)], sort_keys=True)
+        values = asdict(self)
+        if not self.conditions.held_out:
+            # Results that were kept before there was such a condition are found again.
+            del values["conditions"]["held_out"]
+        described = json.dumps([values, repr(method)], sort_keys=True)
         digest = hashlib.sha256(described.encode()).hexdigest()[:16]
         return f"{Path(self.conditions.dataset).name}-{self.method}-{digest}"
 

@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ def test_a_result_comes_back_as_it_was(tmp_path: Path) -> None:
     assert folder.find(run) == _result(run, 0.25)
     other = Run(conditions=conditions, method="linear", setting="C 0.01", seed=4, choosing=True)
     assert folder.find(other) is None
+
+
+def test_results_from_before_tests_could_be_held_out_are_found() -> None:
+    """The name that such a run was kept under."""
+    conditions = Conditions(backbone="efficientnet-lite0", dataset="cifar10", chosen_on=400)
+    run = Run(conditions=conditions, method="linear", setting="C 1", seed=0, choosing=True)
+    assert run.key == "cifar10-linear-441b37e6108ced0d"
+    assert replace(run, conditions=replace(conditions, held_out=4000)).key != run.key
+
 
 
 def _backbone() -> Backbone:
