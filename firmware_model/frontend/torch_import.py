@@ -62,6 +62,12 @@ class _Refused:
 _Value = _Map | _Refused | Tensor | int | float | bool | str | None | list[Any] | tuple[Any, ...]
 
 
+def require_input_shape(shape: Sequence[int]) -> None:
+    """Raise ModelError unless ``shape`` is an image's or a vector's."""
+    if len(shape) not in (1, FOUR - 1) or any(not isinstance(size, int) or size < 1 for size in shape):
+        raise ModelError(f"shape must be (C, H, W) or (C,), each at least 1, not {tuple(shape)!r}")
+
+
 def import_module(module: nn.Module, shape: Sequence[int], *, name: str = "") -> FloatGraph:
     """Return ``module``, in eval mode, as a graph.
 
@@ -83,8 +89,7 @@ def import_module(module: nn.Module, shape: Sequence[int], *, name: str = "") ->
     """
     if not isinstance(module, nn.Module):
         raise ModelError(f"module must be a torch.nn.Module, not {type(module).__name__}")
-    if len(shape) not in (1, FOUR - 1) or any(not isinstance(size, int) or size < 1 for size in shape):
-        raise ModelError(f"shape must be (C, H, W) or (C,), each at least 1, not {tuple(shape)!r}")
+    require_input_shape(shape)
     dtypes = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     try:
         example = torch.zeros((1, *shape), dtype=dtypes.pop() if len(dtypes) == 1 else None)

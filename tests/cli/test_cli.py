@@ -107,7 +107,9 @@ def test_bench_area_counts_a_block():
     assert row["lut6_per_bit_mac"] == round(row["lut6"] / row["bit_macs_per_cycle"], 3)
 
 
-@pytest.mark.parametrize("command", ["", "doctor", "verilog", "sim", "bench", "bench area", "bench gen", "bench sim"])
+@pytest.mark.parametrize(
+    "command", ["", "doctor", "verilog", "sim", "inspect", "bench", "bench area", "bench gen", "bench sim"]
+)
 def test_every_command_has_help(command):
     done = respin(*command.split(), "--help")
     assert done.returncode == 0
