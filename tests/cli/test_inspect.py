@@ -166,3 +166,23 @@ def test_bad_input_gets_one_line(arguments, message):
     assert done.stderr.startswith("respin: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_example_of_the_documentation(here: Path):
+    text = (Path(__file__).parents[2] / "docs" / "frontend.md").read_text(encoding="utf-8")
+    code = text.split("```python\n# small.py\n")[1].split("```")[0]
+    (here / "small.py").write_text(code)
+    done = respin("small.py:network", "--preset", "small")
+    assert done.exit_code == 0, done.stderr
+    shown = text.split("```\n", 2)[2]
+    (totals,) = [line for line in done.stdout.splitlines() if "MRAM rows" in line]
+    assert totals in shown
+    # Its layers but for the quantisers, whose figures hang on the machine's float sums.
+    assert figures(done.stdout) == figures(shown)
+
+
+def figures(text: str) -> list[list[str]]:
+    """The table's rows without the column of quantisers."""
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
+    assert len(rows) == 6
+    return [[cell for column, cell in enumerate(row) if column != 7] for row in rows]

@@ -103,7 +103,7 @@ def modules(draw: st.DrawFn) -> Drawn:
 @seed(SEED)
 # Tracing takes a good part of a second: a failure prints its steps as drawn.
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate]
+    max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate]
 )
 @given(modules())
 def test_random_modules(module: Drawn) -> None:
