@@ -208,7 +208,7 @@ class ChannelSteps(IntegerMethod):
         return partial(ChannelStep, means={})
 
 
-SETTINGS = falling(-4.0, -3.0, -5.0)
+SETTINGS = falling(-2.0)
 
 
 def _of(kind: type[IntegerMethod], name: str, title: str, **values: object) -> IntegerMethod:
@@ -224,28 +224,21 @@ VARIATIONS: dict[str, Method] = {
         _of(ImmediateErrors, "immediate", "errors scaled by their own largest"),
         _of(RoomierErrors, "spare-bit", "a spare bit in error scales", spare=1),
         _of(RoomierErrors, "bit-less", "a bit less in error scales", spare=-1),
-        _of(RoomierErrors, "bit-less-steep", "a bit less in error scales, μ falls by 6", spare=-1,
-            settings=falling(-3.0, fall=6.0)),
-        _of(RoomierErrors, "bit-less-steeper", "a bit less in error scales, μ falls by 8", spare=-1,
-            settings=falling(-2.0, fall=8.0)),
-        _of(ChannelSteps, "channel-steps", "steps by the mean gradient of a channel, μ falls by 8",
-            settings=falling(-2.0, fall=8.0)),
         _of(RoomierErrors, "two-bits-less", "two bits less in error scales", spare=-2),
         _of(OtherSteps, "largest-0", "steps by the largest gradient, μ from 0", scale=LargestStepScale(),
             settings=falling(0.0)),
         _of(OtherSteps, "largest-1", "steps by the largest gradient, μ from -1", scale=LargestStepScale(),
             settings=falling(-1.0)),
+        _of(ChannelSteps, "channel-steps", "steps by the mean gradient of a channel"),
         _of(OtherSteps, "free-steps", "step scales that grow at once", scale=FreeStepScale()),
         _of(HeadMomentum, "momentum", "momentum 7/8 for the head"),
         _of(RandomHead, "random-head", "a head that starts random"),
-        _of(OneRateInUnits, "unit-rates", "one rate in units of weights, μ from -5", settings=falling(-5.0)),
-        _of(IntegerMethod, "steep", "μ falls by 6", settings=falling(-3.0, fall=6.0)),
-        _of(IntegerMethod, "mild", "μ falls by 2", settings=falling(-5.0, fall=2.0)),
-        _of(IntegerMethod, "steeper", "μ falls by 8", settings=falling(-2.0, fall=8.0)),
+        _of(OneRateInUnits, "unit-rates", "one rate in units of weights, μ from -3", settings=falling(-3.0)),
+        _of(IntegerMethod, "fall-2", "μ falls by 2", settings=falling(-5.0, fall=2.0)),
+        _of(IntegerMethod, "fall-4", "μ falls by 4", settings=falling(-4.0, fall=4.0)),
+        _of(IntegerMethod, "fall-6", "μ falls by 6", settings=falling(-3.0, fall=6.0)),
         _of(IntegerMethod, "less-room", "head room x1.3, x1.3, x1.5",
             rules=Rules(linear_room=1.3, merge_room=1.3, hidden_room=1.5)),
-        _of(IntegerMethod, "less-room-steeper", "head room x1.3, x1.3, x1.5, μ falls by 8",
-            rules=Rules(linear_room=1.3, merge_room=1.3, hidden_room=1.5), settings=falling(-2.0, fall=8.0)),
         _of(IntegerMethod, "more-room", "head room x3, x4, x4",
             rules=Rules(linear_room=3.0, merge_room=4.0, hidden_room=4.0)),
         _of(IntegerMethod, "coarse-units", "units of weights as the fan-in says", rules=Rules(fine=(0, 0, 0))),

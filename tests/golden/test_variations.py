@@ -77,7 +77,7 @@ def test_immediate_errors_fill_their_bits(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "spare"), [("spare-bit", 1), ("bit-less", -1), ("two-bits-less", -2), ("bit-less-steep", -1)]
+    ("name", "spare"), [("spare-bit", 1), ("bit-less", -1), ("two-bits-less", -2)]
 )
 def test_roomier_errors_shift_so_many_bits_more(task: Task, name: str, spare: int) -> None:
     learner, records = train(name, task)
