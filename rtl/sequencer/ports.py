@@ -41,8 +41,8 @@ class MemoryWrite(Signature):
 class Control(Signature):
     """What the registers tell the sequencer and it tells them.
 
-    ``start``, ``abort``: pulses. ``program_base``, ``program_count``, ``seed``, ``step``, ``rate`` are taken over at
-    ``start``. ``ready``: a start is taken. ``running``: from a start to the end of its program. ``done``, ``error``: how
+    ``start``, ``abort``: pulses. ``blocked``: the DMA is not to be used yet, a start is refused. ``program_base``, ``program_count``, ``seed``, ``step``, ``rate`` are taken over at
+    ``start``. ``ready``: a program may be started. ``running``: from a start to the end of its program. ``done``, ``error``: how
     the last one ended; ``irq_done``, ``irq_error``: pulses at that. ``error_code``, ``error_index``, ``error_info``: of
     the last program. ``current``: the descriptor under way. ``descriptor_done``: pulse at the end of each.
     """
@@ -51,6 +51,7 @@ class Control(Signature):
         super().__init__({
             "start": In(1),
             "abort": In(1),
+            "blocked": In(1),
             "program_base": In(32),
             "program_count": In(INDEX_BITS),
             "seed": In(32),

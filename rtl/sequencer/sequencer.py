@@ -208,7 +208,7 @@ class Sequencer(Component):
     def _start_states(self, m: Module) -> None:
         control, stager = self.control, self._stager
         with m.State("Idle"):
-            m.d.comb += control.ready.eq(~self._stuck)
+            m.d.comb += control.ready.eq(~self._stuck & ~control.blocked)
             with m.If(control.start):
                 m.d.sync += [
                     self._base.eq(control.program_base),
@@ -226,7 +226,7 @@ class Sequencer(Component):
                     control.current.eq(0),
                 ]
                 m.next = "Ask for the header"
-                with m.If(self._stuck):
+                with m.If(~control.ready):
                     self._fail(m, ErrorCode.RESET_NEEDED, control.current)
                     m.next = "Tell the error"
         with m.State("Ask for the header"):
