@@ -57,6 +57,7 @@ class Machine(Component):
     def __init__(self, *, config: AcceleratorConfig) -> None:
         self.config = config
         self._host = Host(config=config)
+        self._machine = SequencedAccelerator(config=config)
         host = self._host.signature.members
         super().__init__({
             **{name: host[name] for name in ("s_axi", "m_axi", "irq")},
@@ -66,7 +67,6 @@ class Machine(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.host = host = self._host
-        self._machine = SequencedAccelerator(config=self.config)
         m.submodules.sequenced = ResetInserter(host.regs.soft_reset)(self._machine)
         for name in ("s_axi", "m_axi"):
             connect(m, flipped(getattr(self, name)), getattr(host, name))

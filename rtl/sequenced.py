@@ -9,7 +9,7 @@ from respin.rtl.interfaces import BankPins
 from respin.rtl.mram.ports import Counters
 from respin.rtl.ports import Report
 from respin.rtl.job_control import UNITS
-from respin.rtl.sequencer.ports import Control, MemoryRead, MemoryWrite
+from respin.rtl.sequencer.ports import Control, EdgeNote, MemoryRead, MemoryWrite
 from respin.rtl.sequencer.sequencer import Sequencer
 from respin.rtl.top import Accelerator
 
@@ -35,6 +35,8 @@ class SequencedAccelerator(Component):
         As the accelerator's.
     reported : Out(1), report : Out(Report)
         A job ends in this cycle, and with this report.
+    note : Out(EdgeNote)
+        As the sequencer's.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class SequencedAccelerator(Component):
             "units_busy": Out(len(UNITS)),
             "reported": Out(1),
             "report": Out(Report),
+            "note": Out(EdgeNote),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -75,5 +78,6 @@ class SequencedAccelerator(Component):
             self.units_busy.eq(accelerator.units_busy),
             self.reported.eq(accelerator.report.valid & accelerator.report.ready),
             self.report.eq(accelerator.report.payload),
+            self.note.eq(sequencer.note),
         ]
         return m

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
@@ -99,9 +99,9 @@ class DescriptorCheck(Component):
                     m.d.sync += [self.done.eq(0), self.error.eq(ErrorCode.NONE), self.info.eq(0)]
                     m.next = "Rules"
             with m.State("Rules"):
-                self._finish(m)
                 with m.If(~known):
                     m.d.sync += [self.error.eq(ErrorCode.OPCODE), self.info.eq(header.opcode)]
+                    self._finish(m)
                 with m.Elif(problem != Problem.NONE):
                     self._refuse(m, problem)
                 with m.Elif(is_opcode[Opcode.JOB]):
@@ -109,6 +109,8 @@ class DescriptorCheck(Component):
                 with m.Elif(is_opcode[Opcode.LOAD] | is_opcode[Opcode.STORE]):
                     self._multiply(m, self.descriptor.transfer.base_pitch, self.descriptor.transfer.rows - 1)
                     m.next = "Transfer's store words"
+                with m.Else():
+                    self._finish(m)
             self._transfer_states(m)
             self._job_states(m)
             with m.State("Keep"):
@@ -304,43 +306,69 @@ class DescriptorCheck(Component):
                 self._refuse(m, Problem.STORE)
 
     def _update_states(self, m: Module) -> None:
-        """Rows that an update writes: see :class:`respin.rtl.jobs.UpdateJob` and ``TileRows``.
+        """Rows that an update writes: see :class:`respin.rtl.jobs.UpdateJob`, ``TileRows`` and ``IndexWalk``.
 
-        The transposed image's rows go from the last tap of the first block of inputs (taps lie in falling order) to the
-        last row of the last block, ``32 / M`` strides further for each.
+        A row of the weight image is one output's, all of which are there. A row of the transposed one is one input's, and
+        is written only if the input is one of an output's group: lines past those are walked and skipped. So the last
+        row follows from the last group that the job's outputs belong to.
         """
         job, update, slices = self._job, self._job.update, self.config.slices
+        product, ready = self._multiplier.product, ~self._multiplier.busy
         first, end = self.row_first, self.row_end
-        left = Signal(17)
-        top = Signal(SUM_BITS)
-        per_block = update.transposed_stride << exact_log2(BLOCK // slices)
+        left, group, outputs = Signal(17), Signal(CHANNEL.width + 1), Signal(CHANNEL.width + 1)
+        blocks = Signal(range(_MAX_BLOCKS + 1))
+        inputs = Signal(SUM_BITS)
+        lines = blocks << exact_log2(BLOCK)
         outside = any_of(
             update.base < first,
             update.base + update.steps * slices > end,
             update.bias & ((update.bias_base < first) | (update.bias_base >= end)),
         )
-        below = update.transposed_base + update.tap0 * slices < first + (update.taps - 1) * slices
+        lowest = Signal(signed(ROW_ADDRESS_BITS + 8))  # the block's last tap: taps lie in falling order
+        existing = Signal(signed(CHANNEL.width + 1))
+        m.d.comb += [
+            lowest.eq(update.transposed_base + update.tap0 * slices - (update.taps - 1) * slices),
+            existing.eq(update.outputs - update.o0),
+        ]
         with m.State("Gradient's rows"):
             m.d.sync += [
                 left.eq(update.tap0 + update.steps),
-                top.eq(update.transposed_base + update.tap0 * slices + slices + per_block),
+                blocks.eq(1),
+                group.eq(update.o_group),
+                outputs.eq(update.o_offset + Mux(existing > slices, slices, existing)),
             ]
-            m.next = "Transposed rows"
+            m.next = "Blocks of inputs"
             with m.If(job.raw):
                 self._multiply(m, job.vector.step_y, job.vector.oh - 1)
                 m.next = "Last row"
-            with m.Elif(outside | update.transposed & below):
+            with m.Elif(outside | update.transposed & (lowest < first)):
                 self._refuse(m, Problem.ROWS)
-            with m.Elif(~update.transposed):
+            with m.Elif(~update.transposed | (existing <= 0)):
                 m.next = "Regions"
-        with m.State("Transposed rows"):
-            # ``top`` is a stride past the last row of the block.
-            with m.If(top > end + update.transposed_stride):
-                self._refuse(m, Problem.ROWS)
+        with m.State("Blocks of inputs"):
+            with m.If(update.k_group + lines > 1 << CHANNEL.width):
+                self._refuse(m, Problem.LIMIT)
             with m.Elif(left <= update.taps):
+                m.next = "Groups of outputs"
+            with m.Else():
+                m.d.sync += [left.eq(left - update.taps), blocks.eq(blocks + 1)]
+        with m.State("Groups of outputs"):
+            with m.If(outputs > update.group_out):
+                m.d.sync += [outputs.eq(outputs - update.group_out), group.eq(group + 1)]
+            with m.Elif(group < update.k_group):
                 m.next = "Regions"
             with m.Else():
-                m.d.sync += [left.eq(left - update.taps), top.eq(top + per_block)]
+                self._multiply(m, update.group_in, group - update.k_group + 1)
+                m.next = "Inputs"
+        with m.State("Inputs"), m.If(ready):
+            # There is at least one: the offset in a group is less than the group.
+            m.d.comb += inputs.eq(Mux(product - update.k_offset > lines, lines, product - update.k_offset))
+            self._multiply(m, update.transposed_stride, (inputs - 1) >> exact_log2(slices))
+            m.next = "Transposed rows"
+        with m.State("Transposed rows"), m.If(ready):
+            m.next = "Regions"
+            with m.If(lowest + product + update.taps * slices > end):
+                self._refuse(m, Problem.ROWS)
 
     def _region_states(self, m: Module) -> None:
         """Every region ends within the store."""

@@ -54,7 +54,7 @@ class BlockFetch(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=CRC_STEP_BITS).create()
+        m.submodules.hash = crc = CRC32_ISO_HDLC(data_width=CRC_STEP_BITS).create()
         part, hashing = Signal(range(_PARTS)), Signal()
         left = Signal(range(_WORDS + 1))
         m.d.comb += [

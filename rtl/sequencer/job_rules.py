@@ -114,7 +114,11 @@ def _limits(job: JobView) -> Iterator[Rule]:
     yield streamed & (engine.tile > config.acc_depth * config.pixels), Problem.LIMIT
     yield job.depthwise & (job.depthwise_job.taps > MAX_TAPS), Problem.LIMIT
     yield job.gradient & (job.feed.lane0 + config.slices > BLOCK), Problem.LIMIT
-    yield job.updating & (job.update.tap0 >= job.update.taps), Problem.LIMIT
+    update = job.update
+    yield job.updating & (update.tap0 >= update.taps), Problem.LIMIT
+    # Of a group that has no end, or lies past the last one, the walk would come to inputs that there are not.
+    yield job.updating & ((update.k_offset >= update.group_in) | (update.o_offset >= update.group_out)), Problem.LIMIT
+    yield job.updating & (update.o_group + config.slices > 1 << CHANNEL.width), Problem.LIMIT
     yield job.finished & ((vector.channel0 & (job.width - 1)) != 0), Problem.LIMIT
     yield job.finished & (job.channels_end > 1 << CHANNEL.width), Problem.LIMIT
     yield job.gather & (job.gather_job.count > GATHER_SOURCES), Problem.LIMIT

@@ -6,7 +6,9 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
 from respin.rtl.host.dma_ports import DmaCommand, DmaStatus
+from respin.rtl.jobs import TENSOR_ID
 from respin.rtl.ports import WORD_BITS
+from respin.rtl.sequencer.edges import EXPONENT, ErrorState
 from respin.rtl.sequencer.errors import ErrorCode
 
 INDEX_BITS = 24
@@ -69,3 +71,15 @@ class Control(Signature):
             "current": Out(INDEX_BITS),
             "descriptor_done": Out(1),
         })
+
+
+class EdgeNote(data.Struct):
+    """What is noted of a tensor of errors, in the cycle with ``valid``: its new state, and with ``measured`` the exponent
+    with which its errors came in; and the shift that they were rounded with."""
+
+    valid: unsigned(1)
+    tensor: TENSOR_ID
+    state: ErrorState
+    measured: unsigned(1)
+    incoming: EXPONENT
+    shift: unsigned(6)

@@ -18,7 +18,7 @@ from respin.rtl.sequencer.edges import EdgeState
 from respin.rtl.sequencer.errors import ErrorCode, HeaderProblem
 from respin.rtl.sequencer.header import header_problem
 from respin.rtl.sequencer.loader import Loader
-from respin.rtl.sequencer.ports import INDEX_BITS, Control, MemoryRead, MemoryWrite
+from respin.rtl.sequencer.ports import INDEX_BITS, Control, EdgeNote, MemoryRead, MemoryWrite
 from respin.rtl.sequencer.rate import layer_rate
 from respin.rtl.sequencer.stager import Stager
 from respin.rtl.sequencer.storer import Storer
@@ -64,6 +64,8 @@ class Sequencer(Component):
     table_write : Out(stream(TableWrite))
     row_write : Out(stream(HostRow)), row_written : In(stream(WriteStatus))
     row_read : Out(stream(ReadJob)), row_data : In(stream(ReadRow))
+    note : Out(EdgeNote)
+        What is noted of tensors of errors, for those who look on.
 
     Raises
     ------
@@ -90,6 +92,7 @@ class Sequencer(Component):
             "row_written": In(stream.Signature(WriteStatus)),
             "row_read": Out(stream.Signature(ReadJob)),
             "row_data": In(stream.Signature(ReadRow)),
+            "note": Out(EdgeNote),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -149,6 +152,12 @@ class Sequencer(Component):
             storer.stop.eq(self._stop),
             self._edges.tensor.eq(self._current.header.tensor),
             self._edges.sources.eq(self._current.header.sources),
+            self.note.valid.eq(self._edges.commit),
+            self.note.tensor.eq(self._edges.tensor),
+            self.note.state.eq(self._edges.state),
+            self.note.measured.eq(self._edges.measured),
+            self.note.incoming.eq(self._edges.incoming),
+            self.note.shift.eq(self._report.shift),
         ]
         with m.If(control.abort & control.running):
             m.d.sync += self._aborted.eq(1)
