@@ -101,7 +101,8 @@ def learn_smoke(session: nox.Session) -> None:
 def learn(session: nox.Session) -> None:
     """Compare the methods on four tasks: hours; it goes on where it was interrupted."""
     environment(session)
-    run(session, "respin", "learn", *STUDY, "--report", *session.posargs)
+    folder = str(ROOT / "docs" / "results" / "four-tasks")
+    run(session, "respin", "learn", *STUDY, "--report", "--out", folder, *session.posargs)
 
 
 @nox.session
