@@ -149,8 +149,12 @@ def _identity(config: AcceleratorConfig) -> tuple[Register, ...]:
             ),
         ),
         Register(
-            name="CONFIG3", offset=0x014, description="The bound on every wait.",
-            fields=(constant("watchdog_cycles", 0, 24, config.watchdog_cycles, "`watchdog_cycles`."),),
+            name="CONFIG3", offset=0x014, description="The bound on every wait, and the tables of scales.",
+            fields=(
+                constant("watchdog_cycles", 0, 24, config.watchdog_cycles, "`watchdog_cycles`."),
+                constant("tensor_ids_log2", 24, 4, config.tensor_ids.bit_length() - 1,
+                         "Binary logarithm of `tensor_ids`."),
+            ),
         ),
     )  # fmt: skip
 
@@ -218,6 +222,7 @@ def _program() -> tuple[Register, ...]:
         whole("ERROR_INDEX", 0x044, 0, INDEX_BITS, Access.RO, "Number of the descriptor that ended it."),
         whole("ERROR_INFO", 0x048, 0, 32, Access.RO, "More about the error, by ERROR_CODE."),
         whole("CURRENT", 0x04C, 0, INDEX_BITS, Access.RO, "Number of the descriptor under way."),
+        whole("RATE", 0x050, 0, 16, Access.RW, "Learning rate of the training step, in units of 2^-16."),
     )  # fmt: skip
 
 
