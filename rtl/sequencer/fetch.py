@@ -8,8 +8,8 @@ from amaranth.lib.wiring import Component, In, Out
 
 from respin.rtl.host.dma_ports import DmaCommand, DmaError, DmaStatus
 from respin.rtl.ports import WORD_BITS
-from respin.rtl.sequencer.ports import MEMORY_WORD
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BITS, DESCRIPTOR_BYTES
+from respin.rtl.sequencer.ports import MEMORY_WORD
 
 CRC_STEP_BITS = 64
 """Bits that enter the CRC in a cycle: more make a wider tree of gates, fewer a longer check."""
