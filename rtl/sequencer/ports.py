@@ -46,7 +46,8 @@ class Control(Signature):
     ``start``, ``abort``: pulses. ``blocked``: the DMA is not to be used yet, a start is refused. ``program_base``,
     ``program_count``, ``seed``, ``step``, ``rate`` are taken over at ``start``. ``ready``: a program may be started.
     ``running``: from a start to the end of its program. ``done``, ``error``: how the last one ended; ``irq_done``,
-    ``irq_error``: pulses at that. ``error_code``, ``error_index``, ``error_info``: of the last program. ``current``: the descriptor under way. ``descriptor_done``: pulse at the end of each.
+    ``irq_error``: pulses at that. ``error_code``, ``error_index``, ``error_info``: of the last program. ``current``:
+    the descriptor under way. ``descriptor_done``: pulse at the end of each.
     """
 
     def __init__(self) -> None:
