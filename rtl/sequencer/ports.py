@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The seam between the sequencer and what moves data and keeps registers for it."""
 
-from amaranth.hdl import unsigned
+from amaranth.hdl import Value, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
-from respin.rtl.host.dma_ports import DmaCommand, DmaStatus
+from respin.rtl.host.dma_ports import DmaCommand, DmaError, DmaStatus
 from respin.rtl.jobs import TENSOR_ID
 from respin.rtl.ports import WORD_BITS
 from respin.rtl.sequencer.edges import EXPONENT, ErrorState
@@ -18,8 +18,13 @@ MEMORY_WORD = data.StructLayout({"data": unsigned(WORD_BITS), "last": unsigned(1
 """32 bytes of external memory, the lowest address lowest; ``last`` on a command's last one."""
 
 
+def gives_no_words(error: Value) -> Value:
+    """Whether a command that ended with ``error`` leaves words out; with any other end all of them come."""
+    return (error == DmaError.REFUSED) | (error == DmaError.TIMEOUT)
+
+
 class MemoryRead(Signature):
-    """A reader of external memory: for each command its words, then a status."""
+    """A reader of external memory: for each command its words, and a status, which may overtake the last word."""
 
     def __init__(self) -> None:
         super().__init__({
