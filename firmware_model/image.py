@@ -86,7 +86,7 @@ class ProgramImage:
 
     def count(self, program: str) -> int:
         """Return the number of descriptors of a program."""
-        return self.areas[program].size // DESCRIPTOR_BYTES - 1
+        return int(self.areas[program].size // DESCRIPTOR_BYTES) - 1
 
     def listing(self, program: str) -> list[str]:
         """Return a program as lines to read."""

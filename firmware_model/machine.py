@@ -75,7 +75,7 @@ class ProgramError(Exception):
         if self.code is ErrorCode.ROW and self.info == UNCORRECTABLE_ROW:
             return "UNCORRECTABLE"
         names = {member.value: member.name for member in _INFO.get(self.code, ())}
-        return names.get(self.info, str(self.info) if self.info else "")
+        return str(names.get(self.info, self.info or ""))
 
 
 class Machine:
@@ -153,7 +153,9 @@ class ProgramSession:
 
     def __init__(self, machine: Machine, image: ProgramImage, *, seed: int = 0, step: int = 0) -> None:
         if image.config != machine.config:
-            raise ImageError(f"the image must be for {machine.config.name}, not {image.config.name}, or differs from it")
+            raise ImageError(
+                f"the image must be for {machine.config.name} as it is built here, not for {image.config.name}"
+            )
         self.machine, self.image = machine, image
         self.seed, self.step = seed, step
 

@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 
 from respin.rtl.config import BLOCK, AcceleratorConfig
 from respin.rtl.interfaces import ROW_ADDRESS_BITS
-from respin.rtl.jobs import CHANNEL, Pass, VectorMode
+from respin.rtl.jobs import CHANNEL, VectorMode
 from respin.rtl.sequencer.descriptor import BUILT, DESCRIPTOR, MAGIC, VERSION, Opcode
 from respin.rtl.sequencer.errors import ErrorCode, Problem
 from respin.rtl.sequencer.extents import Region, job_regions
@@ -238,7 +238,8 @@ class DescriptorCheck(Component):
             self._multiply(m, product, window.ow)
             m.next = "Pixels"
         with m.State("Pixels"), m.If(ready):
-            wanted = Mux(job.convolution, job.engine.items, Mux(job.depthwise, job.depthwise_job.items, job.feed.pixels))
+            others = Mux(job.depthwise, job.depthwise_job.items, job.feed.pixels)
+            wanted = Mux(job.convolution, job.engine.items, others)
             self._multiply(m, window.kh, window.kw)
             m.next = "Taps"
             with m.If(product != wanted):
@@ -308,9 +309,9 @@ class DescriptorCheck(Component):
     def _update_states(self, m: Module) -> None:
         """Rows that an update writes: see :class:`respin.rtl.jobs.UpdateJob`, ``TileRows`` and ``IndexWalk``.
 
-        A row of the weight image is one output's, all of which are there. A row of the transposed one is one input's, and
-        is written only if the input is one of an output's group: lines past those are walked and skipped. So the last
-        row follows from the last group that the job's outputs belong to.
+        A row of the weight image is one output's, all of which are there. A row of the transposed one is one input's,
+        and is written only if the input is one of an output's group: lines past those are walked and skipped. So the
+        last row follows from the last group that the job's outputs belong to.
         """
         job, update, slices = self._job, self._job.update, self.config.slices
         product, ready = self._multiplier.product, ~self._multiplier.busy

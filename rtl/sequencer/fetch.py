@@ -8,8 +8,8 @@ from amaranth.lib.wiring import Component, In, Out
 
 from respin.rtl.host.dma_ports import DmaCommand, DmaError, DmaStatus
 from respin.rtl.ports import WORD_BITS
-from respin.rtl.sequencer.ports import MEMORY_WORD
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BITS, DESCRIPTOR_BYTES
+from respin.rtl.sequencer.ports import MEMORY_WORD, gives_no_words
 
 CRC_STEP_BITS = 64
 """Bits that enter the CRC in a cycle: more make a wider tree of gates, fewer a longer check."""
@@ -89,14 +89,15 @@ class BlockFetch(Component):
                 with m.If(self.command.ready):
                     m.next = "Take"
             with m.State("Take"):
-                # The status comes behind the last word.
+                # The status may overtake the last word.
                 m.d.comb += self.status.ready.eq(1)
                 with m.If(self.status.valid):
-                    m.d.sync += [self.error.eq(self.status.payload.error), left.eq(left)]
+                    m.d.sync += self.error.eq(self.status.payload.error)
                     m.next = "Finish"
             with m.State("Finish"):
-                m.d.sync += left.eq(0)
-                with m.If(~hashing):
+                with m.If(gives_no_words(self.error)):
+                    m.d.sync += left.eq(0)
+                with m.If((left == 0) & ~hashing):
                     m.d.sync += self.done.eq(1)
                     m.next = "Hold"
         return m

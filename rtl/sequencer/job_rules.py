@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules that the fields of a job must keep, without products: each a condition that breaks it, and the problem it is."""
+"""Rules that the fields of a job must keep, without products: each a condition that breaks it, and the problem."""
 
 from collections.abc import Iterator
 from functools import reduce
@@ -50,8 +50,13 @@ class JobView:
         self.convolution, self.depthwise, self.gather, self.loss, self.updating, self.raw = (
             kind == number.value
             for number in (
-                Pass.CONVOLUTION, Pass.DEPTHWISE, Pass.GATHER, Pass.LOSS, Pass.GRADIENT, Pass.GRADIENT_RAW
-            )  # fmt: skip
+                Pass.CONVOLUTION,
+                Pass.DEPTHWISE,
+                Pass.GATHER,
+                Pass.LOSS,
+                Pass.GRADIENT,
+                Pass.GRADIENT_RAW,
+            )
         )
         self.gradient = self.updating | self.raw
         self.windowed = self.convolution | self.depthwise | self.gradient

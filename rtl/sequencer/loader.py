@@ -13,7 +13,7 @@ from respin.rtl.mram.ports import Outcome, ReadRow, WriteStatus
 from respin.rtl.ports import HostRow, HostWord, TableWrite
 from respin.rtl.sequencer.descriptor import DESCRIPTOR, Opcode
 from respin.rtl.sequencer.errors import UNCORRECTABLE_ROW, ErrorCode
-from respin.rtl.sequencer.ports import MemoryRead
+from respin.rtl.sequencer.ports import MemoryRead, gives_no_words
 from respin.rtl.vector.table import QuantiserEntry
 
 _WORD_BYTES = 32
@@ -30,7 +30,7 @@ class Loader(Component):
     A row of a LOAD, a whole TABLE, 32 BIASES and one of ROWS each are one command to the DMA: a row of MRAM may take
     longer to write than the DMA lets data wait.
 
-    Throughput: a word a cycle for LOAD, an entry a cycle for TABLE and BIASES, the bank controller's for ROWS; 4 cycles
+    Throughput: a word a cycle for LOAD, an entry a cycle for TABLE and BIASES, the bank controller's for ROWS; 5 cycles
     and the DMA's latency for each command.
 
     Members
@@ -97,6 +97,9 @@ class Loader(Component):
                 | (self.row_read.valid & self.row_read.ready)
             ),
         ]  # fmt: skip
+        whole = Signal()  # the command's last word was taken
+        with m.If(taken & words.payload.last):
+            m.d.sync += whole.eq(1)
         self._destinations(m, load, rows, entries, biases)
         with m.FSM():
             with m.State("Idle"):
@@ -121,17 +124,22 @@ class Loader(Component):
                         m.next = "Idle"
             with m.State("Ask"):
                 m.d.comb += memory.command.valid.eq(1)
+                m.d.sync += whole.eq(0)
                 with m.If(memory.command.ready):
                     m.next = "Take"
             with m.State("Take"):
+                # The status may overtake the last word.
                 m.d.comb += [memory.status.ready.eq(1), self._taking.eq(1)]
                 with m.If(memory.status.valid):
-                    # The status comes behind the last word.
+                    m.next = "Take the last word"
                     with m.If(memory.status.payload.error != DmaError.NONE):
                         m.d.sync += [self.error.eq(ErrorCode.DMA), self.info.eq(memory.status.payload.error)]
-                        m.next = "Idle"
-                    with m.Else():
-                        m.next = "Move on"
+                        with m.If(gives_no_words(memory.status.payload.error)):
+                            m.next = "Idle"
+            with m.State("Take the last word"):
+                m.d.comb += self._taking.eq(1)
+                with m.If(whole):
+                    m.next = "Move on"
             with m.State("Move on"):
                 self._advance(m, load, rows, biases)
         return m
@@ -142,6 +150,7 @@ class Loader(Component):
         opcode = body.header.opcode
         m.d.sync += [
             self.error.eq(ErrorCode.NONE),
+            self.info.eq(0),
             self._opcode.eq(opcode),
             self._address.eq(body.table.address),  # first in every body
             self._pitch.eq(body.transfer.pitch),

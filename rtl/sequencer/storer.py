@@ -78,6 +78,7 @@ class Storer(Component):
                 with m.If(self.start):
                     m.d.sync += [
                         self.error.eq(ErrorCode.NONE),
+                        self.info.eq(0),
                         address.eq(body.address),
                         pitch.eq(body.pitch),
                         base.eq(body.base),

@@ -24,12 +24,21 @@ async def answer(ctx: SimulatorContext, dut: BlockFetch, block: bytes, error: Dm
     words = [block[at : at + 32] for at in range(0, 256, 32)]
     if error in (DmaError.TIMEOUT, DmaError.REFUSED):
         words = words[: rng.randrange(8)]
-    for word in words:
+    ended = False
+    for number, word in enumerate(words):
         await ctx.tick().repeat(rng.randrange(1, 4))
+        if number == 7 and (ended := rng.random() < 0.5):  # the status may overtake the last word
+            await end(ctx, dut, error, rng)
         ctx.set(dut.words.payload.data, int.from_bytes(word, "little"))
         ctx.set(dut.words.valid, 1)
         await ctx.tick().until(dut.words.ready)
         ctx.set(dut.words.valid, 0)
+    if not ended:
+        await end(ctx, dut, error, rng)
+
+
+async def end(ctx: SimulatorContext, dut: BlockFetch, error: DmaError, rng: random.Random) -> None:
+    """A command's status."""
     await ctx.tick().repeat(rng.randrange(1, 4))
     ctx.set(dut.status.payload.error, error)
     ctx.set(dut.status.valid, 1)
