@@ -131,13 +131,67 @@ def depthwise_error(error: Array, weight: Array, stride: int, sums: Array) -> No
 
 
 @_compiled
-def simon(left: Array, right: Array, keys: Array) -> None:
-    """Encrypt the blocks ``(left, right)``, uint16, in place: a round of Simon32/64 for each key."""
-    block = 1024  # what stays in the nearest cache while the rounds pass over it
-    for start in range(0, left.shape[0], block):
-        x, y = left[start : start + block], right[start : start + block]
-        for key in keys:
-            for i in range(x.shape[0]):
-                word = np.uint32(x[i])
-                mixed = ((word << 1 | word >> 15) & (word << 8 | word >> 8)) ^ (word << 2 | word >> 14)
-                x[i], y[i] = np.uint16(mixed ^ np.uint32(y[i]) ^ np.uint32(key)), x[i]
+def _mix(x: np.uint16) -> np.uint16:
+    """What a round of Simon adds to the other word, without the key. Each rotation stays in 16 bits."""
+    rol1 = np.uint16(x << 1) | np.uint16(x >> 15)
+    rol8 = np.uint16(x << 8) | np.uint16(x >> 8)
+    rol2 = np.uint16(x << 2) | np.uint16(x >> 14)
+    return np.uint16((rol1 & rol8) ^ rol2)
+
+
+@_compiled
+def _four_rounds(x: Array, y: Array, k0: np.uint16, k1: np.uint16, k2: np.uint16, k3: np.uint16) -> None:
+    # Two rounds exchange the words twice, so they need not be exchanged at all.
+    for i in range(x.shape[0]):
+        left, right = x[i], y[i]
+        right = np.uint16(right ^ _mix(left) ^ k0)
+        left = np.uint16(left ^ _mix(right) ^ k1)
+        right = np.uint16(right ^ _mix(left) ^ k2)
+        left = np.uint16(left ^ _mix(right) ^ k3)
+        x[i], y[i] = left, right
+
+
+@_compiled
+def _round(x: Array, y: Array, key: np.uint16) -> None:
+    for i in range(x.shape[0]):
+        x[i], y[i] = np.uint16(y[i] ^ _mix(x[i]) ^ key), x[i]
+
+
+@_compiled
+def simon(x: Array, y: Array, keys: Array) -> None:
+    """Encrypt the blocks ``(x, y)``, uint16, in place: a round of Simon32/64 for each key."""
+    fours = keys.shape[0] // 4 * 4
+    for r in range(0, fours, 4):
+        _four_rounds(x, y, keys[r], keys[r + 1], keys[r + 2], keys[r + 3])
+    for r in range(fours, keys.shape[0]):
+        _round(x, y, keys[r])
+
+
+@_compiled
+def _split(first: np.uint32, steps: Array, x: Array, y: Array) -> None:
+    """The indices ``first + steps`` as plaintext: high words in ``x``, low ones in ``y``."""
+    for i in range(x.shape[0]):
+        index = np.uint32(first + steps[i])
+        x[i], y[i] = np.uint16(index >> np.uint32(16)), np.uint16(index)
+
+
+@_compiled
+def draw_field(keys: Array, draws: Array) -> None:
+    """The draws of a whole tensor, (N, pixels, C); the index counts it as (N, C, pixels).
+
+    Some pixels at a time: what stays in the nearest cache while the rounds pass over it.
+    """
+    images, pixels, channels = draws.shape
+    block = max(1, min(pixels, 4096 // max(1, channels)))
+    steps = np.empty(block * channels, dtype=np.uint32)
+    for p in range(block):
+        for c in range(channels):
+            steps[p * channels + c] = c * pixels + p
+    x, y = np.empty(steps.shape[0], dtype=np.uint16), np.empty(steps.shape[0], dtype=np.uint16)
+    for n in range(images):
+        image = draws[n].reshape(-1)
+        for start in range(0, pixels, block):
+            count = min(block, pixels - start) * channels
+            _split(np.uint32(n * channels * pixels + start), steps, x[:count], y[:count])
+            simon(x[:count], y[:count], keys)
+            image[start * channels : start * channels + count] = x[:count]
