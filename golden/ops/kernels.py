@@ -100,34 +100,62 @@ def round_error(values: Array, draws: Array, shift: int, limit: int, result: Arr
 
 
 @_compiled
-def depthwise(x: Array, weight: Array, stride: int, sums: Array) -> None:
-    """Depthwise convolution of ``x`` (N, H, W, C), padded already, with ``weight`` (kh, kw, C), int32."""
-    kh, kw, channels = weight.shape
-    for n in range(sums.shape[0]):
-        for i in range(sums.shape[1]):
-            for j in range(sums.shape[2]):
-                target = sums[n, i, j]
-                target[:] = 0
-                for u in range(kh):
-                    for v in range(kw):
-                        source, taps = x[n, i * stride + u, j * stride + v], weight[u, v]
-                        for c in range(channels):
-                            target[c] += np.int32(source[c]) * taps[c]
+def _sources(outputs: int, inputs: int, taps: int, stride: int, spread: int, before: int) -> Array:
+    """Where along an axis each output meets each tap: the input's place, -1 where there is only padding or a gap."""
+    places = np.full((outputs, taps), -1, dtype=np.int64)
+    for i in range(outputs):
+        for u in range(taps):
+            place = i * stride + u - before
+            if place >= 0 and place % spread == 0 and place // spread < inputs:
+                places[i, u] = place // spread
+    return places
 
 
 @_compiled
-def depthwise_error(error: Array, weight: Array, stride: int, sums: Array) -> None:
-    """Its transpose: adds ``error`` (N, oh, ow, C) times ``weight`` into ``sums`` (N, H, W, C), the padded input's."""
-    kh, kw, channels = weight.shape
-    for n in range(error.shape[0]):
-        for i in range(error.shape[1]):
-            for j in range(error.shape[2]):
-                source = error[n, i, j]
-                for u in range(kh):
-                    for v in range(kw):
-                        target, taps = sums[n, i * stride + u, j * stride + v], weight[u, v]
-                        for c in range(channels):
-                            target[c] += np.int32(source[c]) * taps[c]
+def depthwise(
+    x: Array, taps: Array, columns: int, stride: int, spread: int, top: int, left: int, sums: Array
+) -> None:
+    """Depthwise convolution of ``x`` (N, H, W, C), padded with zeros and with ``spread - 1`` of them between elements.
+
+    ``taps`` (kh * kw + 1, C) has ``columns`` = kw taps a row and ends with a row of zeros; ``top`` and ``left`` are
+    what is padded there. The padding is never read: each place lists the taps that meet an element, once for all
+    images, and nine of them are added in one go, the row of zeros for those that are missing.
+    """
+    images, height, width, channels = x.shape
+    count = taps.shape[0] - 1
+    rows = _sources(sums.shape[1], height, count // columns, stride, spread, top)
+    places = _sources(sums.shape[2], width, columns, stride, spread, left)
+    pixels = x.reshape(images, -1, channels)
+    s, t = np.zeros(count + 9, dtype=np.int64), np.zeros(count + 9, dtype=np.int64)
+    for i in range(sums.shape[1]):
+        for j in range(sums.shape[2]):
+            met = 0
+            for u in range(rows.shape[1]):
+                for v in range(columns):
+                    if rows[i, u] >= 0 and places[j, v] >= 0:
+                        s[met], t[met] = rows[i, u] * width + places[j, v], u * columns + v
+                        met += 1
+            t[met:] = count
+            for k in range(0, max(met, 1), 9):
+                s0, s1, s2, s3, s4 = s[k], s[k + 1], s[k + 2], s[k + 3], s[k + 4]
+                s5, s6, s7, s8 = s[k + 5], s[k + 6], s[k + 7], s[k + 8]
+                t0, t1, t2, t3, t4 = t[k], t[k + 1], t[k + 2], t[k + 3], t[k + 4]
+                t5, t6, t7, t8 = t[k + 5], t[k + 6], t[k + 7], t[k + 8]
+                before = np.int32(-1 if k else 0)  # all bits of what is there already, or none of them
+                for n in range(images):
+                    for c in range(channels):
+                        sums[n, i, j, c] = (
+                            (sums[n, i, j, c] & before)
+                            + np.int32(pixels[n, s0, c]) * taps[t0, c]
+                            + np.int32(pixels[n, s1, c]) * taps[t1, c]
+                            + np.int32(pixels[n, s2, c]) * taps[t2, c]
+                            + np.int32(pixels[n, s3, c]) * taps[t3, c]
+                            + np.int32(pixels[n, s4, c]) * taps[t4, c]
+                            + np.int32(pixels[n, s5, c]) * taps[t5, c]
+                            + np.int32(pixels[n, s6, c]) * taps[t6, c]
+                            + np.int32(pixels[n, s7, c]) * taps[t7, c]
+                            + np.int32(pixels[n, s8, c]) * taps[t8, c]
+                        )
 
 
 @_compiled
