@@ -13,25 +13,22 @@ _compiled = njit(cache=True, nogil=True)
 
 
 @_compiled
-def requantise(
-    sums: Array, bias: Array, mult: Array, shift: Array, lo: Array, hi: Array, result: Array
-) -> None:
-    """``clamp(((acc + bias) * M + 2^(s-1)) >> s, lo, hi)``, columns int64."""
-    half = np.int64(1) << (shift - 1)
+def requantise(sums: Array, mult: Array, offset: Array, shift: Array, lo: Array, hi: Array, result: Array) -> None:
+    """``clamp((acc * M + offset) >> s, lo, hi)``; M is int32, so that one instruction multiplies to 64 bits."""
     for n in range(sums.shape[0]):
         for p in range(sums.shape[1]):
             for c in range(sums.shape[2]):
-                value = ((np.int64(sums[n, p, c]) + bias[c]) * mult[c] + half[c]) >> shift[c]
+                value = (np.int64(sums[n, p, c]) * np.int64(mult[c]) + offset[c]) >> shift[c]
                 result[n, p, c] = min(max(value, lo[c]), hi[c])
 
 
 @_compiled
 def between(y: Array, lo: Array, hi: Array, result: Array) -> None:
-    """``lo < y < hi`` per channel."""
+    """``lo < y < hi`` per channel, all of one type."""
     for n in range(y.shape[0]):
         for p in range(y.shape[1]):
             for c in range(y.shape[2]):
-                result[n, p, c] = lo[c] < y[n, p, c] and y[n, p, c] < hi[c]
+                result[n, p, c] = (lo[c] < y[n, p, c]) & (y[n, p, c] < hi[c])
 
 
 @_compiled
@@ -54,12 +51,14 @@ def round_clamp(total: Array, shift: int, lo: int, hi: int, result: Array) -> No
 
 
 @_compiled
-def scale(x: Array, mult: Array, result: Array) -> None:
-    """``x * M_c`` in int64."""
+def any_nonzero(x: Array) -> bool:
+    """Whether some element is not 0; it looks no further than the first."""
     for n in range(x.shape[0]):
         for p in range(x.shape[1]):
             for c in range(x.shape[2]):
-                result[n, p, c] = np.int64(x[n, p, c]) * mult[c]
+                if x[n, p, c] != 0:
+                    return True
+    return False
 
 
 @_compiled
@@ -72,31 +71,65 @@ def add_aligned(total: Array, x: Array, mult: Array, widen: int, align: int) -> 
 
 
 @_compiled
-def mask_values(values: Array, mask: Array) -> None:
-    """``values *= mask``."""
-    for n in range(values.shape[0]):
-        for p in range(values.shape[1]):
-            for c in range(values.shape[2]):
-                values[n, p, c] = values[n, p, c] if mask[n, p, c] else 0
+def round_error(
+    x: Array, mult: Array, mask: Array, draws: Array, half: int, shift: int, limit: int, result: Array
+) -> tuple[np.int64, np.int64]:
+    """``v = mask * x * M_c``, rounded by ``draws`` and cut to ±limit; returns the largest |v| and the saturations.
+
+    ``half`` is added too, for rounding to nearest. A ``mask`` or ``draws`` of one pixel stands for all of them.
+    """
+    largest, saturated = np.int64(0), np.int64(0)
+    down, up = max(16 - shift, 0), max(shift - 16, 0)
+    for n in range(x.shape[0]):
+        for p in range(x.shape[1]):
+            keep = min(n, mask.shape[0] - 1), min(p, mask.shape[1] - 1)
+            draw = min(n, draws.shape[0] - 1), min(p, draws.shape[1] - 1)
+            for c in range(x.shape[2]):
+                value = np.int64(x[n, p, c]) * np.int64(mult[c]) if mask[keep[0], keep[1], c] else np.int64(0)
+                largest = max(largest, abs(value))
+                start = (np.int64(draws[draw[0], draw[1], c]) >> down) << up
+                rounded = (value + start + half) >> shift
+                cut = min(max(rounded, -limit), limit)
+                saturated += np.int64(rounded != cut)
+                result[n, p, c] = cut
+    return largest, saturated
 
 
 @_compiled
-def round_error(values: Array, draws: Array, shift: int, limit: int, result: Array) -> tuple[np.int64, np.int64]:
-    """Round to nearest, or by ``draws`` where there are any, and cut to ±limit; returns largest |v| and saturations."""
-    stochastic = draws.shape[0] > 0
-    half = (np.int64(1) << shift) >> 1
-    largest, saturated = np.int64(0), np.int64(0)
-    down, up = max(16 - shift, 0), max(shift - 16, 0)
-    for n in range(values.shape[0]):
-        for p in range(values.shape[1]):
-            for c in range(values.shape[2]):
-                value = values[n, p, c]
-                largest = max(largest, abs(value))
-                start = (np.int64(draws[n, p, c]) >> down) << up if stochastic else half
-                rounded = (value + start) >> shift
-                saturated += np.int64(abs(rounded) > limit)
-                result[n, p, c] = min(max(rounded, -limit), limit)
-    return largest, saturated
+def measure(gradient: Array) -> tuple[np.int64, np.int64, np.int64]:
+    """``Σ|G|``, the number of nonzero entries and ``max|G|``."""
+    total, count, largest = np.int64(0), np.int64(0), np.int64(0)
+    for n in range(gradient.shape[0]):
+        for p in range(gradient.shape[1]):
+            for c in range(gradient.shape[2]):
+                magnitude = abs(np.int64(gradient[n, p, c]))
+                total += magnitude
+                count += np.int64(magnitude > 0)
+                largest = max(largest, magnitude)
+    return total, count, largest
+
+
+@_compiled
+def ternary_update(
+    weight: Array,
+    gradient: Array,
+    draws: Array,
+    factor: int,
+    shift: int,
+    most: int,
+    limit: int,
+    moved: Array,
+    move: Array,
+) -> None:
+    """``u = sign(G)`` where ``R < min(most, |G| * factor >> t')``, else 0; ``w' = clamp(w - u, -limit, limit)``."""
+    for n in range(weight.shape[0]):
+        for p in range(weight.shape[1]):
+            for c in range(weight.shape[2]):
+                slope = np.int64(gradient[n, p, c])
+                moves = draws[n, p, c] < min(abs(slope) * factor >> shift, most)
+                step = np.int64(moves and slope > 0) - np.int64(moves and slope < 0)
+                moved[n, p, c] = min(max(np.int64(weight[n, p, c]) - step, -limit), limit)
+                move[n, p, c] = step
 
 
 @_compiled
