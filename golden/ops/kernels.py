@@ -133,6 +133,20 @@ def ternary_update(
 
 
 @_compiled
+def windows(x: Array, down: int, along: int, rows: Array) -> None:
+    """``rows[n, i, j, u] = x[n, i * down + u, j * along ...]``: the rows of each window of ``x`` (N, H, W * C)."""
+    for n in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            for u in range(rows.shape[3]):
+                line = x[n, i * down + u]
+                for j in range(rows.shape[2]):
+                    # Unsigned, so that no place is taken for one that counts from the end, and whole vectors are moved.
+                    start = np.uint64(j) * np.uint64(along)
+                    for k in range(np.uint64(rows.shape[4])):
+                        rows[n, i, j, u, k] = line[start + k]
+
+
+@_compiled
 def _sources(outputs: int, inputs: int, taps: int, stride: int, spread: int, before: int) -> Array:
     """Where along an axis each output meets each tap: the input's place, -1 where there is only padding or a gap."""
     places = np.full((outputs, taps), -1, dtype=np.int64)
@@ -145,9 +159,7 @@ def _sources(outputs: int, inputs: int, taps: int, stride: int, spread: int, bef
 
 
 @_compiled
-def depthwise(
-    x: Array, taps: Array, columns: int, stride: int, spread: int, top: int, left: int, sums: Array
-) -> None:
+def depthwise(x: Array, taps: Array, columns: int, stride: int, spread: int, top: int, left: int, sums: Array) -> None:
     """Depthwise convolution of ``x`` (N, H, W, C), padded with zeros and with ``spread - 1`` of them between elements.
 
     ``taps`` (kh * kw + 1, C) has ``columns`` = kw taps a row and ends with a row of zeros; ``top`` and ``left`` are
