@@ -29,6 +29,7 @@ async def start(dut: Any) -> CocotbTransport:
     for name in ("backdoor_bank", "backdoor_row", "backdoor_wdata"):
         getattr(dut, name).value = 0
     dut.backdoor_op.value = int(Backdoor.NONE)
+    dut.clear_counters.value = 0
     transport = CocotbTransport(dut, SHAPES)
     start_clock(dut)
     await reset(dut)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from respin.cli.console import BAD_INPUT, ConfigFile, Preset, configuration, fail, out
-from respin.gen.verilog import MANIFEST, FolderError, write
+from respin.gen.folder import MANIFEST, FolderError
+from respin.gen.verilog import write
 
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The folder; build/verilog/NAME unless given.", show_default=False)

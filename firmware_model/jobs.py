@@ -53,8 +53,6 @@ class RoundError:
     mask: int | None = None
     """Store word of the packed mask that the errors are multiplied by."""
     stochastic: bool = True
-    rebase: int = 0
-    """Added to the delayed shift: what the exponent of the incoming errors has fallen by since it was measured."""
 
     def fields(self, out: StoreTensor) -> Fields:
         """The part of a vector job that says how sums are finished."""
@@ -126,14 +124,15 @@ class Randomness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedImages:
-    """Where a trained layer lies in MRAM: its weight image, its transposed image and its bias rows."""
+    """Where a trained layer lies in MRAM: its weight image, its transposed image and its bias rows; its tensor ids, and
+    the learning rate, which is added later where it is not known yet."""
 
     base: int
     transposed: int | None
     bias: int
     tensor: int
     bias_tensor: int
-    rate: int
+    rate: int = 0
     groups: int = 1
 
 
@@ -180,7 +179,7 @@ class JobBuilder:
             **walk,
         }
         if isinstance(finish, RoundError):
-            return {"vector": vector, "tensor": finish.tensor, "scaled": 1, "rebase": finish.rebase, "settle": 1}
+            return {"vector": vector, "tensor": finish.tensor, "scaled": 1, "settle": 1}
         return {"vector": vector}
 
     def convolution(

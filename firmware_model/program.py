@@ -2,7 +2,7 @@
 """The jobs of a network's layers, edges and gradients."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,9 +18,13 @@ from respin.golden.network import (
     Layer,
     Merge,
     Upsample,
+    sources,
 )
 from respin.golden.ops.errors import FAN_IN_BITS, MAX_ALIGN
 from respin.golden.ops.update import shifted_rate
+
+MAX_REBASE = 127
+"""A job's rebase has 8 bits; past them the shift is at its limit in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,14 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeState:
+    """What is known of an error tensor of this step: its exponent, and whether it is not all zero."""
+
+    exponent: int
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgePass:
     """One run of a backward edge: its jobs, and what the exponents of this step make of it.
 
@@ -65,11 +77,75 @@ class EdgePass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeState:
-    """What the host knows of an error tensor of this step: its exponent, and whether it is not all zero."""
+class EdgePlan:
+    """A backward edge, as it is in every step.
 
-    exponent: int
-    alive: bool
+    Parameters
+    ----------
+    task:
+        Its jobs, without what follows from exponents.
+    sources:
+        The error tensors that it starts from.
+    fraction:
+        What the multipliers, and the widening where errors meet, take off the outgoing exponent.
+    fan_in:
+        Whether errors meet: operand ``j`` of its one job is source ``j``.
+    """
+
+    task: Task
+    sources: tuple[str, ...]
+    fraction: int
+    fan_in: bool
+
+    def at(self, states: Mapping[str, EdgeState], measured: Mapping[str, int]) -> EdgePass:
+        """Return the edge for a step, as the sequencer would run it.
+
+        Parameters
+        ----------
+        states:
+            The errors of this step that it may start from.
+        measured:
+            For each edge with a valid scale, the exponent of the errors that came in when it was measured.
+        """
+        exponents = [states[name].exponent for name in self.sources]
+        alive = [states[name].exponent for name in self.sources if states[name].alive]
+        incoming = max(alive or exponents)
+        rebase = min(max(measured.get(self.task.name, incoming) - incoming, -MAX_REBASE - 1), MAX_REBASE)
+        jobs = tuple(job | {"rebase": rebase} for job in self.task.jobs)
+        if self.fan_in:
+            (job,) = jobs
+            # An operand whose exponent is above the others' is all zero: its alignment is of no account.
+            aligned = [
+                operand | {"align": min(max(incoming - exponent, 0), MAX_ALIGN)}
+                for operand, exponent in zip(job["gather"]["sources"], exponents, strict=False)
+            ]
+            unused = job["gather"]["sources"][len(aligned) :]
+            jobs = (job | {"gather": job["gather"] | {"sources": aligned + unused}},)
+        return EdgePass(task=replace(self.task, jobs=jobs), incoming=incoming, fraction=self.fraction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientPlan:
+    """The weight gradient of a layer and the update that follows from it, as they are in every step.
+
+    Parameters
+    ----------
+    task:
+        Their jobs, without the learning rate.
+    error:
+        The error tensor that they start from.
+    rate_shift:
+        The layer's learning rate is the network's times 2 to the power of this.
+    """
+
+    task: Task
+    error: str
+    rate_shift: int
+
+    def at(self, rate: int) -> Task:
+        """Return the jobs for a step with the network's learning rate ``rate``."""
+        own = shifted_rate(rate, self.rate_shift)
+        return replace(self.task, jobs=tuple(job | {"rate": own} for job in self.task.jobs))
 
 
 class Program:
@@ -109,29 +185,17 @@ class Program:
         )
         return Task(name=loss.name, stage="other", jobs=(job,))
 
-    def edge(self, edge: Edge | FanInEdge, states: Mapping[str, EdgeState], measured: Mapping[str, int]) -> EdgePass:
-        """A backward edge.
-
-        Parameters
-        ----------
-        states:
-            The errors of this step that it may start from.
-        measured:
-            For each edge with a valid scale, the exponent of the errors that came in when it was measured.
-        """
-        if isinstance(edge, Edge):
-            incoming, fraction = states[edge.error].exponent, edge.fraction
-        else:
-            exponents = {name: states[name].exponent for name, _ in edge.operands}
-            alive = [exponent for name, exponent in exponents.items() if states[name].alive]
-            incoming, fraction = max(alive or exponents.values()), edge.fraction + FAN_IN_BITS
-        rebase = measured.get(edge.name, incoming) - incoming
-        task = (
-            self._single_edge(edge, rebase) if isinstance(edge, Edge) else self._fan_in(edge, states, incoming, rebase)
+    def edge(self, edge: Edge | FanInEdge) -> EdgePlan:
+        """A backward edge."""
+        fan_in = isinstance(edge, FanInEdge)
+        return EdgePlan(
+            task=self._fan_in(edge) if isinstance(edge, FanInEdge) else self._single_edge(edge),
+            sources=tuple(sources(edge)),
+            fraction=edge.fraction + (FAN_IN_BITS if fan_in else 0),
+            fan_in=fan_in,
         )
-        return EdgePass(task=task, incoming=incoming, fraction=fraction)
 
-    def gradient(self, gradient: Gradient, rate: int) -> Task:
+    def gradient(self, gradient: Gradient) -> GradientPlan:
         """The weight gradient of a layer and the update that follows from it."""
         place = self._place
         layer = self._network.convolution(gradient.layer)
@@ -144,12 +208,12 @@ class Program:
             bias=place.bias_image(layer.name),
             tensor=layer.trained.tensor,
             bias_tensor=layer.trained.bias_tensor,
-            rate=shifted_rate(rate, layer.trained.rate_shift),
             groups=layer.groups,
         )
         x, error = place.tensor(layer.x), place.tensor(gradient.error)
         made = tuple(self._build.gradient(x, error, geometry=geometry(layer), images=images))
-        return Task(name=f"{layer.name} gradient", stage="gradient", jobs=made, macs=self._macs(layer))
+        task = Task(name=f"{layer.name} gradient", stage="gradient", jobs=made, macs=self._macs(layer))
+        return GradientPlan(task=task, error=gradient.error, rate_shift=layer.trained.rate_shift)
 
     def _macs(self, layer: Convolution) -> int:
         """Multiply-accumulates of any of a convolution's three passes over the batch."""
@@ -188,7 +252,7 @@ class Program:
                 job = build.gather(out, operands, finish=Requantise(shift=layer.shift, lo=layer.lo, hi=layer.hi))
         return Task(name=layer.name, stage="forward" if macs else "other", jobs=(job,), macs=macs)
 
-    def _round(self, edge: Edge | FanInEdge, mult: int | torch.Tensor, rebase: int) -> RoundError:
+    def _round(self, edge: Edge | FanInEdge, mult: int | torch.Tensor) -> RoundError:
         """How an edge's sums become errors; a multiplier for each channel comes from the table."""
         per_channel = isinstance(mult, torch.Tensor)
         return RoundError(
@@ -197,13 +261,12 @@ class Program:
             mult=1 if isinstance(mult, torch.Tensor) else mult,
             mask=None if edge.mask is None else self._place.mask(edge.mask),
             stochastic=edge.stochastic,
-            rebase=rebase,
         )
 
-    def _single_edge(self, edge: Edge, rebase: int) -> Task:
+    def _single_edge(self, edge: Edge) -> Task:
         place, build = self._place, self._build
         error, out = place.tensor(edge.error), place.tensor(edge.name)
-        finish = self._round(edge, edge.mult, rebase)
+        finish = self._round(edge, edge.mult)
         layer = None if edge.through is None else self._network.layer(edge.through)
         match layer:
             case Convolution():
@@ -231,22 +294,18 @@ class Program:
         )
         yield build.depthwise(error, out, rows=rows[0], geometry=back, finish=finish)
 
-    def _fan_in(self, edge: FanInEdge, states: Mapping[str, EdgeState], reference: int, rebase: int) -> Task:
-        """Where errors meet; ``reference`` decides how far each operand is shifted, and which are left out."""
+    def _fan_in(self, edge: FanInEdge) -> Task:
+        """Where errors meet."""
         operands = []
         for name, mult in edge.operands:
-            distance = reference - states[name].exponent
-            if distance < 0:
-                continue  # only an all-zero tensor has a larger exponent than the reference
             per_channel = isinstance(mult, torch.Tensor)
             operands.append(
                 Source(
                     tensor=self._place.tensor(name),
                     mult=1 if isinstance(mult, torch.Tensor) else mult,
                     table=self._place.table(f"{edge.name}/{name}") if per_channel else None,
-                    align=min(distance, MAX_ALIGN),
                 )
             )
         out = self._place.tensor(edge.name)
-        job = self._build.gather(out, operands, finish=self._round(edge, 1, rebase), wide=True)
+        job = self._build.gather(out, operands, finish=self._round(edge, 1), wide=True)
         return Task(name=edge.name, stage="other", jobs=(job,))

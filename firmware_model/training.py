@@ -92,7 +92,7 @@ class Session:
         for edge in network.edges:
             if any(source not in usable for source in sources(edge)):
                 continue
-            run = program.edge(edge, usable, self._measured)
+            run = program.edge(edge).at(usable, self._measured)
             reports = await self._run(run.task, observe)
             if reports[0]["shift_valid"]:
                 exponent = run.incoming + reports[0]["shift"] - run.fraction
@@ -101,7 +101,7 @@ class Session:
                 self._measured[edge.name] = run.incoming
         for gradient in network.gradients:
             if gradient.error in usable:
-                await self._run(program.gradient(gradient, rate), observe)
+                await self._run(program.gradient(gradient).at(rate), observe)
                 await self._load_biases(gradient.layer, await self._biases(gradient.layer))
         self.step += 1
 

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import Component
 from respin.rtl.buffer.feeder import GradientFeeder
 from respin.rtl.buffer.window import Window
 from respin.rtl.config import AcceleratorConfig
+from respin.rtl.host.host import Host
 from respin.rtl.imc.depthwise import DepthwiseUnit
 from respin.rtl.imc.dot import DotArray
 from respin.rtl.imc.engine import Engine
@@ -97,6 +98,7 @@ MEASURED = (
     Block(name="respin_gather", title="gather: merge, pool, upsample and their backward", make=_of(Gather)),
     Block(name="respin_loss", title="loss head", make=_of(LossHead)),
     Block(name="respin_scales", title="delayed error scales", make=_of(DelayedScales)),
+    Block(name="respin_host", title="registers, counters and DMA", make=_of(Host)),
     _TOP,
 )
 """What ``respin bench area`` counts, the whole last."""

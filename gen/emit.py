@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verilog text of a component: the same component gives the same bytes, on any machine.
 
-Ports are named by their path in the component's signature, joined by double underscores (``rows__payload``). A member
-whose value is a constant (a stream that is ``always_ready``) says nothing on a wire, so it gets no port.
+Ports are named by their path in the component's signature, joined by double underscores (``rows__payload``), those of
+an AXI bundle by a single one (``m_axi_awaddr``), as tools that look for such bundles expect. A member whose value is a
+constant (a stream that is ``always_ready``) says nothing on a wire, so it gets no port.
 """
 
 import gc
@@ -19,6 +20,7 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib.wiring import Component, In
 
 from respin.rtl.config import AcceleratorConfig
+from respin.rtl.host.axi import AxiBundle
 
 TIMESCALE = "1ns/1ps"
 """cocotb refuses a clock whose period the simulator's precision cannot hold, so every file states one."""
@@ -40,11 +42,24 @@ class Port:
     signed: bool
 
 
+def _name(signature: Any, path: tuple[str | int, ...]) -> str:
+    """Return the port's name of the member at ``path``."""
+    name = str(path[0])
+    within = signature.members[path[0]]
+    for part in path[1:]:
+        if isinstance(part, int):  # one of an array of interfaces
+            name += f"__{part}"
+            continue
+        name += f"{'_' if isinstance(within.signature, AxiBundle) else '__'}{part}"
+        within = within.signature.members[part]
+    return name
+
+
 def _flatten(component: Component) -> Iterator[tuple[str, Any, Value]]:
     for path, member, value in component.signature.flatten(component):
         wire = value.as_value() if isinstance(value, ValueCastable) else value
         if not isinstance(wire, Const):
-            yield "__".join(map(str, path)), member, wire
+            yield _name(component.signature, path), member, wire
 
 
 def ports(component: Component) -> list[Port]:

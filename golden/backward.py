@@ -16,31 +16,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from respin.golden.network import AveragePool, Convolution, Edge, FanInEdge, Gradient, Layer, Merge, Upsample
+from respin.golden.network import (
+    AveragePool,
+    Convolution,
+    Edge,
+    FanInEdge,
+    Gradient,
+    Layer,
+    Merge,
+    Upsample,
+    learns,
+    needs_error,
+    reads,
+)
 from respin.golden.ops.errors import Multiplier
 from respin.golden.quantise import common_multipliers
 
 NewTensor = Callable[[str], int]
 """Returns the id of a new tensor that draws random numbers or has a scale."""
-
-
-def reads(layer: Layer) -> tuple[str, ...]:
-    """Names of the tensors that a layer reads."""
-    return tuple(operand.x for operand in layer.operands) if isinstance(layer, Merge) else (layer.x,)
-
-
-def learns(layer: Layer) -> bool:
-    """Whether anything of a layer is trained."""
-    return isinstance(layer, Convolution) and layer.trained is not None
-
-
-def needs_error(layers: Sequence[Layer]) -> set[str]:
-    """Names of the layers at or before which something learns: those that errors have to reach."""
-    reached: set[str] = set()
-    for layer in layers:
-        if learns(layer) or any(name in reached for name in reads(layer)):
-            reached.add(layer.name)
-    return reached
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

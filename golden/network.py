@@ -5,7 +5,7 @@ Everything that firmware lowers to jobs is here: geometry, int8 weights, quantis
 multiplier of each backward edge, tensor ids. A layer's name is the name of the tensor that it makes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -235,8 +235,7 @@ class IntegerNetwork:
     def _check_layers(self) -> None:
         made = {INPUT}
         for layer in self.layers:
-            reads = [operand.x for operand in layer.operands] if isinstance(layer, Merge) else [layer.x]
-            for name in reads:
+            for name in reads(layer):
                 if name not in made:
                     raise ValueError(f"{layer.name} reads {name}, which no layer before it makes")
             if layer.name in made:
@@ -288,9 +287,30 @@ class IntegerNetwork:
         """What the trained layers start from."""
         return initial_parameters(self.layers)
 
-    def forward(self, x: Tensor, parameters: Mapping[str, Parameters]) -> Activations:
-        """Run the network on ``x`` (N, C, H, W), int8 or uint8; returns every tensor."""
-        return run_layers(self.layers, {INPUT: x}, parameters)
+    def forward(self, x: Tensor | Mapping[str, Tensor], parameters: Mapping[str, Parameters]) -> Activations:
+        """Run the network on ``x`` (N, C, H, W), int8 or uint8, or on what :meth:`prepare` made of it.
+
+        Returns every tensor; of a prepared ``x`` the frozen ones that are not among it are left out.
+        """
+        if isinstance(x, Tensor):
+            return run_layers(self.layers, {INPUT: x}, parameters)
+        learning = needs_error(self.layers)
+        return run_layers([layer for layer in self.layers if layer.name in learning], x, parameters)
+
+    def prepare(
+        self, x: Tensor, observe: Callable[[Mapping[str, Tensor]], None] | None = None
+    ) -> dict[str, Tensor]:
+        """Run the layers that come before everything that learns; returns what the others read of them.
+
+        However often an image is trained on, these tensors stay the same. ``observe`` is shown all of them.
+        """
+        learning = needs_error(self.layers)
+        frozen = [layer for layer in self.layers if layer.name not in learning]
+        read = {name for layer in self.layers if layer.name in learning for name in reads(layer)}
+        tensors = run_layers(frozen, {INPUT: x}, {}, masks=False).tensors
+        if observe is not None:
+            observe(tensors)
+        return {name: tensor for name, tensor in tensors.items() if name in read}
 
     def predict(self, x: Tensor, parameters: Mapping[str, Parameters]) -> Tensor:
         """Return the class with the largest logit for each image of ``x``; the first of equals."""
@@ -301,6 +321,25 @@ class IntegerNetwork:
         )
         logits = torch.cat([part.tensors[self.loss.logits] for part in parts])
         return logits.flatten(1).to(torch.int64).argmax(1)
+
+
+def reads(layer: Layer) -> tuple[str, ...]:
+    """Names of the tensors that a layer reads."""
+    return tuple(operand.x for operand in layer.operands) if isinstance(layer, Merge) else (layer.x,)
+
+
+def learns(layer: Layer) -> bool:
+    """Whether anything of a layer is trained."""
+    return isinstance(layer, Convolution) and layer.trained is not None
+
+
+def needs_error(layers: Sequence[Layer]) -> set[str]:
+    """Names of the layers at or before which something learns: those that errors have to reach."""
+    reached: set[str] = set()
+    for layer in layers:
+        if learns(layer) or any(name in reached for name in reads(layer)):
+            reached.add(layer.name)
+    return reached
 
 
 def run_layers(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training with the integer rules only, every tensor of a step kept by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -72,15 +72,22 @@ class TrainingState:
     step_scales: Mapping[str, StepScale]
 
     @classmethod
-    def initial(cls, network: IntegerNetwork, seed: int) -> "TrainingState":
-        """The state before the first step."""
+    def initial(
+        cls,
+        network: IntegerNetwork,
+        seed: int,
+        *,
+        scale: DelayedScale | None = None,
+        step_scale: StepScale | None = None,
+    ) -> "TrainingState":
+        """The state before the first step; every edge starts with ``scale``, every tensor with ``step_scale``."""
         names = [name for layer in network.trained for name in trained_tensors(layer)]
         return cls(
             step=0,
             seed=seed,
             parameters=network.initial_parameters(),
-            scales={edge.name: DelayedScale() for edge in network.edges},
-            step_scales={name: StepScale() for name in names},
+            scales={edge.name: scale or DelayedScale() for edge in network.edges},
+            step_scales={name: step_scale or StepScale() for name in names},
         )
 
 
@@ -161,8 +168,8 @@ class StepRecord:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class _Step:
-    """What the parts of one step share."""
+class Step:
+    """The parts of one step and what they share. Variations of the rules override a part."""
 
     network: IntegerNetwork
     state: TrainingState
@@ -188,15 +195,16 @@ class _Step:
             incoming = [usable[source] for source in sources(edge)]
             mask = None if edge.mask is None else self.activations.masks[edge.mask]
             if isinstance(edge, Edge):
-                record = self._run_edge(edge, incoming[0], scale, mask)
+                record = self.run_edge(edge, incoming[0], scale, mask)
             else:
-                record = self._run_fan_in(edge, incoming, scale, mask)
+                record = self.run_fan_in(edge, incoming, scale, mask)
             records[edge.name] = record
             if scale.valid:
                 usable[edge.name] = record.result
         return records
 
-    def _run_edge(self, edge: Edge, source: EdgeResult, scale: DelayedScale, mask: Tensor | None) -> EdgeRecord:
+    def run_edge(self, edge: Edge, source: EdgeResult, scale: DelayedScale, mask: Tensor | None) -> EdgeRecord:
+        """Pass errors over an edge with the shift that ``scale`` gives."""
         sums = source.error if edge.through is None else self._transpose(edge.through, source.error)
         shift = scale.at(source.exponent)
         result = error_edge(
@@ -211,9 +219,10 @@ class _Step:
         after = scale.after(result.largest, source.exponent)
         return EdgeRecord(result=result, shift=shift, before=scale, after=after)
 
-    def _run_fan_in(
+    def run_fan_in(
         self, edge: FanInEdge, incoming: list[EdgeResult], scale: DelayedScale, mask: Tensor | None
     ) -> EdgeRecord:
+        """Add errors where edges meet."""
         operands = [
             FanInOperand(error=source.error, exponent=source.exponent, mult=mult)
             for source, (_, mult) in zip(incoming, edge.operands, strict=True)
@@ -257,7 +266,7 @@ class _Step:
         bias = f"{layer.name}.bias"
         trained = layer.trained
         rate = shifted_rate(self.rate, trained.rate_shift)
-        updates = {bias: self._update(bias, trained.bias_tensor, learned.bias, bias_gradient(error), rate)}
+        updates = {bias: self.update_tensor(bias, trained.bias_tensor, learned.bias, bias_gradient(error), rate)}
         if trained.tensor is None:
             return updates
         weight_gradient = conv2d_weight_gradient(
@@ -269,9 +278,10 @@ class _Step:
             groups=layer.groups,
         )
         weight = f"{layer.name}.weight"
-        return {weight: self._update(weight, trained.tensor, learned.weight, weight_gradient, rate), **updates}
+        return {weight: self.update_tensor(weight, trained.tensor, learned.weight, weight_gradient, rate), **updates}
 
-    def _update(self, name: str, tensor: int, value: Tensor, gradient: Tensor, rate: int) -> UpdateRecord:
+    def update_tensor(self, name: str, tensor: int, value: Tensor, gradient: Tensor, rate: int) -> UpdateRecord:
+        """Update one trained tensor."""
         scale = self.state.step_scales[name]
         statistics = GradientStatistics.of(gradient)
         moved, move = ternary_update(value, gradient, scale, self.random.field(tensor, value.shape))
@@ -279,7 +289,15 @@ class _Step:
         return UpdateRecord(gradient=gradient, statistics=statistics, before=scale, after=after, move=move, value=moved)
 
 
-def train_step(network: IntegerNetwork, state: TrainingState, x: Tensor, labels: Tensor, *, rate: int) -> StepRecord:
+def train_step(
+    network: IntegerNetwork,
+    state: TrainingState,
+    x: Tensor | Mapping[str, Tensor],
+    labels: Tensor,
+    *,
+    rate: int,
+    make_step: Callable[..., Step] = Step,
+) -> StepRecord:
     """Run one step on a batch: forward, loss, errors, gradients, updates.
 
     Parameters
@@ -287,15 +305,17 @@ def train_step(network: IntegerNetwork, state: TrainingState, x: Tensor, labels:
     network, state:
         What is trained, and where it stands.
     x:
-        The batch (N, C, H, W), int8 or uint8.
+        The batch (N, C, H, W), int8 or uint8, or what :meth:`IntegerNetwork.prepare` made of it.
     labels:
         (N,), int64.
     rate:
         1..65535, see :func:`respin.golden.ops.learning_rate`. It enters the step scales that the *next* step uses.
+    make_step:
+        Makes the step; another one than :class:`Step` computes by other rules than the hardware's.
     """
     activations = network.forward(x, state.parameters)
     random = RandomSource(seed=state.seed, step=state.step)
-    step = _Step(network=network, state=state, activations=activations, random=random, rate=rate)
+    step = make_step(network=network, state=state, activations=activations, random=random, rate=rate)
     loss_error = step.loss_error(labels)
     edges = step.run_edges(loss_error)
     errors = {network.loss.name: loss_error}

@@ -25,6 +25,7 @@ RANDOM_ROUNDS = 16
 
 DEVICES = ("default", "scrubbed", "erasable")
 WRITE_SCHEMES = ("sas", "erase_program")
+AXI_BITS = (32, 64, 128, 256)
 
 
 def _require_int(owner: object, name: str, low: int, high: int, *, power_of_two: bool = False) -> None:
@@ -87,6 +88,11 @@ class AcceleratorConfig:
         Further pulses after the first, each with the next entry of the macro's pulse table.
     watchdog_cycles:
         Longest wait of any unit on another one, in cycles; then it ends with an error.
+    tensor_ids:
+        Tensor ids that have an entry in the tables of scales: two for each trained layer, one for each backward edge
+        and for the loss.
+    axi_bits:
+        Bits of data of the AXI4 port to external memory: 32, 64, 128 or 256.
 
     Raises
     ------
@@ -114,6 +120,8 @@ class AcceleratorConfig:
     write_scheme: str = "sas"
     write_retries: int = 3
     watchdog_cycles: int = 65535
+    tensor_ids: int = 128
+    axi_bits: int = 64
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -137,6 +145,8 @@ class AcceleratorConfig:
         _require_choice(self, "write_scheme", WRITE_SCHEMES)
         _require_int(self, "write_retries", 0, 14)
         _require_int(self, "watchdog_cycles", 1024, (1 << 24) - 1)
+        _require_int(self, "tensor_ids", 2, 4096, power_of_two=True)
+        _require_int(self, "axi_bits", AXI_BITS[0], AXI_BITS[-1], power_of_two=True)
         if self.vector_width > self.slices:
             raise ValueError(f"vector_width must be at most slices ({self.slices}), not {self.vector_width!r}")
         if self.depthwise_lanes < self.vector_width:
@@ -166,10 +176,12 @@ PRESETS: dict[str, AcceleratorConfig] = {
         AcceleratorConfig(
             name="tiny", lanes=8, slices=4, pixels=1, banks=1, mram_rows=2048, store_words=1024, acc_depth=64,
             transposers=1, ecc_decoders=1, vector_width=2, depthwise_lanes=4, table_channels=1024,
+            tensor_ids=64, axi_bits=32,
         ),
         AcceleratorConfig(
             name="nano", lanes=8, slices=4, pixels=1, banks=1, mram_rows=64, store_words=256, acc_depth=64,
             transposers=1, ecc_decoders=1, vector_width=1, depthwise_lanes=4, table_channels=64, clock_mhz=12,
+            tensor_ids=64, axi_bits=32,
         ),
         AcceleratorConfig(
             name="small", lanes=32, slices=8, pixels=1, banks=2, mram_rows=512, store_words=1024, acc_depth=128,
@@ -178,7 +190,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
         AcceleratorConfig(name="default"),
         AcceleratorConfig(
             name="large", lanes=32, slices=32, pixels=4, banks=32, mram_rows=16384, store_words=65536, acc_depth=256,
-            transposers=8, vector_width=32, table_channels=4096,
+            transposers=8, vector_width=32, table_channels=4096, tensor_ids=256, axi_bits=256,
         ),
     )
 }  # fmt: skip

@@ -64,7 +64,10 @@ class Accelerator(Component):
     banks : Out(BankPins(mram_rows)).array(B)
         The SAS-MRAM macros.
     counters : Out(Counters)
-        Events of the bank controller since reset.
+        Events of the bank controller since reset or ``clear_counters``.
+    clear_counters : In(1)
+    units_busy : Out(9)
+        Units that have something to do in this cycle, in the order of :data:`respin.rtl.job_control.UNITS`.
 
     Raises
     ------
@@ -90,6 +93,8 @@ class Accelerator(Component):
                 "row_data": Out(stream.Signature(ReadRow)),
                 "banks": Out(BankPins(config.mram_rows)).array(config.banks),
                 "counters": Out(Counters),
+                "clear_counters": In(1),
+                "units_busy": Out(len(UNITS)),
             }
         )
 
@@ -243,7 +248,7 @@ class Accelerator(Component):
                 self.row_write.ready.eq(mram.write.ready),
             ]
         _route(m, self._control.idle, mram.written, self.row_written)
-        m.d.comb += self.counters.eq(mram.counters)
+        m.d.comb += [self.counters.eq(mram.counters), mram.clear.eq(self.clear_counters)]
 
     def _settle(self, m: Module) -> None:
         """After a tensor's last job: its magnitude, or its gradient's statistics, make the next step's scale."""
@@ -271,7 +276,17 @@ class Accelerator(Component):
         """What the units say of themselves: busy, moving, and their part of the report."""
         control, mram, vector, update = self._control, self._mram, self._vector, self._update
         report = control.measured
+        working = {
+            "read": ~mram.idle,
+            "engine": ~self._engine.idle,
+            "depthwise": ~self._depthwise.idle,
+            "vector": ~vector.idle,
+            "update": update.busy,
+        }
+        # The other units keep their job offered until they have done it.
+        units = [offered | working.get(name, 0) for offered, name in zip(control.offer, UNITS, strict=True)]
         m.d.comb += [
+            self.units_busy.eq(Cat(units)),
             control.busy.eq(~self._engine.idle | ~self._depthwise.idle | ~vector.idle | update.busy | ~mram.idle),
             control.progress.eq(
                 Cat(

@@ -142,7 +142,7 @@ def _ports(text: str, top: str) -> list[str]:
     module = re.search(rf"^\s*module\s+{re.escape(top)}\b(.*?)^\s*endmodule", text, re.DOTALL | re.MULTILINE)
     if module is None:
         raise ValueError(f"top must be a module of the sources, not {top!r}")
-    kind = r"(?:wire|reg|logic)?\s*(?:signed\s*)?(?:\[[^\]]*\]\s*)?"
+    kind = r"(?:(?:wire|reg|logic)\b\s*)?(?:signed\b\s*)?(?:\[[^\]]*\]\s*)?"
     return re.findall(rf"\b(?:input|output|inout)\s+{kind}(\w+)", module[1])
 
 

@@ -14,12 +14,15 @@ from torch.nn import functional
 from respin.golden.backbones import InputFormat
 from respin.golden.float_network import RUN_AT_ONCE, FloatNetwork
 from respin.golden.network import IntegerNetwork, Parameters
-from respin.golden.ops import DelayedScale, StepScale
 from respin.golden.schedule import Schedule
-from respin.golden.trainer import StepRecord, TrainingState, train_step
+from respin.golden.trainer import Step, StepRecord, TrainingState, train_step
 
 State = dict[str, Any]
 """Tensors, numbers and dictionaries of those: what ``torch.save`` writes and ``weights_only`` reads back."""
+
+
+Prepared = Mapping[str, Tensor]
+"""A batch of which the part before everything that learns has been computed: tensors by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +39,15 @@ class Learner(ABC):
     """Something that learns from batches of uint8 images and can stop and go on anywhere."""
 
     @abstractmethod
-    def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+    def step(self, images: Tensor | Prepared, labels: Tensor) -> tuple[float, int]:
         """Learn from a batch; returns the mean loss before it and how many images were classified right."""
+
+    def prepare(self, images: Tensor) -> Callable[[Tensor], Tensor | Prepared]:
+        """Return what gives :meth:`step` the images at some positions.
+
+        A learner may compute here what is the same however often an image comes.
+        """
+        return lambda index: images[index]
 
     @abstractmethod
     def begin(self, steps: int) -> None:
@@ -73,6 +83,12 @@ class IntegerLearner(Learner):
         Of the random numbers.
     observe:
         Called with every step's record.
+    start:
+        Where training starts; :meth:`TrainingState.initial` unless given.
+    make_step:
+        Makes the steps: the hardware's unless given.
+    observe_frozen:
+        Called with the tensors that :meth:`prepare` computes of some images.
     """
 
     def __init__(
@@ -83,20 +99,35 @@ class IntegerLearner(Learner):
         *,
         seed: int,
         observe: Callable[[StepRecord], None] | None = None,
+        start: TrainingState | None = None,
+        make_step: Callable[..., Step] = Step,
+        observe_frozen: Callable[[Mapping[str, Tensor]], None] | None = None,
     ) -> None:
         self.network, self.form, self.schedule = network, form, schedule
-        self.training = TrainingState.initial(network, seed)
+        self.training = start or TrainingState.initial(network, seed)
+        self._make_step = make_step
         self.began = 0
         self.observe = observe
+        self.observe_frozen = observe_frozen
 
     def begin(self, steps: int) -> None:
         """Begin another phase."""
         self.schedule, self.began = replace(self.schedule, steps=steps), self.training.step
 
-    def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+    def prepare(self, images: Tensor) -> Callable[[Tensor], Prepared]:
+        """Run the layers before everything that learns, once for each image."""
+        parts = [
+            self.network.prepare(self.form.to_integer(part), self.observe_frozen)
+            for part in torch.split(images, RUN_AT_ONCE)
+        ]
+        tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return lambda index: {name: tensor[index] for name, tensor in tensors.items()}
+
+    def step(self, images: Tensor | Prepared, labels: Tensor) -> tuple[float, int]:
         """Run one training step, as :func:`respin.golden.trainer.train_step` does."""
         rate = self.schedule.rate(self.training.step - self.began)
-        record = train_step(self.network, self.training, self.form.to_integer(images), labels, rate=rate)
+        x = self.form.to_integer(images) if isinstance(images, Tensor) else images
+        record = train_step(self.network, self.training, x, labels, rate=rate, make_step=self._make_step)
         self.training = record.after
         if self.observe is not None:
             self.observe(record)
@@ -129,11 +160,11 @@ class IntegerLearner(Learner):
             seed=state["seed"],
             parameters={name: Parameters(weight=w, bias=b) for name, (w, b) in state["parameters"].items()},
             scales={
-                name: DelayedScale(shift=shift, valid=valid, exponent=exponent)
+                name: replace(self.training.scales[name], shift=shift, valid=valid, exponent=exponent)
                 for name, (shift, valid, exponent) in state["scales"].items()
             },
             step_scales={
-                name: StepScale(multiplier=multiplier, shift=shift, valid=valid)
+                name: replace(self.training.step_scales[name], multiplier=multiplier, shift=shift, valid=valid)
                 for name, (multiplier, shift, valid) in state["step_scales"].items()
             },
         )
@@ -163,8 +194,10 @@ class FloatLearner(Learner):
         self.optimiser = torch.optim.Adam([p for p in self.network.parameters() if p.requires_grad], lr=self.rate)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
 
-    def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+    def step(self, images: Tensor | Prepared, labels: Tensor) -> tuple[float, int]:
         """Run one step of Adam on the cross-entropy."""
+        if not isinstance(images, Tensor):
+            raise TypeError("images must be a tensor: a float network prepares nothing")
         self.network.train()
         logits = self.network(self.network.backbone.input.to_float(images))
         loss = functional.cross_entropy(logits, labels)

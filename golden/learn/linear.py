@@ -8,7 +8,7 @@ from torch import Tensor
 
 from respin.golden.data import ImageSet
 from respin.golden.float_network import FloatNetwork
-from respin.golden.learn.learner import Learner, State
+from respin.golden.learn.learner import Learner, Prepared, State
 
 ITERATIONS = 1000
 
@@ -41,7 +41,7 @@ class LinearLearner(Learner):
     def begin(self, steps: int) -> None:
         """Begin anew: the next fit starts from nothing anyway."""
 
-    def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+    def step(self, images: Tensor | Prepared, labels: Tensor) -> tuple[float, int]:
         """Refused: it is fitted at once."""
         raise NotImplementedError("a logistic regression is fitted at once, not step by step")
 

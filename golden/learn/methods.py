@@ -6,6 +6,7 @@ the backward pass and what is written follow from what trains.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,7 +19,9 @@ from respin.golden.data import Task
 from respin.golden.float_network import FloatNetwork, rep_modules
 from respin.golden.learn.learner import FloatLearner, IntegerLearner, Learner
 from respin.golden.learn.linear import LinearLearner
+from respin.golden.network import IntegerNetwork
 from respin.golden.schedule import Schedule
+from respin.golden.trainer import Step, TrainingState
 
 Trains = Literal["modules", "head", "biases", "everything"]
 """What learns: Rep-Net modules and the head, the head alone, it and every bias of the backbone, or all of it."""
@@ -79,18 +82,38 @@ class IntegerMethod(Method):
 
     rules: Rules = field(default_factory=Rules)
 
-    def learner(self, backbone: Backbone, task: Task, setting: Setting, plan: Plan) -> IntegerLearner:
+    def network(self, backbone: Backbone, task: Task, plan: Plan) -> IntegerNetwork:
         """Quantise the backbone on the task's images and put beside it what learns."""
-        network = build_network(
+        return build_network(
             backbone,
-            _calibration(task),
+            calibration(task),
             len(task.classes),
             seed=plan.seed,
             batch=plan.batch,
             rules=self.rules,
+            range_images=task.ranges,
         )
+
+    def learner(self, backbone: Backbone, task: Task, setting: Setting, plan: Plan) -> IntegerLearner:
+        """Make the learner of the network."""
+        network = self.network(backbone, task, plan)
         schedule = Schedule(steps=plan.steps, first=setting["first"], last=setting["last"])
-        return IntegerLearner(network, backbone.input, schedule, seed=plan.seed)
+        return IntegerLearner(
+            network,
+            backbone.input,
+            schedule,
+            seed=plan.seed,
+            start=self.start(network, plan),
+            make_step=self.make_step(),
+        )
+
+    def start(self, network: IntegerNetwork, plan: Plan) -> TrainingState:
+        """Where training starts."""
+        return TrainingState.initial(network, plan.seed)
+
+    def make_step(self) -> Callable[..., Step]:
+        """What makes the steps."""
+        return Step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +126,7 @@ class FloatMethod(Method):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
             network = FloatNetwork(backbone, len(task.classes), modules, norm=bool(dict(setting.values).get("norm", 0)))
-        network.standardise(network.features_of(_calibration(task)))
+        network.standardise(network.features_of(calibration(task)))
         thawed = {"biases": [network.biases], "everything": [network.biases, network.weights]}.get(self.trains, [])
         for parameters in thawed:
             for parameter in parameters.values():
@@ -120,82 +143,14 @@ class LinearMethod(Method):
         return LinearLearner(FloatNetwork(backbone, len(task.classes)), inverse_penalty=setting["C"])
 
 
-def _calibration(task: Task) -> Tensor:
+def calibration(task: Task) -> Tensor:
+    """Return the images that set scales."""
     return task.train.images[:CALIBRATION_IMAGES]
 
 
-def _mu(*starts: float, fall: float = 4.0) -> tuple[Setting, ...]:
+def falling(*starts: float, fall: float = 8.0) -> tuple[Setting, ...]:
+    """Return settings of an integer method: μ falls by ``fall`` over the training, from each of ``starts``."""
     return tuple(
         Setting(name=f"μ {first:g} → {first - fall:g}", values=(("first", first), ("last", first - fall)))
         for first in starts
     )
-
-
-def _rates(*rates: float, norms: tuple[int, ...] = (0,)) -> tuple[Setting, ...]:
-    return tuple(
-        Setting(name=f"rate {rate:g}{', norm' if norm else ''}", values=(("rate", rate), ("norm", norm)))
-        for norm in norms
-        for rate in rates
-    )
-
-
-INTEGER_SETTINGS = _mu(-4.0, -3.0, -5.0)
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        IntegerMethod(
-            name="rep-net",
-            title="Rep-Net, INT8",
-            arithmetic="int8",
-            trains="modules",
-            settings=INTEGER_SETTINGS,
-        ),
-        IntegerMethod(
-            name="head",
-            title="head only, INT8",
-            arithmetic="int8",
-            trains="head",
-            settings=INTEGER_SETTINGS,
-            rules=Rules(modules=False),
-        ),
-        IntegerMethod(
-            name="bias",
-            title="biases and head, INT8",
-            arithmetic="int8",
-            trains="biases",
-            settings=INTEGER_SETTINGS,
-            rules=Rules(modules=False, biases=True),
-        ),
-        FloatMethod(
-            name="rep-net-float",
-            title="Rep-Net, float32",
-            arithmetic="float32",
-            trains="modules",
-            settings=_rates(1e-3, 3e-4, 3e-3, norms=(0, 1)),
-        ),
-        FloatMethod(
-            name="bias-float",
-            title="biases and head, float32",
-            arithmetic="float32",
-            trains="biases",
-            settings=_rates(1e-3, 3e-4, 3e-3),
-        ),
-        FloatMethod(
-            name="full-float",
-            title="full fine-tuning, float32",
-            arithmetic="float32",
-            trains="everything",
-            settings=_rates(3e-4, 1e-4, 1e-3),
-        ),
-        LinearMethod(
-            name="linear",
-            title="logistic regression on frozen features",
-            arithmetic="float32",
-            trains="head",
-            settings=tuple(
-                Setting(name=f"C {c:g}", values=(("C", c),)) for c in (1e-2, 1e-4, 3e-4, 1e-3, 3e-3, 3e-2, 1e-1, 1.0)
-            ),
-        ),
-    )
-}
-"""By name. Another kind needs an entry here and a learner that can ``step``, ``predict`` and save itself."""

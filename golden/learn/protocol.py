@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.experiment import Conditions, Result, Run
-from respin.golden.learn.methods import METHODS
 
 RunAll = Callable[[Sequence[Run]], Mapping[Run, Result]]
 """Runs what has no result yet, in any order, and returns every result."""

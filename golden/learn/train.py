@@ -48,9 +48,10 @@ def train(
         saved = torch.load(checkpoint, weights_only=True)
         learner.load(saved["learner"])
         history = [(loss, right) for loss, right in saved["history"]]
+    take = learner.prepare(images.images)
     for step in range(len(history), steps):
         index = order[step]
-        loss, right = learner.step(images.images[index], images.labels[index])
+        loss, right = learner.step(take(index), images.labels[index])
         history.append((loss, right / batch))
         if (step + 1) % 10 == 0 or step + 1 == steps:
             recent = history[-LATELY:]

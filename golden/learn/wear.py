@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a training writes into the array, tensor by tensor."""
 
-from respin.golden.backward import needs_error
 from respin.golden.memory.wear import Wear, WearCounter
-from respin.golden.network import IntegerNetwork, Merge
+from respin.golden.network import IntegerNetwork, Merge, needs_error
 from respin.golden.trainer import StepRecord, trained_tensors
 
 

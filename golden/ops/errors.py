@@ -2,7 +2,7 @@
 """Errors on backward edges: multiply, mask, round to int8 with a power-of-two scale that lags a step behind."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class DelayedScale:
         """Return the next step's scale, given A and the exponent that came in; ``A = 0`` keeps what there is."""
         if largest == 0:
             return self
-        return DelayedScale(shift=max(0, largest.bit_length() - 7), valid=True, exponent=exponent)
+        return replace(self, shift=max(0, largest.bit_length() - 7), valid=True, exponent=exponent)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

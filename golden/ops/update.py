@@ -2,7 +2,7 @@
 """The mean-scaled ternary update: a weight moves by at most one unit, with a probability that follows its gradient."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -98,17 +98,17 @@ class StepScale:
         if mean == 0:
             return self
         shift = max(s for s in range(SHIFT_MAX + 1) if (rate << s) // mean <= MULTIPLIER_MAX)
-        measured = StepScale(multiplier=(rate << shift) // mean, shift=shift, valid=True)
+        measured = replace(self, multiplier=(rate << shift) // mean, shift=shift, valid=True)
         if not self.valid:
             return measured
-        return max(measured, self._grown(), key=lambda scale: (scale.shift, -scale.multiplier))
+        return max(measured, self.grown(), key=lambda scale: (scale.shift, -scale.multiplier))
 
-    def _grown(self) -> "StepScale":
+    def grown(self) -> "StepScale":
         """The largest scale that may follow this one."""
         multiplier, shift = self.multiplier + (self.multiplier >> GROWTH_SHIFT), self.shift
         if multiplier > MULTIPLIER_MAX:
             multiplier, shift = (multiplier >> 1, shift - 1) if shift else (self.multiplier, 0)
-        return StepScale(multiplier=multiplier, shift=shift, valid=True)
+        return replace(self, multiplier=multiplier, shift=shift, valid=True)
 
 
 def ternary_update(weight: Tensor, gradient: Tensor, scale: StepScale, random: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.jobs import TENSOR_ID
 from respin.rtl.learn.divider import Divider
-from respin.rtl.learn.table import TABLE_IDS, TablePort, TensorTable
+from respin.rtl.learn.table import TablePort, TensorTable
 
 MAGNITUDE_BITS = 48
 """Bits of the largest magnitude of a tensor of errors: int32 sums times 16-bit multipliers."""
@@ -63,7 +63,7 @@ class DelayedScales(wiring.Component):
     config:
         The accelerator.
     ids:
-        Tensor ids that have an entry.
+        Tensor ids that have an entry; the configuration's unless given.
 
     Members
     -------
@@ -87,11 +87,11 @@ class DelayedScales(wiring.Component):
         For a parameter of the wrong type or out of range.
     """
 
-    def __init__(self, *, config: AcceleratorConfig, ids: int = TABLE_IDS) -> None:
+    def __init__(self, *, config: AcceleratorConfig, ids: int | None = None) -> None:
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
-        self._table = TensorTable(shape=ErrorScale, ids=ids)
+        self._table = TensorTable(shape=ErrorScale, ids=config.tensor_ids if ids is None else ids)
         super().__init__({
             "lookup": In(1),
             "tensor": In(TENSOR_ID),
@@ -156,7 +156,7 @@ class StepScale(wiring.Component):
     config:
         The accelerator.
     ids:
-        Tensor ids that have an entry.
+        Tensor ids that have an entry; the configuration's unless given.
 
     Members
     -------
@@ -179,11 +179,11 @@ class StepScale(wiring.Component):
         For a parameter of the wrong type or out of range.
     """
 
-    def __init__(self, *, config: AcceleratorConfig, ids: int = TABLE_IDS) -> None:
+    def __init__(self, *, config: AcceleratorConfig, ids: int | None = None) -> None:
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
-        self._table = TensorTable(shape=StepFactor, ids=ids)
+        self._table = TensorTable(shape=StepFactor, ids=config.tensor_ids if ids is None else ids)
         self._divider = Divider(
             dividend_bits=SUM_BITS + MEAN_FRACTION_BITS, divisor_bits=GRADIENT_BITS + MEAN_FRACTION_BITS
         )

@@ -7,9 +7,6 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from respin.rtl.jobs import TENSOR_ID
 
-TABLE_IDS = 64
-"""Tensor ids that have an entry: two for each trained layer, one for each backward edge."""
-
 
 class TablePort(Signature):
     """A user's way into a :class:`TensorTable`: one access in a cycle in which ``valid`` and ``ready`` are high.
@@ -59,7 +56,7 @@ class TensorTable(wiring.Component):
         For ``ids`` of the wrong type or out of range.
     """
 
-    def __init__(self, *, shape: ShapeLike, ids: int = TABLE_IDS) -> None:
+    def __init__(self, *, shape: ShapeLike, ids: int) -> None:
         if not isinstance(ids, int) or isinstance(ids, bool):
             raise TypeError(f"ids must be an integer, not {ids!r}")
         if not 2 <= ids <= 1 << TENSOR_ID.width or ids & (ids - 1):

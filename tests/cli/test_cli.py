@@ -58,6 +58,8 @@ def test_a_configuration_of_ones_own(tmp_path):
         (["verilog", "--config", "odd.toml"], "odd.toml: banks must be a power of two, not 3"),
         (["verilog", "--preset", "tiny", "--config", "odd.toml"], "--preset and --config exclude each other"),
         (["verilog", "--preset", "tiny", "--out", "."], "holds something that respin did not write"),
+        (["registers", "--out", "."], "holds something that respin did not write"),
+        (["registers", "--preset", "huge"], "preset must be one of "),
         (["sim", "nothing"], "bench must be one of "),
         (["sim", "streams", "--simulator", "other"], "simulator must be one of verilator, icarus, not 'other'"),
         (["sim", "streams", "--preset", "huge"], "preset must be one of "),
@@ -80,6 +82,29 @@ def test_the_command_starts_without_the_packages_of_an_extra():
     """Generating Verilog must not need them; ``respin demo`` does, and gets them when it runs."""
     code = "import sys; sys.modules |= dict.fromkeys(['torch', 'sklearn', 'matplotlib']); import respin.cli.main"
     subprocess.run([sys.executable, "-c", code], timeout=120, check=True)
+
+
+def test_registers_writes_a_folder(tmp_path):
+    done = respin("registers", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "build" / "registers"
+    printed = [line.rsplit("/", 1)[1] for line in done.stdout.split()]
+    assert printed == ["respin.rdl", "respin.md", "respin_registers.py", "respin.h", "index.html", "manifest.json"]
+    assert (folder / "html" / "index.html").is_file()
+
+
+def test_registers_says_what_to_install(tmp_path):
+    code = (
+        "import respin.cli.console, respin.cli.main, sys; respin.cli.console.package_version = lambda name: None; "
+        "sys.argv = ['respin', 'registers']; respin.cli.main.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("respin: systemrdl-compiler: not installed; in the project's folder: pip install -e")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "build").exists()
 
 
 def test_sim_lists_the_benches():
@@ -107,7 +132,10 @@ def test_bench_area_counts_a_block():
     assert row["lut6_per_bit_mac"] == round(row["lut6"] / row["bit_macs_per_cycle"], 3)
 
 
-@pytest.mark.parametrize("command", ["", "doctor", "verilog", "sim", "bench", "bench area", "bench gen", "bench sim"])
+@pytest.mark.parametrize(
+    "command",
+    ["", "doctor", "verilog", "registers", "sim", "inspect", "bench", "bench area", "bench gen", "bench sim"],
+)
 def test_every_command_has_help(command):
     done = respin(*command.split(), "--help")
     assert done.returncode == 0

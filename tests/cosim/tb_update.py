@@ -16,7 +16,6 @@ from respin.rtl.config import BLOCK, AcceleratorConfig
 from respin.rtl.interfaces import result_layout
 from respin.rtl.jobs import ReadJob, UpdateJob
 from respin.rtl.learn.scales import StepFactor
-from respin.rtl.learn.table import TABLE_IDS
 from respin.rtl.learn.ternary import UpdateCommit, update_width
 from respin.rtl.learn.update import UpdateCounters
 from respin.rtl.mram.ports import Outcome, ReadRow, WriteRequest, WriteStatus
@@ -91,7 +90,7 @@ class Bench:
         dut.seed.value = self.random_seed
         dut.step.value = 0
         await reset(dut)
-        await cycles_of(dut, TABLE_IDS + 1)  # the table of factors is cleared
+        await cycles_of(dut, CONFIG.tensor_ids + 1)  # the table of factors is cleared
 
     async def idle(self, cycles: int = 400_000) -> None:
         edge = RisingEdge(self.dut.clk)

@@ -9,8 +9,9 @@ from functools import cache
 import pytest
 
 from respin.gen.blocks import DELIVERED
+from respin.gen.folder import MANIFEST, FolderError
 from respin.gen.synthesis import FAMILIES, synthesise
-from respin.gen.verilog import MANIFEST, FolderError, generate, write
+from respin.gen.verilog import generate, write
 from respin.rtl.config import preset
 from respin.sim import tools
 from respin.sim.runner import lint
@@ -67,7 +68,7 @@ def test_nothing_is_left_of_a_folder_that_could_not_be_made(quick, tmp_path, mon
     def broken(self, *arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", broken)
+    monkeypatch.setattr("pathlib.Path.write_bytes", broken)
     with pytest.raises(FolderError, match="No space left on device"):
         write(preset("tiny"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

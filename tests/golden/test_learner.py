@@ -15,14 +15,15 @@ from torch import Tensor
 from respin.golden.data import Dataset, ImageSet, Task, make_task
 from respin.golden.float_network import SMALLEST_DEVIATION, FloatNetwork
 from respin.golden.learn import train as train_module
+from respin.golden.learn.catalogue import COMPARED, METHODS
 from respin.golden.learn.learner import FloatLearner, IntegerLearner, Learner, Progress, State
 from respin.golden.learn.linear import LinearLearner
-from respin.golden.learn.methods import METHODS, Plan, Setting
+from respin.golden.learn.methods import Plan, Setting
 from respin.golden.learn.train import batches, train
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 BATCH, STEPS = 8, 14
-INTEGER = [name for name, method in METHODS.items() if method.arithmetic == "int8"]
+INTEGER = [name for name, method in COMPARED.items() if method.arithmetic == "int8"]
 FLOAT = ["rep-net-float", "bias-float", "full-float"]
 # Explicit, since those of the methods are chosen for real tasks.
 VALUES = (("first", -1.0), ("last", -3.0), ("rate", 1e-2), ("norm", 0), ("C", 0.01))
@@ -143,6 +144,23 @@ def test_accuracy_is_the_share_that_is_right() -> None:
     assert Recorder().accuracy(images.images, images.labels) == 1
     assert Recorder().accuracy(images.images, images.labels.roll(1)) == 0
     assert Recorder().accuracy(images.images, torch.zeros(40, dtype=torch.int64)) == 0.25
+
+
+@pytest.mark.parametrize("name", INTEGER)
+def test_what_comes_before_all_that_learns_is_computed_once(task: Task, name: str) -> None:
+    prepared, plain = new_learner(name, task), new_learner(name, task)
+    take = prepared.prepare(task.train.images)
+    order = batches(len(task.train), steps=STEPS, batch=BATCH, seed=SEED)
+    for index in order:
+        images, labels = task.train.images[index], task.train.labels[index]
+        assert prepared.step(take(index), labels) == plain.step(images, labels)
+    assert same(prepared.state(), plain.state())
+    # Of a head alone everything before it is frozen, of biases nothing but the image.
+    given = set(take(order[0]))
+    if name == "head":
+        assert given == {"features"}
+    if name == "bias":
+        assert given == {"input"}
 
 
 # Stopping and going on

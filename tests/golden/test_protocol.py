@@ -8,9 +8,9 @@ import torch
 from scipy import stats
 
 from respin.golden.data import ImageSet
+from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.continual import AccuracyMatrix, Rehearsal, split_by_class
 from respin.golden.learn.experiment import Conditions, Result, Run
-from respin.golden.learn.methods import METHODS
 from respin.golden.learn.protocol import Difference, Summary, compare
 
 TASKS = [Conditions(backbone="efficientnet-lite0", dataset=name) for name in ("one", "folded")]

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program image: programs and data as they lie in external memory, and what they are called."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from respin.firmware_model.descriptors import list_program
+from respin.rtl.config import AcceleratorConfig
+from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES
+
+FILE_MAGIC = b"RESPIN01"
+_LENGTH_BYTES = 4
+
+
+class ImageError(ValueError):
+    """A file is no program image, or the image is not for this machine; the message is one line."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Area:
+    """A stretch of external memory: its address, and its size in bytes."""
+
+    address: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tensor:
+    """What lies in an area: shape (N, C, H, W), and whether its elements are int8 or uint8."""
+
+    shape: tuple[int, int, int, int]
+    signed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProgramImage:
+    """What a compiler made.
+
+    Parameters
+    ----------
+    config:
+        The machine that it is for.
+    base:
+        Where it lies in external memory.
+    content:
+        Its bytes.
+    areas:
+        Where programs and data lie, by name.
+    programs:
+        Which of the areas are programs.
+    tensors:
+        What the areas for input and output hold.
+
+    Raises
+    ------
+    ImageError
+        If an area does not lie in the image, or a program is none of the areas.
+    """
+
+    config: AcceleratorConfig
+    base: int
+    content: bytes
+    areas: Mapping[str, Area]
+    programs: tuple[str, ...]
+    tensors: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        end = self.base + len(self.content)
+        if end > 1 << 32:
+            raise ImageError(f"the image must end within 32 bits of address, not at {end:#x}")
+        for name, area in self.areas.items():
+            if not self.base <= area.address <= area.address + area.size <= end:
+                raise ImageError(f"area {name} must lie in {self.base:#x}..{end:#x}, not at {area.address:#x}")
+        for name in self.programs:
+            if name not in self.areas or self.areas[name].size < 2 * DESCRIPTOR_BYTES:
+                raise ImageError(f"program {name} must be an area with a header and a descriptor")
+
+    def bytes_of(self, name: str) -> bytes:
+        """Return what the image holds in an area."""
+        area = self.areas[name]
+        return self.content[area.address - self.base :][: area.size]
+
+    def count(self, program: str) -> int:
+        """Return the number of descriptors of a program."""
+        return int(self.areas[program].size // DESCRIPTOR_BYTES) - 1
+
+    def listing(self, program: str) -> list[str]:
+        """Return a program as lines to read."""
+        return list_program(self.bytes_of(program))
+
+    def save(self, path: Path) -> None:
+        """Write the image to a file."""
+        about = {
+            "config": asdict(self.config),
+            "base": self.base,
+            "areas": {name: asdict(area) for name, area in self.areas.items()},
+            "programs": self.programs,
+            "tensors": {name: asdict(tensor) for name, tensor in self.tensors.items()},
+        }
+        text = json.dumps(about).encode()
+        whole = FILE_MAGIC + len(text).to_bytes(_LENGTH_BYTES, "little") + text + self.content
+        path.write_bytes(whole + zlib.crc32(whole).to_bytes(_LENGTH_BYTES, "little"))
+
+    @classmethod
+    def load(cls, path: Path) -> "ProgramImage":
+        """Read an image from a file.
+
+        Raises
+        ------
+        ImageError
+            Naming the file and what is wrong with it.
+        """
+        try:
+            whole = path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+        if not whole.startswith(FILE_MAGIC):
+            raise ImageError(f"{path}: is no program image")
+        start = len(FILE_MAGIC) + _LENGTH_BYTES
+        if len(whole) < start + _LENGTH_BYTES or zlib.crc32(whole[:-_LENGTH_BYTES]) != int.from_bytes(
+            whole[-_LENGTH_BYTES:], "little"
+        ):
+            raise ImageError(f"{path}: is damaged or cut short")
+        length = int.from_bytes(whole[len(FILE_MAGIC) : start], "little")
+        try:
+            return cls._read(json.loads(whole[start : start + length]), whole[start + length : -_LENGTH_BYTES])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ImageError(f"{path}: {error}") from error
+
+    @classmethod
+    def _read(cls, about: Mapping[str, Any], content: bytes) -> "ProgramImage":
+        return cls(
+            config=AcceleratorConfig(**about["config"]),
+            base=about["base"],
+            content=content,
+            areas={name: Area(**area) for name, area in about["areas"].items()},
+            programs=tuple(about["programs"]),
+            tensors={
+                name: Tensor(shape=tuple(tensor["shape"]), signed=tensor["signed"])
+                for name, tensor in about["tensors"].items()
+            },
+        )

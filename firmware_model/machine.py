@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drives the whole machine: puts a program image into external memory, starts its programs, takes results."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from respin.firmware_model.compiler import (
+    INFER,
+    INPUT_AREA,
+    LABELS_AREA,
+    LOGITS_AREA,
+    PROVISION,
+    TRAIN,
+    WORD_BYTES,
+)
+from respin.firmware_model.image import ImageError, ProgramImage
+from respin.firmware_model.layout import IntArray, StoreTensor, tensor_words, words_tensor
+from respin.firmware_model.training import label_words
+from respin.rtl.config import AcceleratorConfig
+from respin.rtl.host.dma_ports import DmaError
+from respin.rtl.host.registers import register_map
+from respin.rtl.mram.ports import Outcome
+from respin.rtl.ports import Fault
+from respin.rtl.sequencer.descriptor import Opcode
+from respin.rtl.sequencer.errors import UNCORRECTABLE_ROW, ErrorCode, HeaderProblem, Problem
+
+_INFO = {
+    ErrorCode.HEADER: HeaderProblem,
+    ErrorCode.OPCODE: Opcode,
+    ErrorCode.FIELD: Problem,
+    ErrorCode.DMA: DmaError,
+    ErrorCode.JOB: Fault,
+    ErrorCode.ROW: Outcome,
+}
+"""What the information that comes with an error means."""
+
+
+class MachineTransport(Protocol):
+    """How a driver reaches a machine's registers and the memory that both see."""
+
+    async def write_memory(self, address: int, content: bytes) -> None:
+        """Write external memory; ``address`` and the length are multiples of 32."""
+
+    async def read_memory(self, address: int, count: int) -> bytes:
+        """Read external memory; ``address`` and ``count`` are multiples of 32."""
+
+    async def write_register(self, offset: int, value: int) -> None:
+        """Write a register; raises an error of its own if the machine refuses."""
+
+    async def read_register(self, offset: int) -> int:
+        """Read a register."""
+
+    async def wait_interrupt(self) -> None:
+        """Return once the interrupt line is high; raises an error of its own if that takes too long."""
+
+
+class ProgramError(Exception):
+    """A program ended with an error.
+
+    Parameters
+    ----------
+    code:
+        What ended it.
+    index:
+        The descriptor that did.
+    info:
+        What came with it.
+    """
+
+    def __init__(self, code: ErrorCode, index: int, info: int) -> None:
+        self.code, self.index, self.info = code, index, info
+        super().__init__(f"descriptor {index}: {code.name} {self._meaning()}".rstrip())
+
+    def _meaning(self) -> str:
+        if self.code is ErrorCode.ROW and self.info == UNCORRECTABLE_ROW:
+            return "UNCORRECTABLE"
+        names = {member.value: member.name for member in _INFO.get(self.code, ())}
+        return str(names.get(self.info, self.info or ""))
+
+
+class Machine:
+    """The registers of a machine, by name.
+
+    Parameters
+    ----------
+    config:
+        What the machine was generated from.
+    transport:
+        How it is reached.
+    """
+
+    def __init__(self, config: AcceleratorConfig, transport: MachineTransport) -> None:
+        self.config = config
+        self.transport = transport
+        self._registers = register_map(config)
+
+    async def write(self, name: str, value: int) -> None:
+        """Write a register."""
+        await self.transport.write_register(self._registers.register(name).offset, value)
+
+    async def read(self, name: str) -> int:
+        """Read a register."""
+        return await self.transport.read_register(self._registers.register(name).offset)
+
+    async def read_field(self, register: str, field: str) -> int:
+        """Read a field of a register."""
+        place = self._registers.register(register).field(field)
+        return (await self.read(register) & place.mask) >> place.low
+
+    async def write_fields(self, register: str, *fields: str) -> None:
+        """Write a register with ones in the named fields of one bit and zeros elsewhere."""
+        found = self._registers.register(register)
+        await self.write(register, sum(found.field(field).mask for field in fields))
+
+    async def run(self, address: int, count: int, *, seed: int = 0, step: int = 0, rate: int = 1) -> None:
+        """Run the program at ``address`` to its end.
+
+        Raises
+        ------
+        ProgramError
+            If it ends with an error.
+        """
+        values = {"PROGRAM_BASE": address, "PROGRAM_COUNT": count, "SEED": seed, "STEP": step, "RATE": rate}
+        for name, value in values.items():
+            await self.write(name, value)
+        await self.write_fields("IRQ_ENABLE", "done", "error")
+        await self.write_fields("CONTROL", "start")
+        await self.transport.wait_interrupt()
+        failed = await self.read_field("IRQ_STATUS", "error")
+        await self.write_fields("IRQ_STATUS", "done", "error")
+        if failed:
+            code = ErrorCode(await self.read("ERROR_CODE"))
+            raise ProgramError(code, await self.read("ERROR_INDEX"), await self.read("ERROR_INFO"))
+
+
+class ProgramSession:
+    """A network that runs as programs.
+
+    Parameters
+    ----------
+    machine:
+        The machine.
+    image:
+        What :class:`respin.firmware_model.compiler.Compiler` made for it.
+    seed, step:
+        Key of the random numbers, and training steps taken so far.
+
+    Raises
+    ------
+    ImageError
+        If the image is for another configuration.
+    """
+
+    def __init__(self, machine: Machine, image: ProgramImage, *, seed: int = 0, step: int = 0) -> None:
+        if image.config != machine.config:
+            raise ImageError(
+                f"the image must be for {machine.config.name} as it is built here, not for {image.config.name}"
+            )
+        self.machine, self.image = machine, image
+        self.seed, self.step = seed, step
+
+    async def provision(self) -> None:
+        """Put the image into external memory, and the weights and constants into the machine."""
+        content = self.image.content
+        await self.machine.transport.write_memory(self.image.base, content + bytes(-len(content) % WORD_BYTES))
+        await self._run(PROVISION)
+
+    async def infer(self, x: IntArray) -> IntArray:
+        """Run the network forward on a batch (N, C, H, W), uint8; returns the logits (N, classes)."""
+        await self._write_input(x)
+        await self._run(INFER)
+        return await self.logits()
+
+    async def train(self, x: IntArray, labels: Sequence[int], *, rate: int) -> None:
+        """Take one training step on a batch."""
+        await self._write_input(x)
+        await self._write_words(LABELS_AREA, label_words(labels))
+        await self._run(TRAIN, rate=rate)
+        self.step += 1
+
+    async def logits(self) -> IntArray:
+        """Return the logits (N, classes) of the last batch."""
+        area, about = self.image.areas[LOGITS_AREA], self.image.tensors[LOGITS_AREA]
+        content = await self.machine.transport.read_memory(area.address, area.size)
+        words = [int.from_bytes(content[at : at + WORD_BYTES], "little") for at in range(0, len(content), WORD_BYTES)]
+        return words_tensor(words, StoreTensor(0, about.shape, about.signed))[:, :, 0, 0]
+
+    async def _write_input(self, x: IntArray) -> None:
+        shape = self.image.tensors[INPUT_AREA].shape
+        if x.shape != shape:
+            raise ValueError(f"x must have shape {shape}, not {x.shape}")
+        await self._write_words(INPUT_AREA, tensor_words(x))
+
+    async def _write_words(self, name: str, words: Sequence[int]) -> None:
+        area = self.image.areas[name]
+        content = b"".join(word.to_bytes(WORD_BYTES, "little") for word in words)
+        if len(content) != area.size:
+            raise ValueError(f"{name} must have {area.size // WORD_BYTES} words, not {len(words)}")
+        await self.machine.transport.write_memory(area.address, content)
+
+    async def _run(self, program: str, *, rate: int = 1) -> None:
+        address = self.image.areas[program].address
+        await self.machine.run(address, self.image.count(program), seed=self.seed, step=self.step, rate=rate)

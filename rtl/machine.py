@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole machine: registers, DMA, sequencer, accelerator, between an AXI4-Lite port, an AXI4 port and the banks."""
+
+from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.lib.wiring import Component, Out, connect, flipped
+
+from respin.rtl.config import AcceleratorConfig
+from respin.rtl.host.host import Host
+from respin.rtl.host.registers import STAGES
+from respin.rtl.interfaces import BankPins
+from respin.rtl.job_control import UNITS
+from respin.rtl.sequenced import SequencedAccelerator
+from respin.rtl.sequencer.ports import Control
+
+_UNIT_OF_STAGE = {"rows": "read", "feeder": "feed"}
+"""What the counters call the units that a job calls otherwise."""
+_REPORTED = {
+    "engine_busy": "busy",
+    "starved_rows": "starved_rows",
+    "starved_words": "starved_words",
+    "stalled": "stalled",
+}
+"""Counters that grow by what a job's report says."""
+_MEMORY_COUNTERS = {
+    "rows_read": "rows_read",
+    "rows_written": "row_writes",
+    "strips_pulsed": "strips_pulsed",
+    "bits_flipped": "bits_flipped",
+    "retries": "retries",
+    "words_corrected": "words_corrected",
+    "uncorrectable": "uncorrectable",
+}
+"""Counters that the bank controller keeps, by the registers' names."""
+
+
+class Machine(Component):
+    """What goes onto a chip: it runs programs by itself (docs/sequencer.md, docs/registers.md).
+
+    A soft reset puts accelerator and sequencer back to where a reset does; registers keep their values. What the DMA
+    has under way then is let run out, at most until its watchdog ends it; meanwhile the machine is not ready.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+
+    Members
+    -------
+    s_axi : In(AxiLite(12, 32))
+        Registers.
+    m_axi : Out(Axi4(axi_bits, 32, 1))
+        External memory.
+    irq : Out(1)
+    banks : Out(BankPins(mram_rows)).array(B)
+        The SAS-MRAM macros.
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not an AcceleratorConfig.
+    """
+
+    def __init__(self, *, config: AcceleratorConfig) -> None:
+        self.config = config
+        self._host = Host(config=config)
+        self._machine = SequencedAccelerator(config=config)
+        host = self._host.signature.members
+        super().__init__({
+            **{name: host[name] for name in ("s_axi", "m_axi", "irq")},
+            "banks": Out(BankPins(config.mram_rows)).array(config.banks),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.host = host = self._host
+        m.submodules.sequenced = ResetInserter(host.regs.soft_reset)(self._machine)
+        for name in ("s_axi", "m_axi"):
+            connect(m, flipped(getattr(self, name)), getattr(host, name))
+        m.d.comb += self.irq.eq(host.irq)
+        for inner, outer in zip(self._machine.banks, self.banks, strict=True):
+            connect(m, inner, flipped(outer))
+        self._connect_memory(m)
+        self._connect_registers(m)
+        self._count(m)
+        return m
+
+    def _connect_memory(self, m: Module) -> None:
+        """The DMA's streams; after a soft reset they are emptied first."""
+        host, machine = self._host, self._machine
+        statuses = [getattr(host, f"{name}_status") for name in ("fetch", "load", "store")]
+        words = [getattr(host, f"{name}_words") for name in ("fetch", "load")]
+        self._emptying = emptying = Signal()
+        left = host.busy
+        for port in (*statuses, *words):
+            left = left | port.valid
+        with m.If(host.regs.soft_reset):
+            m.d.sync += emptying.eq(1)
+        with m.Elif(~left):
+            m.d.sync += emptying.eq(0)
+        for name in ("fetch", "load", "store"):
+            command, inner = getattr(host, f"{name}_command"), getattr(machine, name)
+            with m.If(emptying):
+                m.d.comb += getattr(host, f"{name}_status").ready.eq(1)
+                if name != "store":
+                    m.d.comb += getattr(host, f"{name}_words").ready.eq(1)
+            with m.Else():
+                pairs = [(inner.command, command), (getattr(host, f"{name}_status"), inner.status)]
+                moved = getattr(host, f"{name}_words")
+                pairs.append((inner.words, moved) if name == "store" else (moved, inner.words))
+                for source, sink in pairs:
+                    m.d.comb += [
+                        sink.payload.eq(source.payload), sink.valid.eq(source.valid), source.ready.eq(sink.ready)
+                    ]  # fmt: skip
+
+    def _connect_registers(self, m: Module) -> None:
+        regs, machine = self._host.regs, self._machine
+        control = machine.control
+        for name, member in Control().members.items():
+            if name in ("blocked", "descriptor_done"):
+                continue
+            inner, outer = getattr(control, name), getattr(regs, name)
+            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        uncorrectable = Signal.like(machine.counters.uncorrectable)
+        m.d.sync += uncorrectable.eq(machine.counters.uncorrectable)
+        m.d.comb += [
+            control.blocked.eq(self._emptying),
+            machine.clear_counters.eq(regs.clear_counters),
+            regs.irq_uncorrectable.eq(machine.counters.uncorrectable > uncorrectable),
+        ]
+        for name, counted in _MEMORY_COUNTERS.items():
+            m.d.comb += getattr(regs, name).eq(machine.counters[counted])
+
+    def _count(self, m: Module) -> None:
+        count, machine = self._host.count, self._machine
+        m.d.comb += [
+            count.cycles.eq(machine.control.running),
+            count.descriptors_done.eq(machine.control.descriptor_done),
+        ]
+        for stage in STAGES:
+            unit = list(UNITS).index(_UNIT_OF_STAGE.get(stage, stage))
+            m.d.comb += count[f"{stage}_cycles"].eq(machine.units_busy[unit])
+        with m.If(machine.reported):
+            m.d.comb += [count[name].eq(machine.report[field]) for name, field in _REPORTED.items()]

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs programs: the first pass checks all of one, the second one runs it."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
+from amaranth.lib.wiring import Component, In, Out, connect, flipped
+
+from respin.rtl.config import AcceleratorConfig
+from respin.rtl.host.dma_ports import DmaError
+from respin.rtl.interfaces import ROW_ADDRESS_BITS
+from respin.rtl.jobs import Job, Pass, ReadJob
+from respin.rtl.mram.ports import ReadRow, WriteStatus
+from respin.rtl.mram.watchdog import Watchdog
+from respin.rtl.ports import WORD_BITS, Fault, HostRange, HostRow, HostWord, Report, TableWrite
+from respin.rtl.sequencer.descriptor import CRC_BITS, DESCRIPTOR, JOB_PARTS, PROGRAM_HEADER, Opcode
+from respin.rtl.sequencer.edges import EdgeState
+from respin.rtl.sequencer.errors import ErrorCode, HeaderProblem
+from respin.rtl.sequencer.header import header_problem
+from respin.rtl.sequencer.loader import Loader
+from respin.rtl.sequencer.ports import INDEX_BITS, Control, EdgeNote, MemoryRead, MemoryWrite
+from respin.rtl.sequencer.rate import layer_rate
+from respin.rtl.sequencer.stager import Stager
+from respin.rtl.sequencer.storer import Storer
+
+_SUM_STEP_BITS = 8
+"""Bits of a descriptor's CRC that enter the program's checksum in a cycle."""
+_PATIENCE = 2
+"""Watchdog periods that the sequencer waits: the DMA and the bank controller tell of their own waits first."""
+
+
+class Sequencer(Component):
+    """Runs programs of descriptors (docs/sequencer.md).
+
+    A start fetches the program's header and refuses one that was not made for this machine. Then every descriptor is
+    fetched and checked, before the first has an effect; then each is fetched and checked again and run, the next one
+    while the one before it runs. Jobs come one after the other; LOAD and STORE go on beside them.
+
+    What a training step knows of its tensors of errors is kept here (:class:`EdgeState`): a JOB with sources runs only
+    if all of them may be used, and its ``rebase``, the alignment of its operands and the exponent of what it makes
+    follow from theirs.
+
+    Latency: from one job's report to the next one's offer 3 cycles, and ``EdgeState.latency + 1`` more for the first
+    job of an edge, if the next descriptor has been staged by then. The first pass takes a few hundred cycles and about
+    150 for each descriptor.
+
+    Every wait is bounded: jobs by the accelerator's watchdog, transfers by the DMA's, rows by the bank controller's,
+    and all others by one of twice ``watchdog_cycles``, after which only a reset helps.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+
+    Members
+    -------
+    control : Out(Control())
+        The registers' side.
+    fetch, load : Out(MemoryRead())
+        Readers of external memory: for descriptors, and for what they name.
+    store : Out(MemoryWrite())
+    job : Out(stream(Job)), report : In(stream(Report))
+        The accelerator, and its memories:
+    store_write : Out(stream(HostWord)), store_read : Out(stream(HostRange)), store_data : In(stream(256))
+    table_write : Out(stream(TableWrite))
+    row_write : Out(stream(HostRow)), row_written : In(stream(WriteStatus))
+    row_read : Out(stream(ReadJob)), row_data : In(stream(ReadRow))
+    note : Out(EdgeNote)
+        What is noted of tensors of errors, for those who look on.
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not an AcceleratorConfig.
+    """
+
+    def __init__(self, *, config: AcceleratorConfig) -> None:
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        self.config = config
+        super().__init__({
+            "control": Out(Control()),
+            "fetch": Out(MemoryRead()),
+            "load": Out(MemoryRead()),
+            "store": Out(MemoryWrite()),
+            "job": Out(stream.Signature(Job)),
+            "report": In(stream.Signature(Report)),
+            "store_write": Out(stream.Signature(HostWord)),
+            "store_read": Out(stream.Signature(HostRange)),
+            "store_data": In(stream.Signature(WORD_BITS)),
+            "table_write": Out(stream.Signature(TableWrite)),
+            "row_write": Out(stream.Signature(HostRow)),
+            "row_written": In(stream.Signature(WriteStatus)),
+            "row_read": Out(stream.Signature(ReadJob)),
+            "row_data": In(stream.Signature(ReadRow)),
+            "note": Out(EdgeNote),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.stager = self._stager = Stager(config=self.config)
+        m.submodules.edges = self._edges = EdgeState(config=self.config)
+        m.submodules.loader = self._loader = Loader()
+        m.submodules.storer = self._storer = Storer()
+        m.submodules.watchdog = self._watchdog = Watchdog(cycles=_PATIENCE * self.config.watchdog_cycles)
+        m.submodules.checksum = self._checksum = CRC32_ISO_HDLC(data_width=_SUM_STEP_BITS).create()
+        self._registers()
+        self._connect(m)
+        self._offer_job(m)
+        self._bound_waits(m)
+        with m.FSM():
+            self._start_states(m)
+            self._first_pass_states(m)
+            self._run_states(m)
+            self._job_states(m)
+            self._end_states(m)
+        return m
+
+    def _registers(self) -> None:
+        self._base, self._count = Signal(32), Signal(INDEX_BITS)
+        self._seed, self._step, self._rate = Signal(32), Signal(20), Signal(16)
+        self._wanted_sum = Signal(CRC_BITS)
+        self._current = Signal(DESCRIPTOR)
+        self._loading, self._storing = Signal(INDEX_BITS), Signal(INDEX_BITS)  # the descriptors under way there
+        self._aborted, self._stuck, self._skipping = Signal(), Signal(), Signal()
+        self._alive, self._measured = Signal(), Signal()  # over the jobs of an edge
+        self._report = Signal(Report)
+        self._stop = Signal()
+        self._moving_idle = self._loader.idle & self._storer.idle
+
+    def _connect(self, m: Module) -> None:
+        control, stager, loader, storer = self.control, self._stager, self._loader, self._storer
+        for inner, outer in ((stager.memory, self.fetch), (loader.memory, self.load), (storer.memory, self.store)):
+            connect(m, inner, flipped(outer))
+        for name in ("store_write", "table_write", "row_write", "row_read"):
+            connect(m, getattr(loader, name), flipped(getattr(self, name)))
+        for name in ("row_written", "row_data"):
+            connect(m, flipped(getattr(self, name)), getattr(loader, name))
+        connect(m, storer.store_read, flipped(self.store_read))
+        connect(m, flipped(self.store_data), storer.store_data)
+        row_end = Signal(ROW_ADDRESS_BITS + 1)
+        row_first = Signal(ROW_ADDRESS_BITS + 1)
+        self._row_first, self._row_end = row_first, row_end
+        m.d.comb += [
+            stager.base.eq(self._base),
+            stager.count.eq(self._count),
+            stager.row_first.eq(row_first),
+            stager.row_end.eq(row_end),
+            stager.stop.eq(self._stop),
+            loader.descriptor.eq(self._current),
+            storer.descriptor.eq(self._current),
+            loader.stop.eq(self._stop),
+            storer.stop.eq(self._stop),
+            self._edges.tensor.eq(self._current.header.tensor),
+            self._edges.sources.eq(self._current.header.sources),
+            self.note.valid.eq(self._edges.commit),
+            self.note.tensor.eq(self._edges.tensor),
+            self.note.state.eq(self._edges.state),
+            self.note.measured.eq(self._edges.measured),
+            self.note.incoming.eq(self._edges.incoming),
+            self.note.shift.eq(self._report.shift),
+        ]
+        with m.If(control.abort & control.running):
+            m.d.sync += self._aborted.eq(1)
+
+    def _offer_job(self, m: Module) -> None:
+        """The job of the descriptor at hand; the rest of it comes from registers and from what was measured."""
+        header, job = self._current.header, self.job.payload
+        m.d.comb += [job[name].eq(self._current.job[name]) for name, _ in JOB_PARTS]
+        m.d.comb += [
+            job.kind.eq(header.kind),
+            job.seed.eq(self._seed),
+            job.step.eq(self._step),
+            job.tensor.eq(header.tensor),
+            job.scaled.eq(header.flags.edge),
+            job.rebase.eq(self._edges.rebase),
+            job.settle.eq(header.flags.last),
+        ]
+        # Taken over a cycle before the job is offered: the shifter is no part of a longer path.
+        m.d.sync += job.rate.eq(layer_rate(self._rate, header.rate_shift))
+        with m.If(header.flags.fan_in):
+            m.d.comb += [
+                source.align.eq(align)
+                for source, align in zip(job.gather.sources, self._edges.align, strict=True)
+            ]
+
+    def _bound_waits(self, m: Module) -> None:
+        self._job_under_way = Signal()
+        ports = (self.fetch.command, self.fetch.words, self.fetch.status, self._stager)
+        handshakes = [port.valid & port.ready for port in ports[:-1]]
+        moves = Cat(*handshakes, self._loader.moves, self._storer.moves, self._stager.take).any()
+        m.d.comb += self._watchdog.waiting.eq(self.control.running & ~self._job_under_way & ~moves)
+
+    def _fail(self, m: Module, code: ErrorCode | Value, index: Value, info: Value | int = 0) -> None:
+        """End the program with an error, once what is under way has come to an end."""
+        m.d.sync += [
+            self.control.error_code.eq(code),
+            self.control.error_index.eq(index),
+            self.control.error_info.eq(info),
+        ]
+        m.next = "Stop"
+
+    def _fail_waiting(self, m: Module) -> None:
+        """The wait of this state has lasted too long."""
+        with m.If(self._watchdog.expired):
+            m.d.sync += self._stuck.eq(1)
+            self._fail(m, ErrorCode.WATCHDOG, self.control.current)
+            m.next = "Tell the error"
+
+    def _fail_background(self, m: Module) -> None:
+        """A transfer beside the jobs has ended with an error."""
+        for unit, index in ((self._storer, self._storing), (self._loader, self._loading)):
+            with m.If(unit.idle & (unit.error != ErrorCode.NONE)):
+                self._fail(m, unit.error, index, unit.info)
+
+    # Starting.
+
+    def _start_states(self, m: Module) -> None:
+        control, stager = self.control, self._stager
+        with m.State("Idle"):
+            m.d.comb += control.ready.eq(~self._stuck & ~control.blocked)
+            with m.If(control.start):
+                m.d.sync += [
+                    self._base.eq(control.program_base),
+                    self._count.eq(control.program_count),
+                    self._seed.eq(control.seed),
+                    self._step.eq(control.step),
+                    self._rate.eq(control.rate),
+                    self._aborted.eq(0),
+                    control.running.eq(1),
+                    control.done.eq(0),
+                    control.error.eq(0),
+                    control.error_code.eq(ErrorCode.NONE),
+                    control.error_index.eq(0),
+                    control.error_info.eq(0),
+                    control.current.eq(0),
+                ]
+                m.next = "Ask for the header"
+                with m.If(~control.ready):
+                    self._fail(m, ErrorCode.RESET_NEEDED, control.current)
+                    m.next = "Tell the error"
+        with m.State("Ask for the header"):
+            m.d.comb += [stager.fetch_header.eq(1), self._edges.clear.eq(1)]
+            m.d.comb += [self._loader.clear.eq(1), self._storer.clear.eq(1)]
+            m.next = "Take the header"
+        with m.State("Take the header"):
+            info = PROGRAM_HEADER(stager.descriptor.as_value()).info
+            problem = Signal(HeaderProblem)
+            m.d.comb += problem.eq(header_problem(info, base=self._base, count=self._count, config=self.config))
+            m.d.sync += [
+                self._row_first.eq(info.row_first),
+                self._row_end.eq(info.row_first + info.row_count),
+                self._wanted_sum.eq(info.checksum),
+            ]
+            with m.If(stager.valid):
+                m.d.comb += stager.restart.eq(1)
+                m.d.comb += self._checksum.start.eq(1)
+                m.next = "Check"
+                with m.If(stager.error == ErrorCode.DMA):
+                    self._fail(m, ErrorCode.DMA, control.current, stager.info)
+                with m.Elif(stager.error == ErrorCode.CRC):
+                    self._fail(m, ErrorCode.HEADER, control.current, HeaderProblem.CRC)
+                with m.Elif(problem != HeaderProblem.NONE):
+                    self._fail(m, ErrorCode.HEADER, control.current, problem)
+            self._fail_waiting(m)
+
+    def _first_pass_states(self, m: Module) -> None:
+        """Look at every descriptor."""
+        control, stager, checksum = self.control, self._stager, self._checksum
+        part = Signal(range(CRC_BITS // _SUM_STEP_BITS))
+        with m.State("Check"):
+            m.d.sync += [part.eq(0), control.current.eq(stager.index)]
+            with m.If(self._aborted):
+                self._fail(m, ErrorCode.ABORTED, stager.index)
+            with m.Elif(stager.valid):
+                m.next = "Sum"
+                with m.If(stager.error != ErrorCode.NONE):
+                    self._fail(m, stager.error, stager.index, stager.info)
+            self._fail_waiting(m)
+        with m.State("Sum"):
+            m.d.comb += [
+                checksum.valid.eq(1),
+                checksum.data.eq(stager.descriptor.crc.word_select(part, _SUM_STEP_BITS)),
+            ]
+            m.d.sync += part.eq(part + 1)
+            with m.If(part == CRC_BITS // _SUM_STEP_BITS - 1):
+                m.d.comb += stager.take.eq(1)
+                m.next = "Check"
+                with m.If(stager.index + 1 == self._count):
+                    m.next = "Compare the sum"
+        with m.State("Compare the sum"):
+            with m.If(checksum.crc != self._wanted_sum):
+                self._fail(m, ErrorCode.HEADER, control.current, HeaderProblem.CHECKSUM)
+            with m.Elif(self._edges.ready):
+                m.d.comb += stager.restart.eq(1)
+                m.next = "Next"
+
+    # Running.
+
+    def _run_states(self, m: Module) -> None:
+        control, stager, edges = self.control, self._stager, self._edges
+        header, staged = self._current.header, stager.descriptor.header
+        with m.State("Next"):
+            with m.If(self._aborted):
+                self._fail(m, ErrorCode.ABORTED, stager.index)
+            with m.Elif(stager.valid & (stager.error != ErrorCode.NONE)):
+                self._fail(m, stager.error, stager.index, stager.info)
+            with m.Elif(stager.valid & (~staged.flags.wait | self._moving_idle)):
+                m.d.comb += stager.take.eq(1)
+                m.d.sync += [self._current.eq(stager.descriptor), control.current.eq(stager.index)]
+                m.next = "Begin"
+            self._fail_background(m)
+            self._fail_waiting(m)
+        with m.State("Begin"):
+            begins = ~header.flags.edge | header.flags.first
+            with m.If(begins):
+                m.d.sync += [self._skipping.eq(0), self._alive.eq(0), self._measured.eq(0)]
+            m.next = "Go"
+            with m.If(begins & Cat(source.valid for source in header.sources).any()):
+                m.d.comb += edges.resolve.eq(1)
+                m.next = "Resolve"
+        with m.State("Resolve"):
+            m.d.sync += self._skipping.eq(~edges.usable)
+            with m.If(edges.resolved):
+                m.next = "Go"
+            self._fail_waiting(m)
+        with m.State("Go"):
+            self._go(m)
+            self._fail_waiting(m)
+        with m.State("Wait for the loader"):
+            with m.If(self._loader.idle):
+                self._done(m)
+                with m.If(self._loader.error != ErrorCode.NONE):
+                    self._fail(m, self._loader.error, control.current, self._loader.info)
+            self._fail_waiting(m)
+
+    def _go(self, m: Module) -> None:
+        """Begin with the descriptor at hand."""
+        control, header, loader, storer = self.control, self._current.header, self._loader, self._storer
+        with m.If(self._skipping):
+            self._done(m)
+            with m.If(header.flags.edge & header.flags.last):
+                m.d.comb += self._edges.commit.eq(1)  # as a tensor that cannot be used
+        with m.Else(), m.Switch(header.opcode):
+            with m.Case(Opcode.JOB):
+                m.next = "Work"
+            with m.Case(Opcode.LOAD), m.If(loader.idle):
+                m.d.comb += loader.start.eq(1)
+                m.d.sync += self._loading.eq(control.current)
+                self._done(m)
+            with m.Case(Opcode.STORE), m.If(storer.idle):
+                m.d.comb += storer.start.eq(1)
+                m.d.sync += self._storing.eq(control.current)
+                self._done(m)
+            with m.Case(Opcode.TABLE, Opcode.BIASES, Opcode.ROWS), m.If(loader.idle):
+                m.d.comb += loader.start.eq(1)
+                m.d.sync += self._loading.eq(control.current)
+                m.next = "Wait for the loader"
+            with m.Case(Opcode.BARRIER), m.If(self._moving_idle):
+                self._done(m)
+            with m.Case(Opcode.END), m.If(self._moving_idle):
+                m.next = "Tell the end"
+        # Not before this: a start would forget how the transfer before it ended.
+        self._fail_background(m)
+
+    def _done(self, m: Module) -> None:
+        m.d.comb += self.control.descriptor_done.eq(1)
+        m.next = "Next"
+
+    def _job_states(self, m: Module) -> None:
+        control, header, edges, report = self.control, self._current.header, self._edges, self._report
+        is_loss = header.kind == Pass.LOSS.value
+        with m.State("Work"):
+            m.d.comb += [self.job.valid.eq(1), self.report.ready.eq(1), self._job_under_way.eq(1)]
+            m.d.sync += report.eq(self.report.payload)
+            with m.If(self.report.valid):
+                m.d.sync += [
+                    self._alive.eq(self._alive | self.report.payload.alive),
+                    self._measured.eq(self._measured | self.report.payload.magnitude.any()),
+                ]
+                m.next = "Judge"
+        with m.State("Judge"):
+            m.d.comb += [
+                edges.state.usable.eq(is_loss | report.shift_valid),
+                edges.state.alive.eq(self._alive),
+                edges.state.exponent.eq(Mux(is_loss, 0, edges.incoming + report.shift - header.fraction)),
+                edges.measured.eq(~is_loss & self._measured),
+                edges.commit.eq(is_loss | header.flags.edge & header.flags.last),
+            ]
+            self._done(m)
+            with m.If(report.fault != Fault.NONE):
+                m.d.comb += [edges.commit.eq(0), control.descriptor_done.eq(0)]
+                self._fail(m, ErrorCode.JOB, control.current, report.fault)
+                m.d.sync += self._stuck.eq(report.fault == Fault.WATCHDOG)
+
+    # Ending.
+
+    def _end_states(self, m: Module) -> None:
+        control, stager = self.control, self._stager
+        with m.State("Tell the end"):
+            m.d.comb += [control.irq_done.eq(1), control.descriptor_done.eq(1)]
+            m.d.sync += [control.running.eq(0), control.done.eq(1)]
+            m.next = "Idle"
+        with m.State("Stop"):
+            m.d.comb += self._stop.eq(1)
+            with m.If((control.error_code == ErrorCode.DMA) & (control.error_info == DmaError.TIMEOUT.value)):
+                m.d.sync += self._stuck.eq(1)
+            with m.If(stager.idle & self._moving_idle):
+                m.next = "Tell the error"
+            with m.If(self._watchdog.expired):
+                m.d.sync += self._stuck.eq(1)
+                m.next = "Tell the error"
+        with m.State("Tell the error"):
+            m.d.comb += control.irq_error.eq(1)
+            m.d.sync += [control.running.eq(0), control.error.eq(1)]
+            m.next = "Idle"

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole machine, with what a bench wants to see of its inside: notes of edges, and every write to a bank."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib.wiring import Component, In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from respin.gen.emit import emit
+from respin.rtl.config import AcceleratorConfig
+from respin.rtl.interfaces import ROW_ADDRESS_BITS, BankCommand
+from respin.rtl.machine import Machine
+from respin.rtl.sequencer.ports import EdgeNote
+from respin.sim.banks import BANK_MODEL, with_banks
+from respin.sim.memory import MEMORY_MODEL, with_memory
+from respin.sim.runner import Build, build
+
+TOP = "respin_machine"
+
+
+class WatchedMachine(Component):
+    """A machine, with ports for what it notes of edges (``note``), for jobs' ends (``reported``), for how many write
+    commands banks were given (``writes``), and whether one went to a row outside ``first_row`` .. ``end_row - 1``
+    (``outside``); ``forget`` clears these two."""
+
+    def __init__(self, *, config: AcceleratorConfig) -> None:
+        self._machine = Machine(config=config)
+        self._banks = config.banks
+        super().__init__({
+            **self._machine.signature.members,
+            "note": Out(EdgeNote),
+            "reported": Out(1),
+            "first_row": In(ROW_ADDRESS_BITS + 1),
+            "end_row": In(ROW_ADDRESS_BITS + 1),
+            "forget": In(1),
+            "writes": Out(32),
+            "outside": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.machine = machine = self._machine
+        for name in ("s_axi", "m_axi"):
+            connect(m, flipped(getattr(self, name)), getattr(machine, name))
+        inside = machine._machine  # the ports of what a machine is made of
+        m.d.comb += [self.irq.eq(machine.irq), self.note.eq(inside.note), self.reported.eq(inside.reported)]
+        written, strayed = [], []
+        for bank, (outer, inner) in enumerate(zip(self.banks, machine.banks, strict=True)):
+            connect(m, inner, flipped(outer))
+            write, row = Signal(name=f"write_{bank}"), Signal(ROW_ADDRESS_BITS, name=f"row_{bank}")
+            m.d.comb += [
+                write.eq((inner.cmd != BankCommand.IDLE) & (inner.cmd != BankCommand.READ)),
+                row.eq((inner.row << exact_log2(self._banks)) | bank),
+            ]
+            written.append(write)
+            strayed.append(write & ((row < self.first_row) | (row >= self.end_row)))
+        with m.If(Cat(written).any()):
+            m.d.sync += self.writes.eq(self.writes + 1)
+        with m.If(Cat(strayed).any()):
+            m.d.sync += self.outside.eq(1)
+        with m.If(self.forget):
+            m.d.sync += [self.writes.eq(0), self.outside.eq(0)]
+        return m
+
+
+def build_machine(config: AcceleratorConfig, simulator: str, *, words: int = 1 << 14) -> Build:
+    """Generate the machine and build its simulation, with its banks and ``words`` words of external memory."""
+    verilog = emit(WatchedMachine(config=config), TOP, config=config)
+    texts = with_memory(with_banks(verilog, TOP, rows=config.mram_rows, bench="banked"), "banked", words=words)
+    return build("bench", texts, simulator=simulator, files=[BANK_MODEL, MEMORY_MODEL], optimise=True)

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole machine, with external memory and banks: a network that learns as programs."""
+
+import json
+from dataclasses import asdict, replace
+
+from dut_machine import build_machine
+
+from respin.rtl.config import preset
+from respin.sim.banks import model_plusargs
+from respin.sim.runner import run, seed
+from respin.sim.tables import NO_FAULTS, table_for
+
+# A short watchdog, so that the wait for it is short.
+TINY = replace(preset("tiny"), watchdog_cycles=1024)
+
+
+def start(config, simulator, module, folder, *, tests, seconds=900, only=(), **settings):
+    dut = build_machine(config, simulator)
+    env = {"MACHINE_CONFIG": json.dumps(asdict(config)), "MACHINE_FOLDER": str(folder), "OMP_NUM_THREADS": "1"}
+    env |= {f"MACHINE_{name.upper()}": str(value) for name, value in settings.items()}
+    plusargs = model_plusargs(folder, table=table_for(config, seed=seed(), rates=NO_FAULTS))
+    return run(dut, module, tests=tests, only=only, env=env, plusargs=plusargs, seconds=seconds)
+
+
+def test_training_as_programs(tmp_path):
+    """Far enough for every scale to be valid and the first trained layer to move; memory that pauses."""
+    start(TINY, "verilator", "tb_machine_training", tmp_path, tests=1, steps=14, batch=2, stall=40)
