@@ -59,10 +59,15 @@ def _magnitude(tensor: Tensor) -> int:
 
 
 def _padded_map(x: Tensor, sides: tuple[int, int, int, int], value: int = 0) -> Tensor:
-    """Return ``x`` (N, C, H, W) as (N, H', W', C), contiguous, with padding around it; a negative side is cut off."""
-    top, bottom, left, right = sides
+    """Return ``x`` (N, C, H, W) as (N, H', W', C) with padding around it; of a negative side so much is cut off."""
     last = x.permute(0, 2, 3, 1).contiguous()
-    return functional.pad(last, (0, 0, left, right, top, bottom), value=value) if any(sides) else last
+    if not any(sides):
+        return last
+    top, bottom, left, right = (max(side, 0) for side in sides)
+    padded = functional.pad(last, (0, 0, left, right, top, bottom), value=value)
+    # Cut after padding: more than the whole map may go on one side while the other grows.
+    above, below, before, behind = (max(-side, 0) for side in sides)
+    return padded[:, above : padded.shape[1] - below, before : padded.shape[2] - behind]
 
 
 def _windows(x: Tensor, kernel: tuple[int, int], stride: int) -> Tensor:

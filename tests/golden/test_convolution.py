@@ -110,6 +110,30 @@ def test_depthwise_equals_float64_in_both_directions(
         assert torch.equal(ops.conv2d_error(error, weight, size=size, **options), dx.to(torch.int32))
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "kernel", "padding"),
+    [
+        ((1, 1), (1, 1), (2, 0, 0, 0)),
+        ((1, 1), (1, 1), (0, 3, 0, 2)),
+        ((2, 3), (2, 1), (3, 1, 4, 2)),
+        ((3, 3), (2, 2), 3),
+    ],
+)
+def test_errors_of_more_padding_than_kernel(
+    size: tuple[int, int], kernel: tuple[int, int], padding: Any, stride: int, groups: int
+) -> None:
+    generator = torch.Generator().manual_seed(SEED)
+    options = {"stride": stride, "padding": padding, "groups": groups}
+    weight = integers(generator, (4, 6 // groups, *kernel), torch.int8)
+    x = integers(generator, (2, 6, *size), torch.int8).double().requires_grad_()
+    y = reference(x, weight.double(), **options)
+    error = integers(generator, tuple(y.shape), torch.int8)
+    (dx,) = torch.autograd.grad(y, x, error.double())
+    assert torch.equal(ops.conv2d_error(error, weight, size=size, **options), dx.to(torch.int32))
+
+
 def test_operands_may_lie_in_memory_in_any_order() -> None:
     generator = torch.Generator().manual_seed(SEED)
     x, weight = integers(generator, (2, 6, 5, 5), torch.uint8), integers(generator, (4, 3, 3, 3), torch.int8)
