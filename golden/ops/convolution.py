@@ -17,7 +17,7 @@ from respin.golden.ops.checks import (
     require_tensor,
 )
 from respin.golden.ops.layout import from_pixel_rows, pixel_rows
-from respin.golden.ops.matmul import matmul
+from respin.golden.ops.matmul import column_sums, matmul
 
 MAX_KERNEL = 15
 MAX_STRIDE = 15
@@ -59,18 +59,27 @@ def _magnitude(tensor: Tensor) -> int:
 
 
 def _padded_map(x: Tensor, sides: tuple[int, int, int, int], value: int = 0) -> Tensor:
-    """Return ``x`` (N, C, H, W) as (N, H', W', C), contiguous, with padding around it; a negative side is cut off."""
-    top, bottom, left, right = sides
+    """Return ``x`` (N, C, H, W) as (N, H', W', C) with padding around it; of a negative side so much is cut off."""
     last = x.permute(0, 2, 3, 1).contiguous()
-    return functional.pad(last, (0, 0, left, right, top, bottom), value=value) if any(sides) else last
+    if not any(sides):
+        return last
+    top, bottom, left, right = (max(side, 0) for side in sides)
+    padded = functional.pad(last, (0, 0, left, right, top, bottom), value=value)
+    # Cut after padding: more than the whole map may go on one side while the other grows.
+    above, below, before, behind = (max(-side, 0) for side in sides)
+    return padded[:, above : padded.shape[1] - below, before : padded.shape[2] - behind]
 
 
 def _windows(x: Tensor, kernel: tuple[int, int], stride: int) -> Tensor:
     """Return the windows of ``x`` (N, H, W, C) as rows (N * oh * ow, kh * kw * C)."""
     if kernel == (1, 1) and stride == 1:
         return x.reshape(-1, x.shape[3])
-    windows = x.unfold(1, kernel[0], stride).unfold(2, kernel[1], stride)
-    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, kernel[0] * kernel[1] * x.shape[3])
+    last = np.ascontiguousarray(x.numpy())
+    images, height, width, channels = last.shape
+    size = ((height - kernel[0]) // stride + 1, (width - kernel[1]) // stride + 1)
+    rows = np.empty((images, *size, kernel[0], kernel[1] * channels), dtype=last.dtype)
+    kernels.windows(last.reshape(images, height, width * channels), stride, stride * channels, rows)
+    return torch.from_numpy(rows.reshape(-1, kernel[0] * kernel[1] * channels))
 
 
 def _convolve(x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
@@ -159,8 +168,9 @@ def dense(x: Tensor, weight: Tensor) -> Tensor:
 
 def _transposed(weight: Tensor, groups: int) -> Tensor:
     """Return the weights of the error pass: inputs and outputs of each group exchanged, taps flipped."""
-    grouped = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2).flip(3, 4)
-    return grouped.flatten(0, 1)
+    grouped = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2)
+    # One tap is its own mirror image, and a view of the weights costs nothing.
+    return (grouped if weight.shape[2:] == (1, 1) else grouped.flip(3, 4)).flatten(0, 1)
 
 
 def _spread(error: Tensor, stride: int) -> Tensor:
@@ -280,4 +290,4 @@ def bias_gradient(error: Tensor) -> Tensor:
     require_tensor("error", error, ERRORS)
     if error.dim() < 2:
         raise ValueError(f"error must have at least 2 dimensions, not {tuple(error.shape)!r}")
-    return error.transpose(0, 1).flatten(1).sum(1, dtype=torch.int32)
+    return column_sums(error.movedim(1, -1).flatten(0, -2))

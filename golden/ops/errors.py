@@ -168,7 +168,7 @@ class FanInOperand:
 
 def fan_in_reference(operands: Sequence[FanInOperand]) -> int:
     """E_ref: the largest exponent among the operands that are not all zero; among all, if every one is."""
-    alive = [operand.exponent for operand in operands if bool(operand.error.any())]
+    alive = [operand.exponent for operand in operands if kernels.any_nonzero(array(operand.error))]
     return max(alive or [operand.exponent for operand in operands])
 
 

@@ -51,6 +51,17 @@ def round_clamp(total: Array, shift: int, lo: int, hi: int, result: Array) -> No
 
 
 @_compiled
+def any_nonzero(x: Array) -> bool:
+    """Whether some element is not 0; it looks no further than the first."""
+    for n in range(x.shape[0]):
+        for p in range(x.shape[1]):
+            for c in range(x.shape[2]):
+                if x[n, p, c] != 0:
+                    return True
+    return False
+
+
+@_compiled
 def add_aligned(total: Array, x: Array, mult: Array, widen: int, align: int) -> None:
     """``total += ((x * M_c) << widen) >> align``."""
     for n in range(x.shape[0]):
@@ -122,6 +133,20 @@ def ternary_update(
 
 
 @_compiled
+def windows(x: Array, down: int, along: int, rows: Array) -> None:
+    """``rows[n, i, j, u] = x[n, i * down + u, j * along ...]``: the rows of each window of ``x`` (N, H, W * C)."""
+    for n in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            for u in range(rows.shape[3]):
+                line = x[n, i * down + u]
+                for j in range(rows.shape[2]):
+                    # Unsigned, so that no place is taken for one that counts from the end, and whole vectors are moved.
+                    start = np.uint64(j) * np.uint64(along)
+                    for k in range(np.uint64(rows.shape[4])):
+                        rows[n, i, j, u, k] = line[start + k]
+
+
+@_compiled
 def _sources(outputs: int, inputs: int, taps: int, stride: int, spread: int, before: int) -> Array:
     """Where along an axis each output meets each tap: the input's place, -1 where there is only padding or a gap."""
     places = np.full((outputs, taps), -1, dtype=np.int64)
@@ -134,50 +159,47 @@ def _sources(outputs: int, inputs: int, taps: int, stride: int, spread: int, bef
 
 
 @_compiled
-def depthwise(
-    x: Array, taps: Array, columns: int, stride: int, spread: int, top: int, left: int, sums: Array
-) -> None:
+def depthwise(x: Array, taps: Array, columns: int, stride: int, spread: int, top: int, left: int, sums: Array) -> None:
     """Depthwise convolution of ``x`` (N, H, W, C), padded with zeros and with ``spread - 1`` of them between elements.
 
     ``taps`` (kh * kw + 1, C) has ``columns`` = kw taps a row and ends with a row of zeros; ``top`` and ``left`` are
-    what is padded there. The zeros are never read: each pixel lists the taps that meet an element, and nine of them are
-    added in one go, the row of zeros for those that are missing.
+    what is padded there. The padding is never read: each place lists the taps that meet an element, once for all
+    images, and nine of them are added in one go, the row of zeros for those that are missing.
     """
     images, height, width, channels = x.shape
     count = taps.shape[0] - 1
     rows = _sources(sums.shape[1], height, count // columns, stride, spread, top)
     places = _sources(sums.shape[2], width, columns, stride, spread, left)
-    pixels = x.reshape(-1, channels)
-    s, t = np.zeros(count + 8, dtype=np.int64), np.zeros(count + 8, dtype=np.int64)
-    for n in range(images):
-        for i in range(sums.shape[1]):
-            for j in range(sums.shape[2]):
-                met = 0
-                for u in range(rows.shape[1]):
-                    for v in range(columns):
-                        if rows[i, u] >= 0 and places[j, v] >= 0:
-                            s[met] = (n * height + rows[i, u]) * width + places[j, v]
-                            t[met] = u * columns + v
-                            met += 1
-                t[met : met + 8] = count
-                for c in range(channels):
-                    sums[n, i, j, c] = 0
-                for k in range(0, met, 9):
-                    s0, s1, s2, s3, s4 = s[k], s[k + 1], s[k + 2], s[k + 3], s[k + 4]
-                    s5, s6, s7, s8 = s[k + 5], s[k + 6], s[k + 7], s[k + 8]
-                    t0, t1, t2, t3, t4 = t[k], t[k + 1], t[k + 2], t[k + 3], t[k + 4]
-                    t5, t6, t7, t8 = t[k + 5], t[k + 6], t[k + 7], t[k + 8]
+    pixels = x.reshape(images, -1, channels)
+    s, t = np.zeros(count + 9, dtype=np.int64), np.zeros(count + 9, dtype=np.int64)
+    for i in range(sums.shape[1]):
+        for j in range(sums.shape[2]):
+            met = 0
+            for u in range(rows.shape[1]):
+                for v in range(columns):
+                    if rows[i, u] >= 0 and places[j, v] >= 0:
+                        s[met], t[met] = rows[i, u] * width + places[j, v], u * columns + v
+                        met += 1
+            t[met:] = count
+            for k in range(0, max(met, 1), 9):
+                s0, s1, s2, s3, s4 = s[k], s[k + 1], s[k + 2], s[k + 3], s[k + 4]
+                s5, s6, s7, s8 = s[k + 5], s[k + 6], s[k + 7], s[k + 8]
+                t0, t1, t2, t3, t4 = t[k], t[k + 1], t[k + 2], t[k + 3], t[k + 4]
+                t5, t6, t7, t8 = t[k + 5], t[k + 6], t[k + 7], t[k + 8]
+                before = np.int32(-1 if k else 0)  # all bits of what is there already, or none of them
+                for n in range(images):
                     for c in range(channels):
-                        sums[n, i, j, c] += (
-                            np.int32(pixels[s0, c]) * taps[t0, c]
-                            + np.int32(pixels[s1, c]) * taps[t1, c]
-                            + np.int32(pixels[s2, c]) * taps[t2, c]
-                            + np.int32(pixels[s3, c]) * taps[t3, c]
-                            + np.int32(pixels[s4, c]) * taps[t4, c]
-                            + np.int32(pixels[s5, c]) * taps[t5, c]
-                            + np.int32(pixels[s6, c]) * taps[t6, c]
-                            + np.int32(pixels[s7, c]) * taps[t7, c]
-                            + np.int32(pixels[s8, c]) * taps[t8, c]
+                        sums[n, i, j, c] = (
+                            (sums[n, i, j, c] & before)
+                            + np.int32(pixels[n, s0, c]) * taps[t0, c]
+                            + np.int32(pixels[n, s1, c]) * taps[t1, c]
+                            + np.int32(pixels[n, s2, c]) * taps[t2, c]
+                            + np.int32(pixels[n, s3, c]) * taps[t3, c]
+                            + np.int32(pixels[n, s4, c]) * taps[t4, c]
+                            + np.int32(pixels[n, s5, c]) * taps[t5, c]
+                            + np.int32(pixels[n, s6, c]) * taps[t6, c]
+                            + np.int32(pixels[n, s7, c]) * taps[t7, c]
+                            + np.int32(pixels[n, s8, c]) * taps[t8, c]
                         )
 
 

@@ -24,8 +24,13 @@ def matmul(x: Tensor, weight: Tensor) -> Tensor:
     if x.dtype == torch.uint8:
         # x = 128 + (x - 128), and the difference is an int8: the byte with its highest bit turned.
         product = _signed_matmul((x ^ 128).view(torch.int8), weight)
-        return product.add_(weight.sum(0, dtype=torch.int32) << 7)
+        return product.add_(column_sums(weight) << 7)
     return _signed_matmul(x, weight)
+
+
+def column_sums(x: Tensor) -> Tensor:
+    """Return the sum of every column of ``x`` (R, O), int8, as int32 (O,): a row of ones times ``x``."""
+    return _signed_matmul(torch.ones((1, x.shape[0]), dtype=torch.int8), x)[0]
 
 
 def _signed_matmul(x: Tensor, weight: Tensor) -> Tensor:

@@ -80,6 +80,79 @@ def test_backward_equals_autograd(case: dict[str, Any]) -> None:
     assert torch.equal(ops.bias_gradient(error), error.to(torch.int32).sum((0, 2, 3), dtype=torch.int32))
 
 
+@pytest.mark.parametrize("channels", [1, 7, 40])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("zero_point", [0, 9])
+@pytest.mark.parametrize(
+    ("size", "kernel", "padding"),
+    [
+        ((6, 7), (3, 3), 1),
+        ((5, 4), (5, 5), (0, 4, 3, 1)),
+        ((1, 1), (3, 3), 1),
+        ((1, 1), (1, 1), (2, 0, 0, 3)),  # places that meet padding only
+        ((2, 3), (5, 2), (5, 0, 1, 3)),  # more padding than kernel
+        ((9, 3), (7, 1), 0),  # rows that a stride leaves out
+    ],
+)
+def test_depthwise_equals_float64_in_both_directions(
+    size: tuple[int, int], kernel: tuple[int, int], padding: Any, stride: int, channels: int, zero_point: int
+) -> None:
+    generator = torch.Generator().manual_seed(SEED)
+    options = {"stride": stride, "padding": padding, "groups": channels}
+    weight = integers(generator, (channels, 1, *kernel), torch.int8)
+    for dtype in BYTE:
+        x = integers(generator, (3, channels, *size), dtype)
+        x64 = x.double().requires_grad_()
+        y = reference(x64, weight.double(), **options, pad_value=zero_point)
+        assert torch.equal(ops.conv2d(x, weight, **options, zero_point=zero_point), y.to(torch.int32))
+        error = integers(generator, tuple(y.shape), torch.int8)
+        (dx,) = torch.autograd.grad(y, x64, error.double())
+        assert torch.equal(ops.conv2d_error(error, weight, size=size, **options), dx.to(torch.int32))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "kernel", "padding"),
+    [
+        ((1, 1), (1, 1), (2, 0, 0, 0)),
+        ((1, 1), (1, 1), (0, 3, 0, 2)),
+        ((2, 3), (2, 1), (3, 1, 4, 2)),
+        ((3, 3), (2, 2), 3),
+    ],
+)
+def test_errors_of_more_padding_than_kernel(
+    size: tuple[int, int], kernel: tuple[int, int], padding: Any, stride: int, groups: int
+) -> None:
+    generator = torch.Generator().manual_seed(SEED)
+    options = {"stride": stride, "padding": padding, "groups": groups}
+    weight = integers(generator, (4, 6 // groups, *kernel), torch.int8)
+    x = integers(generator, (2, 6, *size), torch.int8).double().requires_grad_()
+    y = reference(x, weight.double(), **options)
+    error = integers(generator, tuple(y.shape), torch.int8)
+    (dx,) = torch.autograd.grad(y, x, error.double())
+    assert torch.equal(ops.conv2d_error(error, weight, size=size, **options), dx.to(torch.int32))
+
+
+def test_operands_may_lie_in_memory_in_any_order() -> None:
+    generator = torch.Generator().manual_seed(SEED)
+    x, weight = integers(generator, (2, 6, 5, 5), torch.uint8), integers(generator, (4, 3, 3, 3), torch.int8)
+    error = integers(generator, (2, 4, 5, 5), torch.int8)
+    results = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        a, w, e = (tensor.contiguous(memory_format=order) for tensor in (x, weight, error))
+        results.append(
+            (
+                ops.conv2d(a, w, padding=1, groups=2),
+                ops.conv2d_error(e, w, size=(5, 5), padding=1, groups=2),
+                ops.conv2d_weight_gradient(a, e, kernel=(3, 3), padding=1, groups=2),
+                ops.bias_gradient(e),
+            )
+        )
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize(("x_value", "w_value"), [(255, 127), (255, -128), (-128, -128), (0, 127), (-128, 127)])
 @pytest.mark.parametrize("inputs", [1, 57, 58, 515, 1280])
 def test_long_reductions_of_extreme_values(x_value: int, w_value: int, inputs: int) -> None:

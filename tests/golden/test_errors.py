@@ -49,6 +49,27 @@ def test_edge_equals_plain_integers(
     assert edge.exponent == -5 + shift - 9
 
 
+@pytest.mark.parametrize("shift", [0, 1, 16, 17, 40, 63])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_wide_tensors_equal_plain_integers(shift: int, masked: bool, stochastic: bool) -> None:
+    generator = torch.Generator().manual_seed(SEED)
+    shape = (2, 37, 3, 2)
+    sums = torch.randint(INT32_MIN, INT32_MAX + 1, shape, generator=generator).to(torch.int32)
+    sums >>= torch.randint(0, 31, shape, generator=generator).to(torch.int32)
+    mult = torch.randint(0, 65536, (37,), generator=generator)
+    mask = torch.randint(0, 2, shape, generator=generator, dtype=torch.bool) if masked else None
+    # In the order of the shape, not with channels last: the order in memory does not matter.
+    random = torch.randint(0, 65536, shape, generator=generator).to(torch.int32) if stochastic else None
+    edge = ops.error_edge(sums, mult, shift=shift, mask=mask, random=random)
+    values = (sums.to(torch.int64) * mult[:, None, None] * (1 if mask is None else mask)).flatten().tolist()
+    draws = [None] * len(values) if random is None else random.flatten().tolist()
+    rounded = [plain_round(value, shift, bits) for value, bits in zip(values, draws, strict=True)]
+    assert edge.error.flatten().tolist() == [cut(r) for r in rounded]
+    assert edge.largest == max(abs(v) for v in values)
+    assert edge.saturated == sum(abs(r) > 127 for r in rounded)
+
+
 def test_multipliers_are_per_channel() -> None:
     sums = torch.ones((2, 3, 2, 2), dtype=torch.int32)
     edge = ops.error_edge(sums, torch.tensor([1, 20, 300]), shift=1)

@@ -42,6 +42,14 @@ def test_product_equals_int64(shape: tuple[int, int, int], dtype: torch.dtype) -
 
 
 @pytest.mark.usefixtures("product")
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (7, 1), (40, 33), (5000, 3)])
+def test_sums_of_columns_equal_int64(shape: tuple[int, int]) -> None:
+    for x in (torch.randint(-128, 128, shape).to(torch.int8), torch.full(shape, -128, dtype=torch.int8)):
+        for turned in (x, x.t().contiguous().t()):
+            assert matmul.column_sums(turned).tolist() == x.sum(0, dtype=torch.int64).tolist()
+
+
+@pytest.mark.usefixtures("product")
 @pytest.mark.parametrize("value", [-128, 127, 255])
 @pytest.mark.parametrize("terms", [1, 2, 1024, 1025, 5000])
 def test_product_of_extreme_values(value: int, terms: int) -> None:

@@ -31,6 +31,47 @@ def test_draws_do_not_depend_on_the_order() -> None:
     assert torch.equal(source.at(5, order), field.flatten()[order])
 
 
+def _plain_simon(x: int, y: int, keys: list[int]) -> tuple[int, int]:
+    def rol(word: int, count: int) -> int:
+        return (word << count | word >> (16 - count)) & 0xFFFF
+
+    for key in keys:
+        x, y = y ^ (rol(x, 1) & rol(x, 8)) ^ rol(x, 2) ^ key, x
+    return x, y
+
+
+@pytest.mark.parametrize("rounds", [1, 3, 4, 6, 16, 31, 32])
+def test_any_number_of_rounds_equals_plain_integers(rounds: int) -> None:
+    keys = expand_key([0x0100, 0x0908, 0x1110, 0x1918], rounds)
+    x, y = (np.arange(77 * word, 77 * word + 300, dtype=np.uint16).reshape(3, 100) * 209 for word in (1, 5))
+    left, right = simon(x, y, keys)
+    pairs = zip(x.flatten().tolist(), y.flatten().tolist(), strict=True)
+    assert list(zip(left.flatten().tolist(), right.flatten().tolist(), strict=True)) == [
+        _plain_simon(*pair, keys) for pair in pairs
+    ]
+
+
+# Shapes of one block and of several, with what is left over, and those whose index is the order of memory.
+@pytest.mark.parametrize(
+    "shape",
+    [(3,), (5000,), (2, 9), (3, 40, 15, 11), (2, 5000, 1, 2), (3, 1, 70, 70), (2, 600, 1, 1), (2, 3, 5), (0, 4)],
+)
+def test_fields_are_indexed_linearly(shape: tuple[int, ...]) -> None:
+    source = RandomSource(seed=7, step=3)
+    field = source.field(5, shape)
+    assert field.dtype == torch.int32
+    assert tuple(field.shape) == shape
+    assert torch.equal(field.flatten(), source.at(5, torch.arange(field.numel())))
+
+
+def test_indices_past_sixteen_bits_reach_the_high_word() -> None:
+    source = RandomSource(seed=7, step=3)
+    field = source.field(5, (2, 300, 20, 20))
+    keys = expand_key([7, 0, 3, 5 << 4], 16)
+    for index in (65535, 65536, 65537, 2 * 300 * 400 - 1):
+        assert int(field.flatten()[index]) == _plain_simon(index >> 16, index & 0xFFFF, keys)[0]
+
+
 def _chi_square(counts: np.ndarray) -> float:
     expected = counts.sum() / counts.size
     return float(((counts - expected) ** 2).sum() / expected)

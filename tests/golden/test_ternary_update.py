@@ -25,6 +25,22 @@ def test_statistics_count_nonzero_entries_only() -> None:
     assert statistics.mean == 7 * 256 // 2
 
 
+@pytest.mark.parametrize("shape", [(70,), (3, 50), (5, 33, 3, 2), (4, 3, 2)])
+def test_any_shape_and_order_in_memory_equals_plain_integers(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(SEED)
+    gradient = torch.randint(-300, 301, shape, generator=generator).to(torch.int32)
+    weight = torch.randint(-127, 128, shape, generator=generator).to(torch.int8)
+    random = torch.randint(0, 65536, shape, generator=generator).to(torch.int32)
+    scale = ops.StepScale(multiplier=201, shift=8, valid=True)
+    turned = gradient.movedim(0, -1).contiguous().movedim(-1, 0)
+    moved, move = ops.ternary_update(weight, turned, scale, random)
+    triples = list(zip(*(tensor.flatten().tolist() for tensor in (weight, gradient, random)), strict=True))
+    steps = [(g > 0) - (g < 0) if r < min(65535, (abs(g) * 201 << 8) >> 8) else 0 for _, g, r in triples]
+    assert move.flatten().tolist() == steps
+    assert moved.flatten().tolist() == [min(max(t[0] - u, -127), 127) for t, u in zip(triples, steps, strict=True)]
+    assert ops.GradientStatistics.of(turned).total == sum(abs(g) for _, g, _ in triples)
+
+
 def test_mean_has_a_floor() -> None:
     statistics = ops.GradientStatistics(total=1_000_999, count=1000, largest=1_000_000)
     assert statistics.mean == 1_000_000
