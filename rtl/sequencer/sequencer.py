@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs programs: the first pass checks all of one, the second one runs it."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
@@ -236,7 +236,7 @@ class Sequencer(Component):
                 ]
                 m.next = "Ask for the header"
                 with m.If(~control.ready):
-                    self._fail(m, ErrorCode.RESET_NEEDED, control.current)
+                    self._fail(m, ErrorCode.RESET_NEEDED, Const(0))
                     m.next = "Tell the error"
         with m.State("Ask for the header"):
             m.d.comb += [stager.fetch_header.eq(1), self._edges.clear.eq(1)]
@@ -315,7 +315,9 @@ class Sequencer(Component):
             with m.If(begins):
                 m.d.sync += [self._skipping.eq(0), self._alive.eq(0), self._measured.eq(0)]
             m.next = "Go"
-            with m.If(begins & Cat(source.valid for source in header.sources).any()):
+            # An end that is skipped would be none.
+            skippable = header.opcode != Opcode.END
+            with m.If(begins & skippable & Cat(source.valid for source in header.sources).any()):
                 m.d.comb += edges.resolve.eq(1)
                 m.next = "Resolve"
         with m.State("Resolve"):

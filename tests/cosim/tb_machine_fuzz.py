@@ -13,7 +13,7 @@ from descriptor_model import DescriptorModel
 from machine_bench import CONFIG, start
 from program_samples import DATA, ROWS, small_samples
 
-from respin.firmware_model.descriptors import Descriptor, checksum, program_header, seal
+from respin.firmware_model.descriptors import Descriptor, checksum, list_program, program_header, seal
 from respin.firmware_model.machine import Machine, ProgramError
 from respin.firmware_model.structures import from_bits, leaves, to_bits
 from respin.rtl.sequencer.descriptor import (
@@ -253,7 +253,8 @@ async def damaged_programs_end_as_the_model_says(dut):
         try:
             await fuzzer.run(program)
         except AssertionError as error:
-            raise AssertionError(f"case {number}: {error}") from error
+            listing = "\n".join(list_program(program.content))
+            raise AssertionError(f"case {number}: {error}\n{listing}") from error
         if number % 500 == 499:
             dut._log.info(f"{number + 1} cases: {dict(fuzzer.ends)}")
     dut._log.info(f"ends: {dict(fuzzer.ends)}")
