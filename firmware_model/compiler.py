@@ -85,7 +85,10 @@ class Compiler:
         layout.add(LOGITS_AREA, bytes(WORD_BYTES * logits.words))
         layout.add(ROWS_AREA, rows.tobytes())
         layout.add(TABLE_AREA, self._table())
-        programs = {PROVISION: (self._provision(layout, len(rows)), (0, len(rows))), INFER: (self._infer(layout), (0, 0))}
+        programs = {
+            PROVISION: (self._provision(layout, len(rows)), (0, len(rows))),
+            INFER: (self._infer(layout), (0, 0)),
+        }
         if place.training:
             programs[TRAIN] = (self._train(layout), self._trained_rows())
         for name, (descriptors, (first, count)) in programs.items():

@@ -112,7 +112,7 @@ class Descriptor:
             "magic": MAGIC,
             "version": VERSION,
             "opcode": self.opcode,
-            "flags": {name: 1 for name in self.flags},
+            "flags": dict.fromkeys(self.flags, 1),
             "fraction": self.fraction,
             "rate_shift": self.rate_shift,
             "tensor": self.tensor,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole machine: registers, DMA, sequencer and accelerator, between an AXI4-Lite port, an AXI4 port and the banks."""
+"""The whole machine: registers, DMA, sequencer and accelerator, between two AXI ports and the banks."""
 
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib.wiring import Component, Out, connect, flipped
@@ -14,7 +14,12 @@ from respin.rtl.sequencer.ports import Control
 
 _UNIT_OF_STAGE = {"rows": "read", "feeder": "feed"}
 """What the counters call the units that a job calls otherwise."""
-_REPORTED = {"engine_busy": "busy", "starved_rows": "starved_rows", "starved_words": "starved_words", "stalled": "stalled"}
+_REPORTED = {
+    "engine_busy": "busy",
+    "starved_rows": "starved_rows",
+    "starved_words": "starved_words",
+    "stalled": "stalled",
+}
 """Counters that grow by what a job's report says."""
 _MEMORY_COUNTERS = {
     "rows_read": "rows_read",

@@ -6,9 +6,9 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.interfaces import BankPins
+from respin.rtl.job_control import UNITS
 from respin.rtl.mram.ports import Counters
 from respin.rtl.ports import Report
-from respin.rtl.job_control import UNITS
 from respin.rtl.sequencer.ports import Control, EdgeNote, MemoryRead, MemoryWrite
 from respin.rtl.sequencer.sequencer import Sequencer
 from respin.rtl.top import Accelerator

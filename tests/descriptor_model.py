@@ -16,14 +16,14 @@ ENGINE, FROM_DEPTHWISE, FROM_GATHER = range(3)
 ERROR, RAW_MODE = 1, 2
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The descriptor asks for what cannot be done."""
 
 
 def require(condition: bool, what: str) -> None:
-    """Raise Refused unless ``condition`` holds."""
+    """Raise RefusedError unless ``condition`` holds."""
     if not condition:
-        raise Refused(what)
+        raise RefusedError(what)
 
 
 def ceil(a: int, b: int) -> int:
@@ -55,7 +55,7 @@ class DescriptorModel:
                 JOB: self._job, LOAD: self._transfer, STORE: self._transfer, TABLE: self._table, BIASES: self._biases,
                 ROWS: self._rows,
             }.get(header["opcode"], lambda _: None)(fields)  # fmt: skip
-        except Refused as refused:
+        except RefusedError as refused:
             return str(refused)
         if header["opcode"] == JOB and header["flags"]["edge"]:
             self.open = None if header["flags"]["last"] else header["tensor"]

@@ -48,10 +48,11 @@ class MemoryWrite(Signature):
 class Control(Signature):
     """What the registers tell the sequencer and it tells them.
 
-    ``start``, ``abort``: pulses. ``blocked``: the DMA is not to be used yet, a start is refused. ``program_base``, ``program_count``, ``seed``, ``step``, ``rate`` are taken over at
-    ``start``. ``ready``: a program may be started. ``running``: from a start to the end of its program. ``done``, ``error``: how
-    the last one ended; ``irq_done``, ``irq_error``: pulses at that. ``error_code``, ``error_index``, ``error_info``: of
-    the last program. ``current``: the descriptor under way. ``descriptor_done``: pulse at the end of each.
+    ``start``, ``abort``: pulses. ``blocked``: the DMA is not to be used yet, a start is refused. ``program_base``,
+    ``program_count``, ``seed``, ``step``, ``rate`` are taken over at ``start``. ``ready``: a program may be started.
+    ``running``: from a start to the end of its program. ``done``, ``error``: how the last one ended; ``irq_done``,
+    ``irq_error``: pulses at that. ``error_code``, ``error_index``, ``error_info``: of the last program. ``current``:
+    the descriptor under way. ``descriptor_done``: pulse at the end of each.
     """
 
     def __init__(self) -> None:
@@ -79,8 +80,8 @@ class Control(Signature):
 
 
 class EdgeNote(data.Struct):
-    """What is noted of a tensor of errors, in the cycle with ``valid``: its new state, and with ``measured`` the exponent
-    with which its errors came in; and the shift that they were rounded with."""
+    """What is noted of a tensor of errors, in the cycle with ``valid``: its new state, with ``measured`` the exponent
+    with which its errors came in, and the shift that they were rounded with."""
 
     valid: unsigned(1)
     tensor: TENSOR_ID

@@ -36,16 +36,16 @@ class Sequencer(Component):
     fetched and checked, before the first has an effect; then each is fetched and checked again and run, the next one
     while the one before it runs. Jobs come one after the other; LOAD and STORE go on beside them.
 
-    What a training step knows of its tensors of errors is kept here (:class:`EdgeState`): a JOB with sources runs only
-    if all of them may be used, and its ``rebase``, the alignment of its operands and the exponent of what it makes follow
-    from theirs.
+    What a training step knows of its tensors of errors is kept here (:class:`EdgeState`): a descriptor with sources
+    runs only if all of them may be used, and its ``rebase``, the alignment of its operands and the exponent of what it
+    makes follow from theirs.
 
-    Latency: from one job's report to the next one's offer 3 cycles, and ``EdgeState.latency + 1`` more for the first job of
-    an edge, if the next descriptor has been staged by then. The first pass takes a few hundred cycles and about 150 for
-    each descriptor.
+    Latency: 5 cycles from one job's report to the acceptance of the next one, and ``EdgeState.latency`` more for the
+    first job of an edge, if the next descriptor has been staged by then. Staging, and so the first pass, takes the
+    DMA's latency and 256 bytes, and :class:`DescriptorCheck`'s latency, for each descriptor.
 
-    Every wait is bounded: jobs by the accelerator's watchdog, transfers by the DMA's, rows by the bank controller's, and
-    all others by one of twice ``watchdog_cycles``, after which only a reset helps.
+    Every wait is bounded: jobs by the accelerator's watchdog, transfers by the DMA's, rows by the bank controller's,
+    and all others by one of twice ``watchdog_cycles``, after which only a reset helps.
 
     Parameters
     ----------

@@ -18,10 +18,9 @@ TOP = "respin_machine"
 
 
 class WatchedMachine(Component):
-    """A machine, with ports for what it notes of edges (``note``), for jobs' ends (``reported``) and what they
-    took (``job_cycles``), for how many write
-    commands banks were given (``writes``), and whether one went to a row outside ``first_row`` .. ``end_row - 1`` (``outside``);
-    ``forget`` clears these two."""
+    """A machine with more ports: what it notes of edges (``note``), jobs' ends (``reported``) and what they took
+    (``job_cycles``), how many write commands banks were given (``writes``), and whether one went to a row outside
+    ``first_row`` .. ``end_row - 1`` (``outside``); ``forget`` clears these two."""
 
     def __init__(self, *, config: AcceleratorConfig) -> None:
         self._machine = Machine(config=config)

@@ -17,7 +17,6 @@ from respin.firmware_model.layout import StoreTensor, depthwise_rows, table_entr
 from respin.firmware_model.machine import Machine, ProgramError
 from respin.firmware_model.structures import from_bits, to_bits
 from respin.rtl.host.dma_ports import DmaError
-from respin.rtl.mram.ports import Outcome
 from respin.rtl.ports import Fault
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, PROGRAM_HEADER, Opcode
 from respin.rtl.sequencer.errors import UNCORRECTABLE_ROW, ErrorCode, HeaderProblem, Problem
@@ -43,7 +42,9 @@ async def run(machine: Machine, *descriptors: Descriptor, content: bytes | None 
     await machine.run(BASE, await put(machine, *descriptors, content=content), rate=1 << 12)
 
 
-async def refused(machine: Machine, *descriptors: Descriptor, content: bytes | None = None) -> tuple[ErrorCode, int, int]:
+async def refused(
+    machine: Machine, *descriptors: Descriptor, content: bytes | None = None
+) -> tuple[ErrorCode, int, int]:
     """Run a program that must end with an error; returns code, index and information."""
     with pytest.raises(ProgramError) as told:
         await run(machine, *descriptors, content=content)
@@ -220,7 +221,6 @@ async def errors_while_it_runs(dut):
     assert await refused(machine, Descriptor.of_job(job)) == (ErrorCode.JOB, 0, Fault.UNCORRECTABLE.value)
     assert await machine.read_field("IRQ_STATUS", "uncorrectable") == 1
     await run(machine, Descriptor(opcode=Opcode.ROWS, body={"address": DATA, "row": 9, "count": 1}), biases)
-    assert Outcome.OK.value == 0
 
 
 @cocotb.test()

@@ -155,7 +155,10 @@ async def carry_out(ctx: SimulatorContext, dut: Loader | Storer, descriptor: Des
     raise AssertionError(f"{descriptor.line()} does not end")
 
 
-def simulate(dut: Any, bench: Callable[[SimulatorContext], Any], *background: Callable[[SimulatorContext], Any]) -> None:
+Process = Callable[[SimulatorContext], Any]
+
+
+def simulate(dut: Any, bench: Process, *background: Process) -> None:
     simulator = Simulator(dut)
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
@@ -185,7 +188,8 @@ def test_loads_of_any_shape() -> None:
     async def bench(ctx: SimulatorContext, dut: Loader, world: World) -> None:
         for _ in range(12):
             rows, words = world.rng.randrange(1, 5), world.rng.randrange(1, 9)
-            pitch, base, step = 32 * world.rng.randrange(0, 12), world.rng.randrange(500), world.rng.randrange(words, 20)
+            pitch, base = 32 * world.rng.randrange(0, 12), world.rng.randrange(500)
+            step = world.rng.randrange(words, 20)
             body = {"address": 64, "pitch": pitch, "base": base, "base_pitch": step, "words": words, "rows": rows}
             world.store.clear()
             assert await carry_out(ctx, dut, Descriptor(opcode=Opcode.LOAD, body=body)) == (ErrorCode.NONE, 0)
@@ -266,7 +270,8 @@ def test_stores_of_any_shape_and_their_errors() -> None:
     async def bench(ctx: SimulatorContext) -> None:
         for number in range(12):
             rows, words = world.rng.randrange(1, 5), world.rng.randrange(1, 9)
-            pitch, base, step = 32 * world.rng.randrange(words, 12), world.rng.randrange(400), world.rng.randrange(0, 20)
+            pitch, base = 32 * world.rng.randrange(words, 12), world.rng.randrange(400)
+            step = world.rng.randrange(0, 20)
             body = {"address": 64, "pitch": pitch, "base": base, "base_pitch": step, "words": words, "rows": rows}
             store = Descriptor(opcode=Opcode.STORE, body=body)
             if number % 3 == 2:
