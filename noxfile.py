@@ -56,6 +56,13 @@ def verilog(session: nox.Session) -> None:
 
 
 @nox.session
+def registers(session: nox.Session) -> None:
+    """Write the register map as SystemRDL, HTML, Markdown, a C header and Python constants."""
+    environment(session)
+    run(session, "respin", "registers", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Train a Rep-Net module inside the simulated hardware, and check every tensor."""
     environment(session)
@@ -80,6 +87,11 @@ STUDY = (
     "--seeds", "5", "--chosen-on", "400",
 )  # fmt: skip
 """Four tasks, five seeds: hours."""
+ABLATIONS = (
+    "--tasks", "cifar10", "--method", "rep-net,variations", "--held-out", "4000", "--epochs", "4", "--seeds", "3",
+    "--out", "build/ablations",
+)  # fmt: skip
+"""The rules with one of them changed at a time; the test set is not looked at. Hours."""
 
 
 @nox.session
@@ -96,7 +108,15 @@ def learn_smoke(session: nox.Session) -> None:
 def learn(session: nox.Session) -> None:
     """Compare the methods on four tasks: hours; it goes on where it was interrupted."""
     environment(session)
-    run(session, "respin", "learn", *STUDY, "--report", *session.posargs)
+    folder = str(ROOT / "docs" / "results" / "four-tasks")
+    run(session, "respin", "learn", *STUDY, "--report", "--out", folder, *session.posargs)
+
+
+@nox.session
+def ablations(session: nox.Session) -> None:
+    """Compare the rules of learning with variations of them: hours; it goes on where it was interrupted."""
+    environment(session)
+    run(session, "respin", "learn", *ABLATIONS, "--report", *session.posargs)
 
 
 @nox.session

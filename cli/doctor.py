@@ -26,7 +26,11 @@ _PACKAGES = (
     ("scikit-learn", ".[learn]", "real images for respin demo", False),
     ("matplotlib", ".[learn]", "the pictures of respin demo", False),
     ("pyosys", ".[area]", "counts look-up tables: respin bench area", False),
+    ("systemrdl-compiler", ".[registers]", "reads the register map: respin registers", False),
+    ("peakrdl-html", ".[registers]", "the register map as pages", False),
+    ("peakrdl-cheader", ".[registers]", "the register map as a C header", False),
     ("pytest", ".[tests]", "runs the tests and respin sim", False),
+    ("cocotbext-axi", ".[tests]", "AXI managers and memories for the benches", False),
 )
 
 

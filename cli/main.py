@@ -9,6 +9,7 @@ from respin.cli.bench.command import bench
 from respin.cli.console import FAILED, err
 from respin.cli.demo.command import demo
 from respin.cli.doctor import doctor
+from respin.cli.inspect import inspect
 from respin.cli.learn.command import learn
 from respin.cli.registers import registers
 from respin.cli.sim import sim
@@ -29,6 +30,7 @@ app.command()(registers)
 app.command()(sim)
 app.command()(demo)
 app.command()(learn)
+app.command()(inspect)
 app.add_typer(bench)
 
 

@@ -10,6 +10,7 @@ from respin.firmware_model import layout
 from respin.firmware_model.jobs import Geometry, error_phases
 from respin.firmware_model.layout import IntArray, StoreTensor
 from respin.firmware_model.storage import RowPlan, StorePlan, TablePlan
+from respin.golden.inference import RawSums
 from respin.golden.network import (
     INPUT,
     AveragePool,
@@ -36,7 +37,7 @@ def geometry(layer: Convolution) -> Geometry:
     return Geometry(kh=layer.weight.shape[2], kw=layer.weight.shape[3], stride=layer.stride, pad_y=top, pad_x=left)
 
 
-def is_depthwise(layer: Convolution) -> bool:
+def is_depthwise(layer: Convolution | RawSums) -> bool:
     """Whether a convolution has one input for each output channel."""
     return layer.groups > 1 and layer.weight.shape[1] == 1
 
@@ -44,6 +45,13 @@ def is_depthwise(layer: Convolution) -> bool:
 def inputs(layer: Layer) -> list[str]:
     """Names of the tensors that a layer reads."""
     return [operand.x for operand in layer.operands] if isinstance(layer, Merge) else [layer.x]
+
+
+def forward_rows(layer: Convolution | RawSums, weight: IntArray, slices: int) -> IntArray:
+    """Rows of the image that a convolution's forward pass reads on ``slices`` slices, for its weights ``weight``."""
+    if is_depthwise(layer):
+        return layout.depthwise_rows(weight)
+    return layout.weight_rows(layout.dense_weights(weight, layer.groups), slices)
 
 
 def table_entries(table: QuantiserTable) -> list[int]:
@@ -194,9 +202,7 @@ class Placement:
 
     def forward_rows(self, layer: Convolution, weight: IntArray) -> IntArray:
         """Rows of the image that a convolution's forward pass reads, with ``weight`` as its weights."""
-        if is_depthwise(layer):
-            return layout.depthwise_rows(weight)
-        return layout.weight_rows(layout.dense_weights(weight, layer.groups), self.config.slices)
+        return forward_rows(layer, weight, self.config.slices)
 
     def transposed_rows(self, layer: Convolution, weight: IntArray) -> list[IntArray]:
         """Rows of the images that carry errors back, one for each phase of the stride."""

@@ -42,7 +42,7 @@ from respin.golden.ops import (
     prove_trained_convolution,
     prove_weight_gradient,
 )
-from respin.golden.quantise import INT8_MAX, UINT8_MAX, common_multipliers, quantise_weight, requantiser
+from respin.golden.quantise import INT8_MAX, UINT8_MAX, common_multipliers, quantise_layer, requantiser
 from respin.golden.repnet import SMALLEST_POOLED_MAP, RepModule, weight_unit
 
 LOSS = "error.logits"
@@ -198,10 +198,9 @@ class _Builder:
         if upper is not None:
             limit = torch.round(upper / form.scale).clamp(max=UINT8_MAX).to(torch.int64)
         source = self.formats[x]
-        levels, weight_scale = quantise_weight(layer.weight, layer.bias, source.scale)
-        sum_scale = weight_scale * source.scale
-        whole = torch.round(layer.bias.to(torch.float64) / sum_scale).to(torch.int64)
-        prove_convolution(levels, low=source.low, high=source.high, bias=whole)
+        levels, sum_scale, whole = quantise_layer(
+            layer.weight, layer.bias, source.scale, low=source.low, high=source.high
+        )
         ratio = sum_scale / form.scale
         trained = None
         if self.rules.biases:

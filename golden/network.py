@@ -5,7 +5,7 @@ Everything that firmware lowers to jobs is here: geometry, int8 weights, quantis
 multiplier of each backward edge, tensor ids. A layer's name is the name of the tensor that it makes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -297,15 +297,19 @@ class IntegerNetwork:
         learning = needs_error(self.layers)
         return run_layers([layer for layer in self.layers if layer.name in learning], x, parameters)
 
-    def prepare(self, x: Tensor) -> dict[str, Tensor]:
+    def prepare(
+        self, x: Tensor, observe: Callable[[Mapping[str, Tensor]], None] | None = None
+    ) -> dict[str, Tensor]:
         """Run the layers that come before everything that learns; returns what the others read of them.
 
-        However often an image is trained on, these tensors stay the same.
+        However often an image is trained on, these tensors stay the same. ``observe`` is shown all of them.
         """
         learning = needs_error(self.layers)
         frozen = [layer for layer in self.layers if layer.name not in learning]
         read = {name for layer in self.layers if layer.name in learning for name in reads(layer)}
         tensors = run_layers(frozen, {INPUT: x}, {}, masks=False).tensors
+        if observe is not None:
+            observe(tensors)
         return {name: tensor for name, tensor in tensors.items() if name in read}
 
     def predict(self, x: Tensor, parameters: Mapping[str, Parameters]) -> Tensor:

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from respin.golden.ops import QuantiserTable
+from respin.golden.ops import QuantiserTable, prove_convolution
 from respin.golden.ops.requantise import MAX_MULTIPLIER, MAX_SHIFT
 
 INT8_MAX = 127
@@ -28,6 +28,21 @@ def quantise_weight(weight: Tensor, bias: Tensor, input_scale: float) -> tuple[T
     scale = torch.where(scale > 0, scale, 1.0)
     levels = torch.round(weight.to(torch.float64) / scale.reshape(-1, *[1] * (weight.dim() - 1)))
     return levels.to(torch.int8), scale
+
+
+def quantise_layer(
+    weight: Tensor, bias: Tensor, input_scale: float, *, low: int, high: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Quantise a frozen layer whose input is in ``low..high``, units of ``input_scale``.
+
+    Returns its weights (int8), what a unit of each channel's sum is worth (O,) and its bias in those units (int64).
+    Raises ValueError, with the bound, if a sum could overflow.
+    """
+    levels, weight_scale = quantise_weight(weight, bias, input_scale)
+    sum_scale = weight_scale * input_scale
+    whole = torch.round(bias.to(torch.float64) / sum_scale).to(torch.int64)
+    prove_convolution(levels, low=low, high=high, bias=whole)
+    return levels, sum_scale, whole
 
 
 def multiplier_and_shift(ratio: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,14 +77,19 @@ def common_multipliers(ratios: Tensor, *, limit: int = MAX_SHIFT) -> tuple[Tenso
 
 
 def requantiser(
-    ratio: Tensor, *, bias: Tensor | int = 0, signed: bool, limit: Tensor | None = None
+    ratio: Tensor,
+    *,
+    bias: Tensor | int = 0,
+    signed: bool,
+    limit: Tensor | int | None = None,
+    least: Tensor | int | None = None,
 ) -> QuantiserTable:
     """Make the table of a layer: ``ratio`` (C,) float64 is sum scale over output scale, ``bias`` in units of the sum.
 
-    A signed tensor is clamped to -128..127; an unsigned one to 0..255, which is its ReLU, or to 0..``limit`` (C,),
-    int64.
+    A signed tensor is clamped to -128..127; an unsigned one to 0..255, which is its ReLU. ``least`` and ``limit``, (C,)
+    int64 or one number for all, are other ends of the clamp.
     """
     mult, shift = multiplier_and_shift(ratio)
-    lo: int = -128 if signed else 0
+    lo: Tensor | int = (-128 if signed else 0) if least is None else least
     hi: Tensor | int = (INT8_MAX if signed else UINT8_MAX) if limit is None else limit
     return QuantiserTable.build(ratio.shape[0], bias=bias, mult=mult, shift=shift, lo=lo, hi=hi)

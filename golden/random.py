@@ -5,6 +5,7 @@ The random number of an element is a function of ``(seed, step, tensor id, index
 anything reaches the element. So any tiling, any preset and this model draw the same bits.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ SIMON_ROUNDS = 32
 # ciphers", 2013), leftmost bit first.
 _Z0 = "11111010001001010110000111001101111101000100101011000011100110"
 _WORD = 0xFFFF
+_CONSTANTS = tuple(_WORD ^ 3 ^ int(bit) for bit in _Z0)
+"""What a round key gets besides earlier ones: ``~``, ``3`` and ``z0`` as one word."""
 
 Words = npt.NDArray[np.uint16]
 
@@ -51,14 +54,14 @@ def expand_key(key: Sequence[int], rounds: int) -> list[int]:
     for i in range(4, rounds):
         mixed = _rotate_right(keys[i - 1], 3) ^ keys[i - 3]
         mixed ^= _rotate_right(mixed, 1)
-        keys.append(keys[i - 4] ^ _WORD ^ mixed ^ int(_Z0[i - 4]) ^ 3)
+        keys.append(keys[i - 4] ^ mixed ^ _CONSTANTS[i - 4])
     return keys[:rounds]
 
 
-def simon(x: Words, y: Words, round_keys: Sequence[int]) -> tuple[Words, Words]:
+def simon(x: Words, y: Words, round_keys: Sequence[int] | Words) -> tuple[Words, Words]:
     """Encrypt the blocks ``(x, y)`` (uint16 arrays of one shape, ``x`` the left word) with ``round_keys``."""
     left, right = x.flatten(), y.flatten()
-    kernels.simon(left, right, np.array(round_keys, dtype=np.uint16))
+    kernels.simon(left, right, np.asarray(round_keys, dtype=np.uint16))
     return left.reshape(x.shape), right.reshape(x.shape)
 
 
@@ -104,21 +107,24 @@ class RandomSource:
             raise TypeError(f"index must be int64, not {index.dtype}")
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < 1 << INDEX_BITS:
             raise ValueError(f"index must be in 0..{(1 << INDEX_BITS) - 1}")
-        return torch.from_numpy(self._draw(tensor, index.numpy().astype(np.uint32)))
+        counter = index.numpy().astype(np.uint32)
+        x, _ = simon((counter >> 16).astype(np.uint16), counter.astype(np.uint16), self._round_keys(tensor))
+        return torch.from_numpy(x.astype(np.int32))
 
     def field(self, tensor: int, shape: Sequence[int]) -> Tensor:
         """Return 16 random bits (int32) for every element of a tensor of ``shape``, indexed linearly."""
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         if count > 1 << INDEX_BITS:
             raise ValueError(f"shape must have at most 2^{INDEX_BITS} elements, not {count!r}")
-        # Channels last, as the operators keep their tensors.
-        images, channels = (*shape, 1, 1)[:2] if len(shape) > 1 else (1, 1)
-        linear = np.arange(count, dtype=np.uint32).reshape(images, channels, -1)
-        draws = self._draw(tensor, np.ascontiguousarray(linear.transpose(0, 2, 1)))
-        return torch.from_numpy(draws).transpose(1, 2).reshape(tuple(shape))
+        keys = self._round_keys(tensor)
+        images, channels = (shape[0], shape[1]) if len(shape) > 1 else (1, count)
+        pixels = math.prod(shape[2:])
+        # Channels last, as the operators keep their tensors; with one pixel or channel that is the index's own order.
+        draws = np.empty((images, pixels, channels), dtype=np.int32)
+        kernels.draw_field(keys, draws.reshape(1, -1, 1) if 1 in (pixels, channels) else draws)
+        return torch.from_numpy(draws.reshape(images, *shape[2:], channels)).movedim(-1, 1).reshape(tuple(shape))
 
-    def _draw(self, tensor: int, index: npt.NDArray[np.uint32]) -> npt.NDArray[np.int32]:
+    def _round_keys(self, tensor: int) -> Words:
         _require_bits("tensor", tensor, TENSOR_BITS)
         key = (self.seed & _WORD, self.seed >> 16, self.step & _WORD, tensor << 4 | self.step >> 16)
-        x, _ = simon((index >> 16).astype(np.uint16), index.astype(np.uint16), expand_key(key, self.rounds))
-        return x.astype(np.int32)
+        return np.array(expand_key(key, self.rounds), dtype=np.uint16)

@@ -99,14 +99,16 @@ def _measure(name: str, backbone: "Backbone", rounds: int, *, size: int) -> list
     }
     for mode, (count, run) in modes.items():
         ours, floats = _in_turns([partial(run, integer), partial(run, real)], rounds)
-        rows.append({
-            "network": name,
-            "mode": mode,
-            "images_per_second": round(count / ours, 1),
-            "float_images_per_second": round(count / floats, 1),
-            "ratio": round(floats / ours, 2),
-            "target_ratio": TARGETS[mode],
-        })
+        rows.append(
+            {
+                "network": name,
+                "mode": mode,
+                "images_per_second": round(count / ours, 1),
+                "float_images_per_second": round(count / floats, 1),
+                "ratio": round(floats / ours, 2),
+                "target_ratio": TARGETS[mode],
+            }
+        )
     return rows
 
 

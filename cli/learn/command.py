@@ -3,6 +3,7 @@
 
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,9 @@ def learn(
     tasks: Annotated[
         str, typer.Option(help="Data sets with commas between: names that --list shows, or folders of images.")
     ] = "digits",
-    method: Annotated[str, typer.Option(help="Methods with commas between; --list shows them.")] = DEFAULT_METHODS,
+    method: Annotated[
+        str, typer.Option(help="Methods with commas between; --list shows them; variations are all of those.")
+    ] = DEFAULT_METHODS,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="How often: each has images and weights of its own.")] = 1,
     size: Annotated[int, typer.Option(min=32, max=512, help="Side of an image, pixels.")] = 96,
     train_images: Annotated[int, typer.Option(min=10, help="Training images of a task.")] = 2000,
@@ -38,13 +41,19 @@ def learn(
         typer.Option(help="separate, task-incremental (in their order), or class-incremental (two classes at a time)."),
     ] = "separate",
     rehearsal: Annotated[int, typer.Option(min=0, help="Images remembered, class-incremental.")] = 200,
+    images_a_class: Annotated[
+        str | None,
+        typer.Option(help="Train on so few images of each class as well: numbers with commas.", show_default=False),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 8,
     batch: Annotated[int, typer.Option(min=1, max=256, help="Images in a step.")] = 16,
     held_out: Annotated[
         int, typer.Option(min=0, help="Test on so many other training images, not on the test set: to decide on rules.")
     ] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; one a core.", show_default=False)] = None,
-    report: Annotated[bool, typer.Option("--report", help="Write a page to look at: OUT/report.html.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write a page to look at, OUT/report.html, and its tables, OUT/results.md.")
+    ] = False,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Keeps results: nothing is run twice.")] = FOLDER,
     as_list: Annotated[bool, typer.Option("--list", help="Show backbones, data sets and methods.")] = False,
     as_json: Json = False,
@@ -63,11 +72,13 @@ def learn(
     from respin.golden.data import SourceError, load_dataset
     from respin.golden.learn.catalogue import METHODS
     from respin.golden.learn.experiment import Conditions
+    from respin.golden.learn.labels import check_images, label_efficiency
     from respin.golden.learn.protocol import compare
     from respin.golden.learn.scenarios import SCENARIOS
     from respin.golden.learn.study import describe, follow, measure_memory
+    from respin.golden.learn.variations import VARIATIONS
 
-    methods = _names("--method", method, METHODS)
+    methods = _methods(method, METHODS, VARIATIONS)
     if scenario not in (SEPARATE, *SCENARIOS):
         fail(f"--scenario must be one of {', '.join((SEPARATE, *SCENARIOS))}, not {scenario!r}", BAD_INPUT)
     if scenario == "class-incremental" and len(_unique("--tasks", tasks)) != 1:
@@ -76,6 +87,7 @@ def learn(
         fail(f"--backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}", BAD_INPUT)
     if size % 32:
         fail(f"--size must be a multiple of 32, by which the backbones shrink an image, not {size}", BAD_INPUT)
+    few = _numbers("--images-a-class", images_a_class)
     shared = Conditions(
         backbone=backbone,
         dataset="",
@@ -91,7 +103,9 @@ def learn(
         datasets = {name: load_dataset(name, _say) for name in _unique("--tasks", tasks)}
         conditions = [_conditions_of(name, dataset, shared) for name, dataset in datasets.items()]
         folded = {name for name, dataset in datasets.items() if dataset.test is None and dataset.folds > 1}
-        classes = max(len(dataset.classes) for dataset in datasets.values())
+        classes = {name: len(dataset.classes) for name, dataset in datasets.items()}
+        for task in conditions:
+            check_images(task, datasets[task.dataset], few, range(seeds))
         del datasets  # the runs load their own
         pool = Pool(folder, jobs or cores())
         results = compare(
@@ -102,29 +116,37 @@ def learn(
             own_choice=lambda task: task.dataset in folded,
             choose=chosen_on > 0,
         )
+        memory = measure_memory(loaded, methods, size=size, batch=batch, classes=max(classes.values()))
         continual = {}
         if scenario != SEPARATE:
-            continual = {scenario: follow(scenario, results, conditions, rehearsal, pool)}
+            storage = {name: figures["task"] for name, figures in memory.items()}
+            continual = {scenario: follow(scenario, results, conditions, rehearsal, pool, storage=storage)}
+        labels = label_efficiency(results, conditions, few, classes, pool) if few else {}
     except (SourceError, ValueError, RuntimeError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail(f"interrupted; the same command goes on from what is in {folder}")
     study = describe(results, conditions)
-    study["memory"] = measure_memory(loaded, methods, size=size, batch=batch, classes=classes)
+    study["memory"] = memory
     if continual:
         study["continual"] = continual
+    if labels:
+        study["labels"] = labels
     study["command"] = " ".join(["respin", *sys.argv[1:]])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
     if report:
-        from respin.cli.learn.report import write_report
+        from respin.cli.learn.markdown import write_results
+        from respin.cli.learn.page import write_page
 
-        write_report(folder / "report.html", study)
+        write_page(folder / "report.html", study)
+        write_results(folder / "results.md", study)
     if as_json:
         print_json(study)
     else:
         _print(study)
-        out.print(f"figures: {folder / 'study.json'}" + (f", page: {folder / 'report.html'}" if report else ""))
+        also = f", page: {folder / 'report.html'}, tables: {folder / 'results.md'}" if report else ""
+        out.print(f"figures: {folder / 'study.json'}{also}")
 
 
 def _conditions_of(name: str, dataset: "Dataset", shared: "Conditions") -> "Conditions":
@@ -148,12 +170,22 @@ def _unique(option: str, text: str) -> list[str]:
     return names
 
 
-def _names(option: str, text: str, known: dict[str, Any]) -> list[str]:
-    names = _unique(option, text)
-    for name in names:
-        if name not in known:
-            fail(f"{option} must be of {', '.join(known)}, not {name!r}", BAD_INPUT)
-    return names
+def _methods(text: str, known: Collection[str], variations: Collection[str]) -> list[str]:
+    """The methods that --method names, ``variations`` standing for all of those."""
+    names: dict[str, None] = {}
+    for name in _unique("--method", text):
+        if name != "variations" and name not in known:
+            fail(f"--method must be of {', '.join(known)}, or variations, not {name!r}", BAD_INPUT)
+        names |= dict.fromkeys(variations if name == "variations" else [name])
+    return list(names)
+
+
+def _numbers(option: str, text: str | None) -> list[int]:
+    numbers = [] if text is None else _unique(option, text)
+    for number in numbers:
+        if not (number.isdecimal() and int(number)):
+            fail(f"{option} must be whole numbers above 0 with commas between, not {number!r}", BAD_INPUT)
+    return sorted({int(number) for number in numbers})
 
 
 def _list(as_json: bool) -> None:
@@ -180,6 +212,8 @@ def _list(as_json: bool) -> None:
 
 
 def _print(study: dict[str, Any]) -> None:
+    from respin.golden.learn.variations import VARIATIONS
+
     table = Table(title="test accuracy, % (standard deviation over seeds)", title_justify="left")
     table.add_column("method", no_wrap=True)
     tasks = list(study["accuracy"])
@@ -195,8 +229,13 @@ def _print(study: dict[str, Any]) -> None:
     out.print(table)
     for scenario, described in study.get("continual", {}).items():
         _print_continual(scenario, described, study["methods"])
+    for task, rows in study.get("labels", {}).items():
+        _print_labels(task, rows, study["methods"])
+    varied = [row for row in study["differences"] if row["task"] == "mean" and row["of"] in VARIATIONS]
+    if varied:
+        _print_variations(varied, study["methods"])
     for row in study["differences"]:
-        if row["lower"] is not None and row["task"] == "mean":
+        if row["lower"] is not None and row["task"] == "mean" and row not in varied:
             titles = [study["methods"][row[which]]["title"] for which in ("of", "against")]
             bounds = f"one-sided 95 % bounds {row['lower']:+.2f}, {row['upper']:+.2f}"
             line = f"{' less '.join(titles)}, mean of the tasks: {row['mean']:+.2f} points ({bounds})"
@@ -205,10 +244,33 @@ def _print(study: dict[str, Any]) -> None:
 
 def _print_continual(scenario: str, described: dict[str, Any], methods: dict[str, Any]) -> None:
     table = Table(title=f"{scenario}: {', then '.join(described['tasks'])}", title_justify="left")
-    table.add_column("method", no_wrap=True)
-    for column in ("average accuracy, %", "backward transfer, points", "forgetting, points"):
+    table.add_column("method")
+    for column in ("average accuracy, %", "backward transfer, points", "forgetting, points", "storage a task, kB"):
         table.add_column(column, justify="right")
     for name, measured in described["methods"].items():
         values = (100 * measured[key] for key in ("average", "backward_transfer", "forgetting"))
-        table.add_row(methods[name]["title"], *(f"{value:.2f}" for value in values))
+        storage = f"{measured['storage_bytes_per_task'] / 1000:,.1f}"
+        table.add_row(methods[name]["title"], *(f"{value:.2f}" for value in values), storage)
+    out.print(table)
+
+
+def _print_labels(task: str, rows: list[dict[str, Any]], methods: dict[str, Any]) -> None:
+    table = Table(title=f"{Path(task).name}: test accuracy from few images a class, %", title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for row in rows:
+        table.add_column(f"{row['images_a_class']:,}", justify="right")
+    for name, described in methods.items():
+        cells = [row["methods"][name] for row in rows]
+        table.add_row(described["title"], *(f"{cell['mean']:.2f} ({cell['deviation']:.2f})" for cell in cells))
+    out.print(table)
+
+
+def _print_variations(rows: list[dict[str, Any]], methods: dict[str, Any]) -> None:
+    table = Table(title=f"less {methods[rows[0]['against']]['title']}, points, mean of the tasks", title_justify="left")
+    table.add_column("variation", no_wrap=True)
+    for column in ("difference", "95 % above", "95 % below"):
+        table.add_column(column, justify="right")
+    for row in sorted(rows, key=lambda row: -row["mean"]):
+        values = (row[key] for key in ("mean", "lower", "upper"))
+        table.add_row(methods[row["of"]]["title"], *("" if value is None else f"{value:+.2f}" for value in values))
     out.print(table)

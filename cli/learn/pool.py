@@ -5,10 +5,11 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty, Queue
+from threading import Thread
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -22,7 +23,16 @@ from respin.golden.learn.learner import Progress
 Message = tuple[Any, Progress]
 
 
+def _end_with_parent() -> None:
+    """Let this process end as soon as the one that started it is gone, however that was ended."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _start() -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     # The runs are beside each other, so one thread each; the variable is for libraries that are not loaded yet.
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch

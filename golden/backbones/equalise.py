@@ -28,7 +28,7 @@ class Strength:
     between: float = 0.5
 
 
-def _factor(ranges: Sequence[Tensor], power: float) -> Tensor:
+def channel_factor(ranges: Sequence[Tensor], power: float) -> Tensor:
     """Return factors (C,), at most 1, from the ranges of tensors that must share them."""
     largest = torch.stack(list(ranges)).amax(0)
     share = largest / largest.max().clamp_min(1e-12)
@@ -86,11 +86,11 @@ def _factors(backbone: Backbone, ranges: Mapping[str, Tensor], strength: Strengt
     for layer, reader in zip(flow, [*flow[1:], None], strict=True):
         if layer.name not in ends:
             free = reader is None or reader.groups > 1
-            factors[layer.name] = _factor([ranges[layer.name]], strength.free if free else strength.hidden)
+            factors[layer.name] = channel_factor([ranges[layer.name]], strength.free if free else strength.hidden)
     for chain in _chains(backbone.blocks):
         names = [block.layers[-1].name for block in chain]
         sums = [f"{block.name}.sum" for block in chain if block.residual]
-        shared = _factor([ranges[name] for name in (*names, *sums)], strength.between)
+        shared = channel_factor([ranges[name] for name in (*names, *sums)], strength.between)
         factors |= dict.fromkeys(names, shared)
     return factors
 

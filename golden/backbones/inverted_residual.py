@@ -21,6 +21,7 @@ from respin.golden.backbones.description import (
     fold_norm,
 )
 from respin.golden.data.sources import Report, Source
+from respin.golden.repnet import EFFICIENTNET_LITE0, MOBILENET_V2, positions
 
 LITE0_WEIGHTS = Source(
     name="EfficientNet-Lite0's ImageNet weights",
@@ -152,14 +153,15 @@ def efficientnet_lite0(report: Report) -> Backbone:
         return f"_blocks.{block}._{part}_conv", f"_blocks.{block}._bn{norm}"
 
     reader = _Reader(weights=_load(LITE0_WEIGHTS, LITE0_FILE, report), padding=_same, epsilon=1e-3)
+    blocks = reader.blocks(LITE0_STAGES, names)
     return Backbone(
         name="efficientnet-lite0",
         licence=LITE0_WEIGHTS.licence,
         stem=reader.layer("stem", ("_conv_stem", "_bn0"), stride=2),
-        blocks=reader.blocks(LITE0_STAGES, names),
+        blocks=blocks,
         last=reader.layer("last", ("_conv_head", "_bn1")),
         input=InputFormat(mean=(127.0,) * 3, deviation=(128.0,) * 3, scale=1 / 128),
-        beside=((1, 5), (3, 5), (5, 5), (8, 5), (11, 3), (15, 3)),
+        beside=positions(EFFICIENTNET_LITE0, range(len(blocks))),
     )
 
 
@@ -171,13 +173,14 @@ def mobilenet_v2(report: Report) -> Backbone:
         return f"features.{block + 1}.conv.{first}", f"features.{block + 1}.conv.{first + 1}"
 
     reader = _Reader(weights=_load(MOBILENET_WEIGHTS, MOBILENET_FILE, report), padding=_symmetric, epsilon=1e-5)
+    blocks = reader.blocks(MOBILENET_STAGES, names)
     brightest = max((255 - mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True))
     return Backbone(
         name="mobilenet-v2",
         licence=MOBILENET_WEIGHTS.licence,
         stem=reader.layer("stem", ("features.0.0", "features.0.1"), stride=2),
-        blocks=reader.blocks(MOBILENET_STAGES, names),
+        blocks=blocks,
         last=reader.layer("last", ("features.18.0", "features.18.1")),
         input=InputFormat(mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION, scale=brightest / 127),
-        beside=((1, 5), (3, 5), (6, 5), (10, 5), (13, 5), (16, 3)),
+        beside=positions(MOBILENET_V2, range(len(blocks))),
     )

@@ -8,7 +8,7 @@ import torch
 
 from respin.golden.backbones.description import Activation, Backbone, BackboneLayer, Block, InputFormat
 from respin.golden.backbones.inverted_residual import IMAGENET_DEVIATION, IMAGENET_MEAN
-from respin.golden.repnet import PROXYLESS_MOBILE
+from respin.golden.repnet import PROXYLESS_MOBILE, positions
 
 BLOCKS: tuple[tuple[int, int, int, int] | None, ...] = (
     (3, 1, 1, 16),
@@ -66,7 +66,7 @@ def _blocks() -> tuple[Block, ...]:
 def proxyless_mobile_shapes() -> Backbone:
     """ProxylessNAS-Mobile on the ``meta`` device: 2,799,512 numbers before its norms are folded."""
     blocks = _blocks()
-    positions = {block.name: position for position, block in enumerate(blocks)}
+    numbers = [number for number, row in enumerate(BLOCKS) if row is not None]
     return Backbone(
         name="proxyless-mobile",
         licence="none: it has no weights",
@@ -74,6 +74,6 @@ def proxyless_mobile_shapes() -> Backbone:
         blocks=blocks,
         last=_layer("last", blocks[-1].outputs, LAST, activation="relu6"),
         input=InputFormat(mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION, scale=1.0),
-        beside=tuple((positions[f"block{stage.block}"], stage.kernel) for stage in PROXYLESS_MOBILE),
+        beside=positions(PROXYLESS_MOBILE, numbers),
         image_pool=IMAGE_POOL,
     )

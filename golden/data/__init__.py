@@ -4,7 +4,7 @@
 from respin.golden.data.catalogue import DATASETS, describe_datasets, load_dataset
 from respin.golden.data.images import Dataset, ImageSet
 from respin.golden.data.sources import Source, SourceError, cache_folder
-from respin.golden.data.task import Task, make_task
+from respin.golden.data.task import Task, class_counts, make_task, require_of_each
 
 __all__ = [
     "DATASETS",
@@ -14,7 +14,9 @@ __all__ = [
     "SourceError",
     "Task",
     "cache_folder",
+    "class_counts",
     "describe_datasets",
     "load_dataset",
     "make_task",
+    "require_of_each",
 ]

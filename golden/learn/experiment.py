@@ -16,8 +16,10 @@ from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.learner import IntegerLearner, Learner, Progress
 from respin.golden.learn.linear import LinearLearner
 from respin.golden.learn.methods import Method, Plan, Setting
+from respin.golden.learn.saturation import LearningSaturation
 from respin.golden.learn.train import train
 from respin.golden.learn.wear import LearningWear
+from respin.golden.trainer import StepRecord
 
 CURVE_POINTS = 100
 """Points of a learning curve that are kept."""
@@ -52,6 +54,41 @@ class Conditions:
     batch: int = 16
     held_out: int = 0
 
+    @property
+    def title(self) -> str:
+        """Says what is learned, for progress."""
+        return Path(self.dataset).name
+
+    def cut(self, dataset: Dataset, seed: int) -> Task:
+        """Cut the task from its data set."""
+        return make_task(
+            dataset,
+            size=self.size,
+            train_images=self.train_images,
+            chosen_on=self.chosen_on,
+            seed=seed,
+            held_out=self.held_out,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FewImages(Conditions):
+    """Conditions under which as many images of each class are trained on, and others not at all.
+
+    They are the first ones of the ``train_images`` that the whole training has; tests are on the same images as its.
+    """
+
+    images_a_class: int
+
+    @property
+    def title(self) -> str:
+        """Says what is learned, for progress."""
+        return f"{Path(self.dataset).name}, {self.images_a_class} images a class"
+
+    def cut(self, dataset: Dataset, seed: int) -> Task:
+        """Cut the task from its data set."""
+        return Conditions.cut(self, dataset, seed).with_few(self.images_a_class)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
@@ -67,7 +104,11 @@ class Run:
     def key(self) -> str:
         """Names the run's result: another method, rule or condition has another."""
         method = METHODS[self.method]
-        described = json.dumps([asdict(self), repr(method)], sort_keys=True)
+        values = asdict(self)
+        if not self.conditions.held_out:
+            # Results that were kept before there was such a condition are found again.
+            del values["conditions"]["held_out"]
+        described = json.dumps([values, repr(method)], sort_keys=True)
         digest = hashlib.sha256(described.encode()).hexdigest()[:16]
         return f"{Path(self.conditions.dataset).name}-{self.method}-{digest}"
 
@@ -75,7 +116,7 @@ class Run:
     def title(self) -> str:
         """Says what it is, for progress."""
         what = "choosing " if self.choosing else ""
-        return f"{what}{Path(self.conditions.dataset).name}, {self.method}, {self.setting}, seed {self.seed}"
+        return f"{what}{self.conditions.title}, {self.method}, {self.setting}, seed {self.seed}"
 
     def read(self, text: str) -> "Result":
         """Read the result that was kept as ``text``."""
@@ -106,6 +147,9 @@ class Result:
         Its speed.
     wear:
         What was written into the array, of a method in INT8.
+    saturation:
+        Of a method in INT8, the share of a tensor's elements at a clamp's limit over the last epoch, by the tensor's
+        name; :data:`respin.golden.learn.saturation.KINDS` says which tensors. Results of older versions have none.
     """
 
     run: Run
@@ -115,6 +159,7 @@ class Result:
     seconds: float = 0.0
     images_per_second: float = 0.0
     wear: dict[str, int] | None = None
+    saturation: dict[str, float] | None = None
 
     @property
     def summary(self) -> str:
@@ -130,7 +175,8 @@ class Result:
         """Read what :meth:`to_json` made."""
         values: dict[str, Any] = json.loads(text)
         run = values.pop("run")
-        conditions = Conditions(**run.pop("conditions"))
+        described = run.pop("conditions")
+        conditions = FewImages(**described) if "images_a_class" in described else Conditions(**described)
         values["curve"] = [(int(step), loss, right) for step, loss, right in values["curve"]]
         return cls(run=Run(conditions=conditions, **run), **values)
 
@@ -208,14 +254,7 @@ def dataset_named(name: str) -> Dataset:
 @lru_cache(maxsize=1)
 def task_of(conditions: Conditions, seed: int) -> Task:
     """Return a task, kept for the next one who asks."""
-    return make_task(
-        dataset_named(conditions.dataset),
-        size=conditions.size,
-        train_images=conditions.train_images,
-        chosen_on=conditions.chosen_on,
-        seed=seed,
-        held_out=conditions.held_out,
-    )
+    return conditions.cut(dataset_named(conditions.dataset), seed)
 
 
 @lru_cache(maxsize=2)
@@ -256,10 +295,9 @@ def _fit(run: Run, learner: Learner, task: Task, plan: Plan, folder: ResultFolde
         seconds = time.monotonic() - began
         accuracy = learner.accuracy(task.test.images, task.test.labels)
         return Result(run=run, accuracy=accuracy, test_images=len(task.test), seconds=seconds)
-    wear = None
+    watch = None
     if isinstance(learner, IntegerLearner) and not run.choosing:
-        wear = LearningWear(learner.network)
-        learner.observe = wear.count
+        watch = _Watch(learner, last_epoch=plan.steps - len(task.train) // plan.batch)
     checkpoint = folder.checkpoint(run)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     history = train(
@@ -268,8 +306,8 @@ def _fit(run: Run, learner: Learner, task: Task, plan: Plan, folder: ResultFolde
         steps=plan.steps,
         batch=plan.batch,
         seed=plan.seed,
-        # What is counted of the writes is not in a checkpoint.
-        checkpoint=None if wear else checkpoint,
+        # What is counted on the way is not in a checkpoint.
+        checkpoint=None if watch else checkpoint,
         report=report,
     )
     seconds = time.monotonic() - began
@@ -280,8 +318,23 @@ def _fit(run: Run, learner: Learner, task: Task, plan: Plan, folder: ResultFolde
         curve=_curve(history),
         seconds=seconds,
         images_per_second=plan.steps * plan.batch / seconds,
-        wear=None if wear is None else wear.figures(),
+        wear=None if watch is None else watch.wear.figures(),
+        saturation=None if watch is None else watch.saturation.figures(),
     )
+
+
+class _Watch:
+    """Counts what a training writes, and what saturates from step ``last_epoch`` on."""
+
+    def __init__(self, learner: IntegerLearner, *, last_epoch: int) -> None:
+        self.wear = LearningWear(learner.network)
+        self.saturation = LearningSaturation(learner.network, first_step=last_epoch)
+        learner.observe = self._count
+        learner.observe_frozen = self.saturation.count_frozen
+
+    def _count(self, record: StepRecord) -> None:
+        self.wear.count(record)
+        self.saturation.count(record)
 
 
 def _curve(history: list[tuple[float, float]]) -> list[tuple[int, float, float]]:

@@ -87,6 +87,8 @@ class IntegerLearner(Learner):
         Where training starts; :meth:`TrainingState.initial` unless given.
     make_step:
         Makes the steps: the hardware's unless given.
+    observe_frozen:
+        Called with the tensors that :meth:`prepare` computes of some images.
     """
 
     def __init__(
@@ -99,12 +101,14 @@ class IntegerLearner(Learner):
         observe: Callable[[StepRecord], None] | None = None,
         start: TrainingState | None = None,
         make_step: Callable[..., Step] = Step,
+        observe_frozen: Callable[[Mapping[str, Tensor]], None] | None = None,
     ) -> None:
         self.network, self.form, self.schedule = network, form, schedule
         self.training = start or TrainingState.initial(network, seed)
         self._make_step = make_step
         self.began = 0
         self.observe = observe
+        self.observe_frozen = observe_frozen
 
     def begin(self, steps: int) -> None:
         """Begin another phase."""
@@ -112,7 +116,10 @@ class IntegerLearner(Learner):
 
     def prepare(self, images: Tensor) -> Callable[[Tensor], Prepared]:
         """Run the layers before everything that learns, once for each image."""
-        parts = [self.network.prepare(self.form.to_integer(part)) for part in torch.split(images, RUN_AT_ONCE)]
+        parts = [
+            self.network.prepare(self.form.to_integer(part), self.observe_frozen)
+            for part in torch.split(images, RUN_AT_ONCE)
+        ]
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return lambda index: {name: tensor[index] for name, tensor in tensors.items()}
 

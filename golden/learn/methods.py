@@ -86,11 +86,12 @@ class IntegerMethod(Method):
         """Quantise the backbone on the task's images and put beside it what learns."""
         return build_network(
             backbone,
-            _calibration(task),
+            calibration(task),
             len(task.classes),
             seed=plan.seed,
             batch=plan.batch,
             rules=self.rules,
+            range_images=task.ranges,
         )
 
     def learner(self, backbone: Backbone, task: Task, setting: Setting, plan: Plan) -> IntegerLearner:
@@ -125,7 +126,7 @@ class FloatMethod(Method):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
             network = FloatNetwork(backbone, len(task.classes), modules, norm=bool(dict(setting.values).get("norm", 0)))
-        network.standardise(network.features_of(_calibration(task)))
+        network.standardise(network.features_of(calibration(task)))
         thawed = {"biases": [network.biases], "everything": [network.biases, network.weights]}.get(self.trains, [])
         for parameters in thawed:
             for parameter in parameters.values():
@@ -142,11 +143,12 @@ class LinearMethod(Method):
         return LinearLearner(FloatNetwork(backbone, len(task.classes)), inverse_penalty=setting["C"])
 
 
-def _calibration(task: Task) -> Tensor:
+def calibration(task: Task) -> Tensor:
+    """Return the images that set scales."""
     return task.train.images[:CALIBRATION_IMAGES]
 
 
-def falling(*starts: float, fall: float = 4.0) -> tuple[Setting, ...]:
+def falling(*starts: float, fall: float = 8.0) -> tuple[Setting, ...]:
     """Return settings of an integer method: μ falls by ``fall`` over the training, from each of ``starts``."""
     return tuple(
         Setting(name=f"μ {first:g} → {first - fall:g}", values=(("first", first), ("last", first - fall)))

@@ -27,7 +27,7 @@ from respin.golden.learn.experiment import (
 )
 from respin.golden.learn.learner import FloatLearner, Learner
 from respin.golden.learn.linear import LinearLearner
-from respin.golden.learn.methods import Method, Plan, Setting
+from respin.golden.learn.methods import Method, Plan, Setting, calibration
 from respin.golden.learn.train import train
 
 Scenario = Literal["task-incremental", "class-incremental"]
@@ -124,11 +124,14 @@ def _share(method: Method, learner: Learner, earlier: Learner) -> None:
 def learn_tasks(
     method: Method, setting: Setting, tasks: Sequence[Task], backbone: Backbone, plans: Sequence[Plan], report: Report
 ) -> tuple[tuple[float, ...], ...]:
-    """Learn tasks one after the other; returns a row of accuracies on the tasks so far after each."""
+    """Learn tasks one after the other; returns a row of accuracies on the tasks so far after each.
+
+    The first task's images set the scales of the frozen backbone, which all tasks share.
+    """
     learners: list[Learner] = []
     rows = []
     for task, plan in zip(tasks, plans, strict=True):
-        learner = method.learner(backbone, task, setting, plan)
+        learner = method.learner(backbone, replace(task, ranges=calibration(tasks[0])), setting, plan)
         if learners:
             _share(method, learner, learners[-1])
         _learn(learner, task.train, plan, report)

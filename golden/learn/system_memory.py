@@ -113,9 +113,9 @@ def system_memory(network: IntegerNetwork, shape: Shape, *, batch: int) -> Syste
     # The loss is the first moment of the backward pass; what is still there in the second was saved.
     saved = set().union(*forward) & set().union(*living[len(forward) + 1 :])
     operands = set().union(*(_operands(network, gradient) for gradient in network.gradients))
-    mram = sum(_images(network, layer) * layer.weight.numel() for layer in _convolutions(network))
+    mram = sum(weight_images(network, layer) * layer.weight.numel() for layer in _convolutions(network))
     biases = sum(layer.weight.shape[0] for layer in network.trained)
-    trainable = sum(layer.weight.numel() for layer in network.trained if _weights_learn(layer))
+    trainable = sum(layer.weight.numel() for layer in network.trained if weights_learn(layer))
     return SystemMemory(
         forward=max(size(alive) for alive in living[: len(forward)]),
         backward=max(size(alive) for alive in living[len(forward) :]),
@@ -149,7 +149,8 @@ def _convolutions(network: IntegerNetwork) -> tuple[Convolution, ...]:
     return tuple(layer for layer in network.layers if isinstance(layer, Convolution))
 
 
-def _weights_learn(layer: Convolution) -> bool:
+def weights_learn(layer: Convolution) -> bool:
+    """Whether a layer's weights are trained, not its bias alone."""
     return layer.trained is not None and layer.trained.tensor is not None
 
 
@@ -158,15 +159,15 @@ def _passed(edge: Edge | FanInEdge) -> str | None:
     return edge.through if isinstance(edge, Edge) else None
 
 
-def _images(network: IntegerNetwork, layer: Convolution) -> int:
-    """Images of a layer's weights in MRAM."""
+def weight_images(network: IntegerNetwork, layer: Convolution) -> int:
+    """Return how many images of a layer's weights MRAM holds: a transposed one too where errors pass the layer."""
     return 2 if any(_passed(edge) == layer.name for edge in network.edges) else 1
 
 
 def _operands(network: IntegerNetwork, gradient: Gradient) -> set[_Tensor]:
     """What a weight gradient is computed from; nothing where a bias alone learns."""
     layer = network.convolution(gradient.layer)
-    return {_Tensor(name=layer.x), _Tensor(name=gradient.error)} if _weights_learn(layer) else set()
+    return {_Tensor(name=layer.x), _Tensor(name=gradient.error)} if weights_learn(layer) else set()
 
 
 # What each operation touches, in order of execution.

@@ -17,10 +17,13 @@ from respin.golden.data import Task
 from respin.golden.learn.methods import IntegerMethod, Method, Plan, falling
 from respin.golden.network import Convolution, Edge, FanInEdge, IntegerNetwork
 from respin.golden.ops import DelayedScale, EdgeResult, GradientStatistics, StepScale
+from respin.golden.ops.update import PROBABILITY_MAX
 from respin.golden.trainer import EdgeRecord, Step, TrainingState, UpdateRecord
 
 MOMENTUM_SHIFT = 3
 """A gradient's average keeps 7/8 of itself from one step to the next."""
+FRACTION = 8
+"""Bits of a mean gradient below 1."""
 HEAD_DEVIATION = 0.5
 """Of a head that starts random: its weights' standard deviation, in 1 / sqrt(features)."""
 
@@ -169,7 +172,43 @@ class HeadMomentum(IntegerMethod):
         return partial(MomentumStep, averages={})
 
 
-SETTINGS = falling(-4.0, -3.0, -5.0)
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class ChannelStep(Step):
+    """Steps scaled by the mean gradient of their own output channel in the last step, not by the tensor's."""
+
+    means: dict[str, Tensor] = field(default_factory=dict)
+
+    def update_tensor(self, name: str, tensor: int, value: Tensor, gradient: Tensor, rate: int) -> UpdateRecord:
+        """Update one trained tensor."""
+        record = Step.update_tensor(self, name, tensor, value, gradient, rate)
+        if value.dim() == 1:
+            return record
+        magnitude = gradient.to(torch.int64).abs().flatten(1)
+        mean = (magnitude.sum(1) << FRACTION) // torch.count_nonzero(magnitude, 1).clamp_min(1)
+        before = self.means.get(name)
+        # A channel that was all zero keeps what there is; steps grow by a sixteenth at most, as the tensor's do.
+        last = mean if before is None else torch.where(mean > 0, mean.maximum(before - (before >> 4)), before)
+        self.means[name] = last
+        if before is None:
+            return replace(record, value=value, move=torch.zeros_like(value))
+        share = magnitude * (rate << FRACTION) // before.clamp_min(1)[:, None]
+        draws = self.random.field(tensor, value.shape).flatten(1)
+        moves = (draws < share.clamp(max=PROBABILITY_MAX)) & (before > 0)[:, None]
+        move = (moves * gradient.flatten(1).sign()).to(torch.int8).reshape(value.shape)
+        moved = (value.to(torch.int16) - move).clamp(-127, 127).to(torch.int8)
+        return replace(record, value=moved, move=move)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChannelSteps(IntegerMethod):
+    """Step scales for each output channel of a tensor of weights."""
+
+    def make_step(self) -> Callable[..., Step]:
+        """Make steps that share means."""
+        return partial(ChannelStep, means={})
+
+
+SETTINGS = falling(-2.0)
 
 
 def _of(kind: type[IntegerMethod], name: str, title: str, **values: object) -> IntegerMethod:
@@ -190,10 +229,14 @@ VARIATIONS: dict[str, Method] = {
             settings=falling(0.0)),
         _of(OtherSteps, "largest-1", "steps by the largest gradient, μ from -1", scale=LargestStepScale(),
             settings=falling(-1.0)),
+        _of(ChannelSteps, "channel-steps", "steps by the mean gradient of a channel"),
         _of(OtherSteps, "free-steps", "step scales that grow at once", scale=FreeStepScale()),
         _of(HeadMomentum, "momentum", "momentum 7/8 for the head"),
         _of(RandomHead, "random-head", "a head that starts random"),
-        _of(OneRateInUnits, "unit-rates", "one rate in units of weights, μ from -5", settings=falling(-5.0)),
+        _of(OneRateInUnits, "unit-rates", "one rate in units of weights, μ from -3", settings=falling(-3.0)),
+        _of(IntegerMethod, "fall-2", "μ falls by 2", settings=falling(-5.0, fall=2.0)),
+        _of(IntegerMethod, "fall-4", "μ falls by 4", settings=falling(-4.0, fall=4.0)),
+        _of(IntegerMethod, "fall-6", "μ falls by 6", settings=falling(-3.0, fall=6.0)),
         _of(IntegerMethod, "less-room", "head room x1.3, x1.3, x1.5",
             rules=Rules(linear_room=1.3, merge_room=1.3, hidden_room=1.5)),
         _of(IntegerMethod, "more-room", "head room x3, x4, x4",

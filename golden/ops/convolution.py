@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolutions in all three passes, exact in int32: windows laid out as rows, then products of int8 matrices."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -57,11 +58,11 @@ def _magnitude(tensor: Tensor) -> int:
     return 255 if tensor.dtype == torch.uint8 else 128
 
 
-def _padded_map(x: Tensor, padding: Padding, value: int = 0) -> Tensor:
-    """Return ``x`` (N, C, H, W) as (N, H', W', C), contiguous, with its padding around it."""
-    top, bottom, left, right = _sides(padding)
+def _padded_map(x: Tensor, sides: tuple[int, int, int, int], value: int = 0) -> Tensor:
+    """Return ``x`` (N, C, H, W) as (N, H', W', C), contiguous, with padding around it; a negative side is cut off."""
+    top, bottom, left, right = sides
     last = x.permute(0, 2, 3, 1).contiguous()
-    return functional.pad(last, (0, 0, left, right, top, bottom), value=value) if any(_sides(padding)) else last
+    return functional.pad(last, (0, 0, left, right, top, bottom), value=value) if any(sides) else last
 
 
 def _windows(x: Tensor, kernel: tuple[int, int], stride: int) -> Tensor:
@@ -75,18 +76,29 @@ def _windows(x: Tensor, kernel: tuple[int, int], stride: int) -> Tensor:
 def _convolve(x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
     """Convolve a padded map (N, H, W, I) with ``weight`` (O, I / groups, kh, kw); returns (N, O, oh, ow)."""
     kernel = (weight.shape[2], weight.shape[3])
-    images, height, width, inputs = x.shape
+    images, height, width, _ = x.shape
     size = ((height - kernel[0]) // stride + 1, (width - kernel[1]) // stride + 1)
-    if groups == inputs == weight.shape[0]:
-        sums = torch.empty((images, *size, inputs), dtype=torch.int32)
-        taps = weight[:, 0].permute(1, 2, 0).to(torch.int32).contiguous()
-        kernels.depthwise(x.numpy(), taps.numpy(), stride, sums.numpy())
-        return sums.permute(0, 3, 1, 2)
     parts = [
         matmul(_windows(part, kernel, stride), taps.permute(2, 3, 1, 0).flatten(0, 2))
         for part, taps in zip(x.chunk(groups, 3), weight.chunk(groups), strict=True)
     ]
     return from_pixel_rows(parts[0] if groups == 1 else torch.cat(parts, 1), images, size)
+
+
+def _depthwise(
+    x: Tensor, weight: Tensor, size: tuple[int, int], before: tuple[int, int], *, stride: int = 1, spread: int = 1
+) -> Tensor:
+    """Sums (N, C, *size) of a depthwise convolution of ``x`` (N, C, H, W) with ``weight`` (C, 1, kh, kw).
+
+    ``before`` is how many zeros come at the top and at the left; ``spread - 1`` of them come between elements.
+    """
+    channels, _, kh, kw = weight.shape
+    taps = np.zeros((kh * kw + 1, channels), dtype=np.int32)
+    taps[:-1] = weight.numpy().reshape(channels, -1).T
+    sums = np.empty((x.shape[0], *size, channels), dtype=np.int32)
+    last = np.ascontiguousarray(x.numpy().transpose(0, 2, 3, 1))
+    kernels.depthwise(last, taps, kw, stride, spread, *before, sums)
+    return torch.from_numpy(sums.transpose(0, 3, 1, 2))
 
 
 def conv2d(
@@ -121,12 +133,18 @@ def conv2d(
     _require_groups(x.shape[1], weight.shape[0], groups)
     kernel = (weight.shape[2], weight.shape[3])
     require_shape("weight", weight, (weight.shape[0], x.shape[1] // groups, *kernel))
-    output_size((x.shape[2], x.shape[3]), kernel, stride, padding)
+    size = output_size((x.shape[2], x.shape[3]), kernel, stride, padding)
     low, high = (0, 255) if x.dtype == torch.uint8 else (-128, 127)
     require_int("zero_point", zero_point, low, high)
     if weight[0].numel() * 128 * _magnitude(x) > INT32_MAX:
         raise ValueError(f"a reduction over {weight[0].numel()} products could overflow 32 bits")
-    return _convolve(_padded_map(x, padding, zero_point), weight, stride, groups)
+    sides = _sides(padding)
+    if groups == x.shape[1] == weight.shape[0] and (zero_point == 0 or not any(sides)):
+        return _depthwise(x, weight, size, (sides[0], sides[2]), stride=stride)
+    padded = _padded_map(x, sides, zero_point)
+    if groups == x.shape[1] == weight.shape[0]:
+        return _depthwise(padded.permute(0, 3, 1, 2), weight, size, (0, 0), stride=stride)
+    return _convolve(padded, weight, stride, groups)
 
 
 def dense(x: Tensor, weight: Tensor) -> Tensor:
@@ -153,16 +171,6 @@ def _spread(error: Tensor, stride: int) -> Tensor:
     spread = error.new_zeros((images, (height - 1) * stride + 1, (width - 1) * stride + 1, channels))
     spread[:, ::stride, ::stride] = error.permute(0, 2, 3, 1)
     return spread.permute(0, 3, 1, 2)
-
-
-def _depthwise_error(error: Tensor, weight: Tensor, padded: tuple[int, int], stride: int) -> Tensor:
-    """Return the errors (N, C, H', W') at the padded input of a depthwise convolution."""
-    images, channels, height, width = error.shape
-    sums = torch.zeros((images, *padded, channels), dtype=torch.int32)
-    taps = weight[:, 0].permute(1, 2, 0).to(torch.int32).contiguous()
-    rows = pixel_rows(error).reshape(images, height, width, channels)
-    kernels.depthwise_error(rows.numpy(), taps.numpy(), stride, sums.numpy())
-    return sums.permute(0, 3, 1, 2)
 
 
 def conv2d_error(
@@ -206,15 +214,15 @@ def conv2d_error(
     require_shape("error", error, (error.shape[0], outputs, oh, ow))
     if outputs // groups * kh * kw * 128 * 128 > INT32_MAX:
         raise ValueError(f"a reduction over {outputs // groups * kh * kw} products could overflow 32 bits")
-    top, bottom, left, right = _sides(padding)
-    height, width = size[0] + top + bottom, size[1] + left + right
+    top, _, left, _ = _sides(padding)
+    # Where the transposed kernel starts: so much of it lies before the map, or so much of the error is cut off.
+    before = (kh - 1 - top, kw - 1 - left)
     if group_inputs == 1 and groups == outputs:
-        padded = _depthwise_error(error, weight, (height, width), stride)
-    else:
-        spread = _padded_map(_spread(error, stride), (kh - 1, kh - 1, kw - 1, kw - 1))
-        reached = _convolve(spread, _transposed(weight, groups), 1, groups)
-        padded = functional.pad(reached, (0, width - reached.shape[3], 0, height - reached.shape[2]))
-    return padded[:, :, top : top + size[0], left : left + size[1]]
+        return _depthwise(error, weight.flip(2, 3), size, before, spread=stride)
+    spread = _spread(error, stride)
+    after = (size[0] + top - spread.shape[2], size[1] + left - spread.shape[3])
+    padded = _padded_map(spread, (before[0], after[0], before[1], after[1]))
+    return _convolve(padded, _transposed(weight, groups), 1, groups)
 
 
 def conv2d_weight_gradient(
@@ -256,15 +264,15 @@ def conv2d_weight_gradient(
     if x.shape[0] * oh * ow * 128 * 255 > INT32_MAX:
         raise ValueError(f"batch x output pixels must be at most 65793, not {x.shape[0] * oh * ow!r}")
     # What no window reaches is cut off, so that there are as many windows as errors.
-    padded = _padded_map(x, padding)[:, : (oh - 1) * stride + kernel[0], : (ow - 1) * stride + kernel[1]]
+    padded = _padded_map(x, _sides(padding))[:, : (oh - 1) * stride + kernel[0], : (ow - 1) * stride + kernel[1]]
     gradients = [
         # (windows, taps)ᵀ x (windows, outputs): activations may be unsigned, so they are the left operand.
-        matmul(_windows(part, kernel, stride).t().contiguous(), errors)
+        matmul(_windows(part, kernel, stride).t(), errors)
         for part, errors in zip(padded.chunk(groups, 3), pixel_rows(error).chunk(groups, 1), strict=True)
     ]
     outputs, inputs = error.shape[1], x.shape[1] // groups
     by_tap = torch.cat(gradients, 1).reshape(*kernel, inputs, outputs)
-    return by_tap.permute(3, 2, 0, 1).contiguous()
+    return by_tap.permute(3, 0, 1, 2).contiguous().permute(0, 3, 1, 2)
 
 
 def bias_gradient(error: Tensor) -> Tensor:

@@ -94,26 +94,33 @@ def _columns(values: Tensor, mult: Multiplier) -> Array:
     return columns
 
 
+_EVERYTHING = np.ones((1, 1, 1), dtype=np.bool_)
+_NOTHING = np.zeros((1, 1, 1), dtype=np.int32)
+
+
+def _pixels(name: str, values: Tensor | None, like: Tensor, dtype: torch.dtype, default: Array) -> Array:
+    """``values``, which belong to a tensor of the shape of ``like``; without any, one pixel of the ``default``."""
+    if values is None:
+        return np.repeat(default, like.shape[1], axis=2)
+    require_tensor(name, values, (dtype,))
+    require_shape(name, values, like.shape)
+    return array(values)
+
+
 def _finish(
-    values: Array, like: Tensor, mask: Tensor | None, shift: int, random: Tensor | None, exponent: int
+    x: Array, mult: Array, like: Tensor, mask: Tensor | None, shift: int, random: Tensor | None, exponent: int
 ) -> EdgeResult:
-    """Mask and round ``values``, which belong to a tensor of the shape of ``like``.
+    """Multiply, mask and round ``x``, which belongs to a tensor of the shape of ``like``.
 
     Without ``random`` it rounds to nearest, halves up. With it (16-bit draws, int32, one a value) stochastically:
     ``(v + r) >> s`` with ``r`` uniform in ``[0, 2^s)``, ``r = R >> (16 - s)`` up to ``s = 16``, then ``R << (s - 16)``.
     """
     require_int("shift", shift, 0, MAX_ERROR_SHIFT)
-    if mask is not None:
-        require_tensor("mask", mask, (torch.bool,))
-        require_shape("mask", mask, like.shape)
-        kernels.mask_values(values, array(mask))
-    draws: Array = np.empty((0, 0, 0), dtype=np.int32)
-    if random is not None:
-        require_tensor("random", random, (torch.int32,))
-        require_shape("random", random, like.shape)
-        draws = array(random)
+    masks = _pixels("mask", mask, like, torch.bool, _EVERYTHING)
+    draws = _pixels("random", random, like, torch.int32, _NOTHING)
+    half = 0 if random is not None else 1 << shift >> 1
     result = empty_like(like, np.int8)
-    largest, saturated = kernels.round_error(values, draws, shift, ERROR_MAX, result)
+    largest, saturated = kernels.round_error(x, mult, masks, draws, half, shift, ERROR_MAX, result)
     error = tensor_like(result, like)
     return EdgeResult(error=error, largest=int(largest), saturated=int(saturated), exponent=exponent)
 
@@ -146,9 +153,8 @@ def error_edge(
         E of the errors that made ``sums``, and the ``k`` of ``M_c = round(ratio * 2^k)``: ``E' = E + s - k``.
     """
     require_tensor("sums", sums, SUMS + ERRORS)
-    values = empty_like(sums, np.int64)
-    kernels.scale(array(sums), _columns(sums, mult), values)
-    return _finish(values, sums, mask, shift, random, exponent + shift - fraction)
+    columns = _columns(sums, mult).astype(np.int32)
+    return _finish(array(sums), columns, sums, mask, shift, random, exponent + shift - fraction)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -197,4 +203,5 @@ def fan_in(
         if operand.exponent <= reference:
             align = min(reference - operand.exponent, MAX_ALIGN)
             kernels.add_aligned(total, array(operand.error), _columns(first, operand.mult), FAN_IN_BITS, align)
-    return _finish(total, first, mask, shift, random, reference + shift - fraction - FAN_IN_BITS)
+    ones = np.ones(first.shape[1], dtype=np.int32)
+    return _finish(total, ones, first, mask, shift, random, reference + shift - fraction - FAN_IN_BITS)

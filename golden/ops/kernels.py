@@ -13,25 +13,22 @@ _compiled = njit(cache=True, nogil=True)
 
 
 @_compiled
-def requantise(
-    sums: Array, bias: Array, mult: Array, shift: Array, lo: Array, hi: Array, result: Array
-) -> None:
-    """``clamp(((acc + bias) * M + 2^(s-1)) >> s, lo, hi)``, columns int64."""
-    half = np.int64(1) << (shift - 1)
+def requantise(sums: Array, mult: Array, offset: Array, shift: Array, lo: Array, hi: Array, result: Array) -> None:
+    """``clamp((acc * M + offset) >> s, lo, hi)``; M is int32, so that one instruction multiplies to 64 bits."""
     for n in range(sums.shape[0]):
         for p in range(sums.shape[1]):
             for c in range(sums.shape[2]):
-                value = ((np.int64(sums[n, p, c]) + bias[c]) * mult[c] + half[c]) >> shift[c]
+                value = (np.int64(sums[n, p, c]) * np.int64(mult[c]) + offset[c]) >> shift[c]
                 result[n, p, c] = min(max(value, lo[c]), hi[c])
 
 
 @_compiled
 def between(y: Array, lo: Array, hi: Array, result: Array) -> None:
-    """``lo < y < hi`` per channel."""
+    """``lo < y < hi`` per channel, all of one type."""
     for n in range(y.shape[0]):
         for p in range(y.shape[1]):
             for c in range(y.shape[2]):
-                result[n, p, c] = lo[c] < y[n, p, c] and y[n, p, c] < hi[c]
+                result[n, p, c] = (lo[c] < y[n, p, c]) & (y[n, p, c] < hi[c])
 
 
 @_compiled
@@ -54,15 +51,6 @@ def round_clamp(total: Array, shift: int, lo: int, hi: int, result: Array) -> No
 
 
 @_compiled
-def scale(x: Array, mult: Array, result: Array) -> None:
-    """``x * M_c`` in int64."""
-    for n in range(x.shape[0]):
-        for p in range(x.shape[1]):
-            for c in range(x.shape[2]):
-                result[n, p, c] = np.int64(x[n, p, c]) * mult[c]
-
-
-@_compiled
 def add_aligned(total: Array, x: Array, mult: Array, widen: int, align: int) -> None:
     """``total += ((x * M_c) << widen) >> align``."""
     for n in range(x.shape[0]):
@@ -72,72 +60,189 @@ def add_aligned(total: Array, x: Array, mult: Array, widen: int, align: int) -> 
 
 
 @_compiled
-def mask_values(values: Array, mask: Array) -> None:
-    """``values *= mask``."""
-    for n in range(values.shape[0]):
-        for p in range(values.shape[1]):
-            for c in range(values.shape[2]):
-                values[n, p, c] = values[n, p, c] if mask[n, p, c] else 0
+def round_error(
+    x: Array, mult: Array, mask: Array, draws: Array, half: int, shift: int, limit: int, result: Array
+) -> tuple[np.int64, np.int64]:
+    """``v = mask * x * M_c``, rounded by ``draws`` and cut to ±limit; returns the largest |v| and the saturations.
 
-
-@_compiled
-def round_error(values: Array, draws: Array, shift: int, limit: int, result: Array) -> tuple[np.int64, np.int64]:
-    """Round to nearest, or by ``draws`` where there are any, and cut to ±limit; returns largest |v| and saturations."""
-    stochastic = draws.shape[0] > 0
-    half = (np.int64(1) << shift) >> 1
+    ``half`` is added too, for rounding to nearest. A ``mask`` or ``draws`` of one pixel stands for all of them.
+    """
     largest, saturated = np.int64(0), np.int64(0)
     down, up = max(16 - shift, 0), max(shift - 16, 0)
-    for n in range(values.shape[0]):
-        for p in range(values.shape[1]):
-            for c in range(values.shape[2]):
-                value = values[n, p, c]
+    for n in range(x.shape[0]):
+        for p in range(x.shape[1]):
+            keep = min(n, mask.shape[0] - 1), min(p, mask.shape[1] - 1)
+            draw = min(n, draws.shape[0] - 1), min(p, draws.shape[1] - 1)
+            for c in range(x.shape[2]):
+                value = np.int64(x[n, p, c]) * np.int64(mult[c]) if mask[keep[0], keep[1], c] else np.int64(0)
                 largest = max(largest, abs(value))
-                start = (np.int64(draws[n, p, c]) >> down) << up if stochastic else half
-                rounded = (value + start) >> shift
-                saturated += np.int64(abs(rounded) > limit)
-                result[n, p, c] = min(max(rounded, -limit), limit)
+                start = (np.int64(draws[draw[0], draw[1], c]) >> down) << up
+                rounded = (value + start + half) >> shift
+                cut = min(max(rounded, -limit), limit)
+                saturated += np.int64(rounded != cut)
+                result[n, p, c] = cut
     return largest, saturated
 
 
 @_compiled
-def depthwise(x: Array, weight: Array, stride: int, sums: Array) -> None:
-    """Depthwise convolution of ``x`` (N, H, W, C), padded already, with ``weight`` (kh, kw, C), int32."""
-    kh, kw, channels = weight.shape
-    for n in range(sums.shape[0]):
+def measure(gradient: Array) -> tuple[np.int64, np.int64, np.int64]:
+    """``Σ|G|``, the number of nonzero entries and ``max|G|``."""
+    total, count, largest = np.int64(0), np.int64(0), np.int64(0)
+    for n in range(gradient.shape[0]):
+        for p in range(gradient.shape[1]):
+            for c in range(gradient.shape[2]):
+                magnitude = abs(np.int64(gradient[n, p, c]))
+                total += magnitude
+                count += np.int64(magnitude > 0)
+                largest = max(largest, magnitude)
+    return total, count, largest
+
+
+@_compiled
+def ternary_update(
+    weight: Array,
+    gradient: Array,
+    draws: Array,
+    factor: int,
+    shift: int,
+    most: int,
+    limit: int,
+    moved: Array,
+    move: Array,
+) -> None:
+    """``u = sign(G)`` where ``R < min(most, |G| * factor >> t')``, else 0; ``w' = clamp(w - u, -limit, limit)``."""
+    for n in range(weight.shape[0]):
+        for p in range(weight.shape[1]):
+            for c in range(weight.shape[2]):
+                slope = np.int64(gradient[n, p, c])
+                moves = draws[n, p, c] < min(abs(slope) * factor >> shift, most)
+                step = np.int64(moves and slope > 0) - np.int64(moves and slope < 0)
+                moved[n, p, c] = min(max(np.int64(weight[n, p, c]) - step, -limit), limit)
+                move[n, p, c] = step
+
+
+@_compiled
+def _sources(outputs: int, inputs: int, taps: int, stride: int, spread: int, before: int) -> Array:
+    """Where along an axis each output meets each tap: the input's place, -1 where there is only padding or a gap."""
+    places = np.full((outputs, taps), -1, dtype=np.int64)
+    for i in range(outputs):
+        for u in range(taps):
+            place = i * stride + u - before
+            if place >= 0 and place % spread == 0 and place // spread < inputs:
+                places[i, u] = place // spread
+    return places
+
+
+@_compiled
+def depthwise(
+    x: Array, taps: Array, columns: int, stride: int, spread: int, top: int, left: int, sums: Array
+) -> None:
+    """Depthwise convolution of ``x`` (N, H, W, C), padded with zeros and with ``spread - 1`` of them between elements.
+
+    ``taps`` (kh * kw + 1, C) has ``columns`` = kw taps a row and ends with a row of zeros; ``top`` and ``left`` are
+    what is padded there. The zeros are never read: each pixel lists the taps that meet an element, and nine of them are
+    added in one go, the row of zeros for those that are missing.
+    """
+    images, height, width, channels = x.shape
+    count = taps.shape[0] - 1
+    rows = _sources(sums.shape[1], height, count // columns, stride, spread, top)
+    places = _sources(sums.shape[2], width, columns, stride, spread, left)
+    pixels = x.reshape(-1, channels)
+    s, t = np.zeros(count + 8, dtype=np.int64), np.zeros(count + 8, dtype=np.int64)
+    for n in range(images):
         for i in range(sums.shape[1]):
             for j in range(sums.shape[2]):
-                target = sums[n, i, j]
-                target[:] = 0
-                for u in range(kh):
-                    for v in range(kw):
-                        source, taps = x[n, i * stride + u, j * stride + v], weight[u, v]
-                        for c in range(channels):
-                            target[c] += np.int32(source[c]) * taps[c]
+                met = 0
+                for u in range(rows.shape[1]):
+                    for v in range(columns):
+                        if rows[i, u] >= 0 and places[j, v] >= 0:
+                            s[met] = (n * height + rows[i, u]) * width + places[j, v]
+                            t[met] = u * columns + v
+                            met += 1
+                t[met : met + 8] = count
+                for c in range(channels):
+                    sums[n, i, j, c] = 0
+                for k in range(0, met, 9):
+                    s0, s1, s2, s3, s4 = s[k], s[k + 1], s[k + 2], s[k + 3], s[k + 4]
+                    s5, s6, s7, s8 = s[k + 5], s[k + 6], s[k + 7], s[k + 8]
+                    t0, t1, t2, t3, t4 = t[k], t[k + 1], t[k + 2], t[k + 3], t[k + 4]
+                    t5, t6, t7, t8 = t[k + 5], t[k + 6], t[k + 7], t[k + 8]
+                    for c in range(channels):
+                        sums[n, i, j, c] += (
+                            np.int32(pixels[s0, c]) * taps[t0, c]
+                            + np.int32(pixels[s1, c]) * taps[t1, c]
+                            + np.int32(pixels[s2, c]) * taps[t2, c]
+                            + np.int32(pixels[s3, c]) * taps[t3, c]
+                            + np.int32(pixels[s4, c]) * taps[t4, c]
+                            + np.int32(pixels[s5, c]) * taps[t5, c]
+                            + np.int32(pixels[s6, c]) * taps[t6, c]
+                            + np.int32(pixels[s7, c]) * taps[t7, c]
+                            + np.int32(pixels[s8, c]) * taps[t8, c]
+                        )
 
 
 @_compiled
-def depthwise_error(error: Array, weight: Array, stride: int, sums: Array) -> None:
-    """Its transpose: adds ``error`` (N, oh, ow, C) times ``weight`` into ``sums`` (N, H, W, C), the padded input's."""
-    kh, kw, channels = weight.shape
-    for n in range(error.shape[0]):
-        for i in range(error.shape[1]):
-            for j in range(error.shape[2]):
-                source = error[n, i, j]
-                for u in range(kh):
-                    for v in range(kw):
-                        target, taps = sums[n, i * stride + u, j * stride + v], weight[u, v]
-                        for c in range(channels):
-                            target[c] += np.int32(source[c]) * taps[c]
+def _mix(x: np.uint16) -> np.uint16:
+    """What a round of Simon adds to the other word, without the key. Each rotation stays in 16 bits."""
+    rol1 = np.uint16(x << 1) | np.uint16(x >> 15)
+    rol8 = np.uint16(x << 8) | np.uint16(x >> 8)
+    rol2 = np.uint16(x << 2) | np.uint16(x >> 14)
+    return np.uint16((rol1 & rol8) ^ rol2)
 
 
 @_compiled
-def simon(left: Array, right: Array, keys: Array) -> None:
-    """Encrypt the blocks ``(left, right)``, uint16, in place: a round of Simon32/64 for each key."""
-    block = 1024  # what stays in the nearest cache while the rounds pass over it
-    for start in range(0, left.shape[0], block):
-        x, y = left[start : start + block], right[start : start + block]
-        for key in keys:
-            for i in range(x.shape[0]):
-                word = np.uint32(x[i])
-                mixed = ((word << 1 | word >> 15) & (word << 8 | word >> 8)) ^ (word << 2 | word >> 14)
-                x[i], y[i] = np.uint16(mixed ^ np.uint32(y[i]) ^ np.uint32(key)), x[i]
+def _four_rounds(x: Array, y: Array, k0: np.uint16, k1: np.uint16, k2: np.uint16, k3: np.uint16) -> None:
+    # Two rounds exchange the words twice, so they need not be exchanged at all.
+    for i in range(x.shape[0]):
+        left, right = x[i], y[i]
+        right = np.uint16(right ^ _mix(left) ^ k0)
+        left = np.uint16(left ^ _mix(right) ^ k1)
+        right = np.uint16(right ^ _mix(left) ^ k2)
+        left = np.uint16(left ^ _mix(right) ^ k3)
+        x[i], y[i] = left, right
+
+
+@_compiled
+def _round(x: Array, y: Array, key: np.uint16) -> None:
+    for i in range(x.shape[0]):
+        x[i], y[i] = np.uint16(y[i] ^ _mix(x[i]) ^ key), x[i]
+
+
+@_compiled
+def simon(x: Array, y: Array, keys: Array) -> None:
+    """Encrypt the blocks ``(x, y)``, uint16, in place: a round of Simon32/64 for each key."""
+    fours = keys.shape[0] // 4 * 4
+    for r in range(0, fours, 4):
+        _four_rounds(x, y, keys[r], keys[r + 1], keys[r + 2], keys[r + 3])
+    for r in range(fours, keys.shape[0]):
+        _round(x, y, keys[r])
+
+
+@_compiled
+def _split(first: np.uint32, steps: Array, x: Array, y: Array) -> None:
+    """The indices ``first + steps`` as plaintext: high words in ``x``, low ones in ``y``."""
+    for i in range(x.shape[0]):
+        index = np.uint32(first + steps[i])
+        x[i], y[i] = np.uint16(index >> np.uint32(16)), np.uint16(index)
+
+
+@_compiled
+def draw_field(keys: Array, draws: Array) -> None:
+    """The draws of a whole tensor, (N, pixels, C); the index counts it as (N, C, pixels).
+
+    Some pixels at a time: what stays in the nearest cache while the rounds pass over it.
+    """
+    images, pixels, channels = draws.shape
+    block = max(1, min(pixels, 4096 // max(1, channels)))
+    steps = np.empty(block * channels, dtype=np.uint32)
+    for p in range(block):
+        for c in range(channels):
+            steps[p * channels + c] = c * pixels + p
+    x, y = np.empty(steps.shape[0], dtype=np.uint16), np.empty(steps.shape[0], dtype=np.uint16)
+    for n in range(images):
+        image = draws[n].reshape(-1)
+        for start in range(0, pixels, block):
+            count = min(block, pixels - start) * channels
+            _split(np.uint32(n * channels * pixels + start), steps, x[:count], y[:count])
+            simon(x[:count], y[:count], keys)
+            image[start * channels : start * channels + count] = x[:count]

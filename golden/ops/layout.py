@@ -28,8 +28,10 @@ def from_pixel_rows(rows: Tensor, images: int, size: tuple[int, int]) -> Tensor:
 
 def array(x: Tensor) -> Array:
     """Return ``x``, (N, C) or (N, C, H, W), as an array (N, pixels, C) for the loops of ``kernels``."""
-    rows: Array = pixel_rows(x).numpy()
-    return rows.reshape(x.shape[0], -1, x.shape[1])
+    # NumPy's views cost less than PyTorch's, and a step takes thousands.
+    values: Array = x.numpy()
+    last = np.ascontiguousarray(values if values.ndim == 2 else values.transpose(0, 2, 3, 1))
+    return last.reshape(x.shape[0], -1, x.shape[1])
 
 
 def empty_like(x: Tensor, dtype: type[np.generic]) -> Array:
@@ -40,5 +42,6 @@ def empty_like(x: Tensor, dtype: type[np.generic]) -> Array:
 
 def tensor_like(values: Array, x: Tensor) -> Tensor:
     """Return an array (N, pixels, C) as a tensor of the shape of ``x``."""
-    rows = torch.from_numpy(values).reshape(-1, x.shape[1])
-    return rows if x.dim() == 2 else from_pixel_rows(rows, x.shape[0], (x.shape[2], x.shape[3]))
+    images, channels, *size = x.shape
+    last = values.reshape(images, *size, channels)
+    return torch.from_numpy(last.transpose(0, 3, 1, 2) if size else last)

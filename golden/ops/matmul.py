@@ -35,10 +35,16 @@ def _signed_matmul(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _int8_matmul(x: Tensor, weight: Tensor) -> Tensor:
+    return torch._int_mm(_straight(x), _straight(weight))
+
+
+def _straight(operand: Tensor) -> Tensor:
+    """``operand`` as PyTorch's product takes it: a matrix or the transpose of one, contiguous."""
+    if 1 not in operand.shape and (operand.is_contiguous() or operand.t().is_contiguous()):
+        return operand
     # An axis of one element may have any stride; PyTorch 2.13 takes such an operand for a transposed one and reads past
     # it. Through one axis and back, the strides are those of the shape.
-    straight = [operand.contiguous().flatten().view(operand.shape) for operand in (x, weight)]
-    return torch._int_mm(*straight)
+    return operand.contiguous().flatten().view(operand.shape)
 
 
 def _float_matmul(x: Tensor, weight: Tensor) -> Tensor:
@@ -64,6 +70,7 @@ def int8_product_is_exact() -> bool:
             (torch.full((rows, terms), -128, dtype=torch.int8), torch.full((terms, columns), -128, dtype=torch.int8)),
             (torch.full((rows, terms), 127, dtype=torch.int8), torch.full((terms, columns), -128, dtype=torch.int8)),
             (random[:rows], random[rows:].t()),
+            (random[:rows].t().contiguous().t(), random[rows:].t()),
         ):
             try:
                 product = _int8_matmul(x, weight)

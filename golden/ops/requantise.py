@@ -20,7 +20,7 @@ from respin.golden.ops.checks import (
     require_tensor,
     require_values,
 )
-from respin.golden.ops.layout import array, empty_like, tensor_like
+from respin.golden.ops.layout import Array, array, empty_like, tensor_like
 
 MAX_MULTIPLIER = (1 << 16) - 1
 MAX_SHIFT = 46
@@ -99,6 +99,19 @@ class QuantiserTable:
         """``M / 2^s`` of each channel, float64: exact."""
         return self.mult.to(torch.float64) * torch.exp2(-self.shift.to(torch.float64))
 
+    @cached_property
+    def columns(self) -> tuple[Array, Array, Array, Array, Array]:
+        """``M`` (int32), ``bias * M + 2^(s-1)``, ``s``, ``lo`` and ``hi`` as the loops take them."""
+        offset = self.bias * self.mult + (1 << self.shift - 1)
+        mult = self.mult.to(torch.int32)
+        return mult.numpy(), offset.numpy(), self.shift.numpy(), self.lo.numpy(), self.hi.numpy()
+
+    @cached_property
+    def limits(self) -> tuple[Array, Array]:
+        """``lo`` and ``hi`` in the type of the result."""
+        kind = torch.int8 if self.signed else torch.uint8
+        return self.lo.to(kind).numpy(), self.hi.to(kind).numpy()
+
     def with_bias(self, bias: Tensor) -> "QuantiserTable":
         """Return the same table with another bias (int64, (C,))."""
         return QuantiserTable(bias=bias, mult=self.mult, shift=self.shift, lo=self.lo, hi=self.hi)
@@ -127,8 +140,7 @@ def requantise(sums: Tensor, table: QuantiserTable) -> Tensor:
     if sums.dim() < 2 or sums.shape[1] != table.channels:
         raise ValueError(f"sums must have {table.channels} channels in dimension 1, not shape {tuple(sums.shape)!r}")
     result = empty_like(sums, np.int8 if table.signed else np.uint8)
-    bias, mult, shift, lo, hi = (c.numpy() for c in (table.bias, table.mult, table.shift, table.lo, table.hi))
-    kernels.requantise(array(sums), bias, mult, shift, lo, hi, result)
+    kernels.requantise(array(sums), *table.columns, result)
     return tensor_like(result, sums)
 
 
@@ -141,7 +153,7 @@ def activation_mask(y: Tensor, table: QuantiserTable) -> Tensor:
     if y.dim() < 2 or y.shape[1] != table.channels:
         raise ValueError(f"y must have {table.channels} channels in dimension 1, not shape {tuple(y.shape)!r}")
     result = empty_like(y, np.bool_)
-    kernels.between(array(y), table.lo.numpy(), table.hi.numpy(), result)
+    kernels.between(array(y), *table.limits, result)
     return tensor_like(result, y)
 
 

@@ -4,9 +4,11 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from respin.golden.ops import kernels
 from respin.golden.ops.checks import (
     ERROR_MAX,
     INT32_MAX,
@@ -17,6 +19,7 @@ from respin.golden.ops.checks import (
     require_tensor,
     require_values,
 )
+from respin.golden.ops.layout import array, tensor_like
 
 MEAN_FRACTION = 8
 """The mean gradient is held in units of 2^-8."""
@@ -51,12 +54,8 @@ class GradientStatistics:
     def of(cls, gradient: Tensor) -> "GradientStatistics":
         """Measure ``gradient`` (int32, any shape; above -2^31)."""
         require_tensor("gradient", gradient, SUMS)
-        magnitude = gradient.to(torch.int64).abs()
-        return cls(
-            total=int(magnitude.sum()),
-            count=int(torch.count_nonzero(magnitude)),
-            largest=int(magnitude.max()) if magnitude.numel() else 0,
-        )
+        total, count, largest = kernels.measure(array(_matrix(gradient)))
+        return cls(total=int(total), count=int(count), largest=int(largest))
 
     @property
     def mean(self) -> int:
@@ -141,7 +140,15 @@ def ternary_update(weight: Tensor, gradient: Tensor, scale: StepScale, random: T
     require_shape("random", random, weight.shape)
     if not scale.valid:
         return weight.clone(), torch.zeros_like(weight)
-    magnitude = gradient.to(torch.int64).abs()
-    probability = (magnitude * (scale.multiplier << SHIFT_OFFSET) >> scale.shift).clamp_(max=PROBABILITY_MAX)
-    step = torch.where(random < probability, gradient.sign(), 0)
-    return (weight - step).clamp_(-ERROR_MAX, ERROR_MAX).to(torch.int8), step.to(torch.int8)
+    rows = array(_matrix(weight))
+    moved, move = np.empty_like(rows), np.empty_like(rows)
+    draws, slopes = array(_matrix(random)), array(_matrix(gradient))
+    factor = scale.multiplier << SHIFT_OFFSET
+    kernels.ternary_update(rows, slopes, draws, factor, scale.shift, PROBABILITY_MAX, ERROR_MAX, moved, move)
+    like = _matrix(weight)
+    return tensor_like(moved, like).reshape(weight.shape), tensor_like(move, like).reshape(weight.shape)
+
+
+def _matrix(x: Tensor) -> Tensor:
+    """``x`` in two or four dimensions, as the loops take it; the elements' order does not matter to them."""
+    return x if x.dim() in (2, 4) else x.reshape(1, -1)

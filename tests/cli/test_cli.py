@@ -133,7 +133,8 @@ def test_bench_area_counts_a_block():
 
 
 @pytest.mark.parametrize(
-    "command", ["", "doctor", "verilog", "registers", "sim", "bench", "bench area", "bench gen", "bench sim"]
+    "command",
+    ["", "doctor", "verilog", "registers", "sim", "inspect", "bench", "bench area", "bench gen", "bench sim"],
 )
 def test_every_command_has_help(command):
     done = respin(*command.split(), "--help")

@@ -110,8 +110,11 @@ def test_maps_shrink_by_32(made: Made) -> None:
 
 def test_modules_beside_the_backbones(made: Made) -> None:
     modules = rep_modules(made.backbone)
+    assert modules == recipe(made.name)
+    kernels = {"efficientnet-lite0": (5, 5, 5, 5, 3, 3), "mobilenet-v2": (5, 5, 5, 5, 5, 3)}
+    blocks = {"efficientnet-lite0": (1, 3, 5, 8, 11, 15), "mobilenet-v2": (1, 3, 6, 10, 13, 16)}
+    assert made.backbone.beside == tuple(zip(blocks[made.name], kernels[made.name], strict=True))
     if made.name == "mobilenet-v2":
-        assert modules == recipe("mobilenet-v2")
         assert sum(module.published_parameters for module in modules) == 380_072
     channels = {"efficientnet-lite0": (3, 24, 40, 80, 112, 192, 320), "mobilenet-v2": (3, 24, 32, 64, 96, 160, 320)}
     assert tuple(module.inputs for module in modules) == channels[made.name][:-1]

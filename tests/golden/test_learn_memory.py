@@ -21,6 +21,7 @@ from respin.golden.learn.published_memory import (
     published_memory,
 )
 from respin.golden.learn.system_memory import SystemMemory, system_memory, tensor_shapes
+from respin.golden.learn.task_storage import TaskStorage, float_task_storage, task_storage
 from respin.golden.network import (
     INPUT,
     AveragePool,
@@ -279,3 +280,52 @@ def test_biases_need_masks_and_no_inputs() -> None:
 def test_a_batch_is_needed(rep_net: IntegerNetwork) -> None:
     with pytest.raises(ValueError, match="batch must be at least 1, not 0"):
         system_memory(rep_net, SHAPE, batch=0)
+
+
+# A task's own region.
+
+
+def test_a_task_s_region_by_hand(rep_net: IntegerNetwork) -> None:
+    first, last, head = 8 * 4, 4 * 8, 3 * 8
+    entries = (8 + 4 + 3) + 8 + 1  # outputs of what trains, features, the merge with the module
+    edges, tensors = 5, 6  # into features, expansion, merge, last and first; weights and biases of three layers
+    storage = task_storage(rep_net)
+    assert storage == TaskStorage(
+        # No error passes the module's first convolution: it has no transposed image.
+        weights=first + 2 * last + 2 * head,
+        biases=8 + 4 + 3,
+        tables=9 * entries,
+        state=3 * edges + 2 * tensors + 4 + 4,
+    )
+    assert storage.content == 144 + 15 + 216 + 35
+    assert (storage.check, storage.total) == (52, 462)
+
+
+def test_a_region_of_biases_has_no_weights_but_the_head_s() -> None:
+    stem = learns(replace(STEM, keeps_mask=True), 202, weights=False)
+    network = build([stem, learns(MAIN, 204, weights=False), merge("main", "stem"), *END])
+    assert task_storage(network) == TaskStorage(
+        # Errors pass the head, on their way to the biases.
+        weights=2 * 3 * 8,
+        biases=4 + 4 + 3,
+        # The merge and the layers before it are the backbone's, the same in all tasks.
+        tables=9 * (3 + 8),
+        state=3 * len(network.edges) + 2 * (1 + 1 + 2) + 4 + 4,
+    )
+
+
+def test_a_merge_of_four_takes_two_entries(rep_net: IntegerNetwork) -> None:
+    four = merge("main", "stem", "up", "main")
+    wider = replace(rep_net, layers=tuple(four if layer.name == "sum" else layer for layer in rep_net.layers))
+    assert task_storage(wider).tables - task_storage(rep_net).tables == 9
+
+
+def test_float_parameters_of_a_task_s_own() -> None:
+    network = FloatNetwork(SMALL, 5, rep_modules(SMALL))
+    module, head = 4 * 8 // 2 + 8 + 8 * 4 + 4, 16 * 5 + 5
+    assert float_task_storage(network, "modules") == 4 * (module + head)
+    network = FloatNetwork(SMALL, 5)
+    assert float_task_storage(network, "head") == 4 * head
+    assert float_task_storage(network, "biases") == 4 * (4 + 4 + 16 + head)
+    # Its tasks share the backbone.
+    assert float_task_storage(network, "everything") == 4 * head

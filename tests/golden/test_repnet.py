@@ -63,5 +63,6 @@ def test_wrong_modules_are_refused() -> None:
         RepModule(inputs=8, outputs=8, pool=0)
     with pytest.raises(TypeError, match=r"inputs must be an integer, not 8\.0"):
         RepModule(inputs=8.0, outputs=8)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="recipe must be one of proxyless-mobile, mobilenet-v2, not 'resnet'"):
+    names = "proxyless-mobile, mobilenet-v2, efficientnet-lite0"
+    with pytest.raises(ValueError, match=f"recipe must be one of {names}, not 'resnet'"):
         recipe("resnet")

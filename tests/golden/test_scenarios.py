@@ -14,8 +14,9 @@ from respin.golden.learn import scenarios
 from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.experiment import Conditions, ResultFolder
 from respin.golden.learn.learner import FloatLearner
-from respin.golden.learn.methods import Plan, Setting
+from respin.golden.learn.methods import IntegerMethod, Plan, Setting, calibration
 from respin.golden.learn.scenarios import ContinualResult, ContinualRun, class_groups, learn_classes, learn_tasks
+from respin.golden.network import AveragePool, Convolution, Merge
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 SETTING = Setting(name="one", values=(("first", -1.0), ("last", -3.0), ("rate", 3e-2), ("norm", 0), ("C", 0.01)))
@@ -40,6 +41,34 @@ def test_a_task_with_a_region_of_its_own_is_not_forgotten(name: str) -> None:
     rows = learn_tasks(METHODS[name], SETTING, tasks, small_backbone(SEED), plans(2), lambda _progress: None)
     assert [len(row) for row in rows] == [1, 2]
     assert rows[1][0] == rows[0][0] > 0.5
+
+
+def test_tasks_differ_in_what_a_region_of_their_own_holds() -> None:
+    """All else is the same for both, so that the array holds it once."""
+    first, second = waves(SEED), waves(SEED + 5, turned=2)
+    networks = []
+    for task in (first, second):
+        method = METHODS["rep-net"]
+        assert isinstance(method, IntegerMethod)
+        shared = dataclasses.replace(task, ranges=calibration(first))
+        networks.append(method.network(small_backbone(SEED), shared, plans(1)[0]))
+    differing = set()
+    for layer, other in zip(*(network.layers for network in networks), strict=True):
+        assert layer.name == other.name
+        if isinstance(layer, Merge):
+            parts, others = ((merge.operands, merge.shift, merge.lo, merge.hi) for merge in (layer, other))
+            mults, other_mults = ([(o.x, o.mult, o.zero_point) for o in part[0]] for part in (parts, others))
+            assert (mults, parts[1:]) == (other_mults, others[1:])
+        elif isinstance(layer, Convolution | AveragePool):
+            columns, other_columns = (
+                [*dataclasses.astuple(one.table)] + ([one.weight] if isinstance(one, Convolution) else [])
+                for one in (layer, other)
+            )
+            if not all(torch.equal(a, b) for a, b in zip(columns, other_columns, strict=True)):
+                differing.add(layer.name)
+    assert "features" in differing
+    learned = {layer.name for layer in networks[0].trained}
+    assert differing <= learned | {"features"}
 
 
 def test_a_backbone_that_learns_forgets(monkeypatch: pytest.MonkeyPatch) -> None:

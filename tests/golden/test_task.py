@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from respin.golden.data import Dataset, ImageSet, make_task
+from respin.golden.data import Dataset, ImageSet, class_counts, make_task
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 
@@ -176,3 +176,28 @@ def test_tasks_that_cannot_be_cut_are_refused() -> None:
             make_task(data_set(), size=8, train_images=100, chosen_on=count, seed=SEED)
     with pytest.raises(ValueError, match="made up has 200 images: 200 to train with leave none to test on"):
         make_task(data_set(), size=8, train_images=200, chosen_on=0, seed=SEED)
+
+
+@pytest.mark.parametrize("folds", [1, 5])
+@pytest.mark.parametrize("seed", [SEED, SEED + 1])
+def test_few_images_of_each_class_are_of_the_whole_training(folds: int, seed: int) -> None:
+    whole = make_task(data_set(folds=folds), size=8, train_images=100, chosen_on=20, seed=seed)
+    counts = whole.train.labels.bincount(minlength=4)
+    assert torch.equal(class_counts(data_set(folds=folds), train_images=100, seed=seed), counts)
+    smaller = None
+    for count in (2, 7, int(counts.min())):
+        few = whole.with_few(count)
+        assert few.train.labels.bincount(minlength=4).tolist() == [count] * 4
+        # In the same order, on the same test images, and none is for choices.
+        places = [numbers(whole.train).index(number) for number in numbers(few.train)]
+        assert places == sorted(places)
+        assert numbers(few.test) == numbers(whole.test)
+        assert len(few.chosen_on) == 0
+        assert smaller is None or smaller <= set(numbers(few.train))
+        smaller = set(numbers(few.train))
+    scarce, least = int(counts.argmin()), int(counts.min())
+    message = f"made up has {least} images of '{'abcd'[scarce]}' among the 100 .*must be in 1..{least}, not {least + 1}"
+    with pytest.raises(ValueError, match=message):
+        whole.with_few(least + 1)
+    with pytest.raises(ValueError, match="not 0"):
+        whole.with_few(0)

@@ -76,7 +76,9 @@ def test_immediate_errors_fill_their_bits(task: Task) -> None:
             assert largest == 0 or largest >= 64 or edge.shift == 0
 
 
-@pytest.mark.parametrize(("name", "spare"), [("spare-bit", 1), ("bit-less", -1), ("two-bits-less", -2)])
+@pytest.mark.parametrize(
+    ("name", "spare"), [("spare-bit", 1), ("bit-less", -1), ("two-bits-less", -2)]
+)
 def test_roomier_errors_shift_so_many_bits_more(task: Task, name: str, spare: int) -> None:
     learner, records = train(name, task)
     for edge, scale in learner.training.scales.items():

@@ -1,93 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of a study: it needs nothing from elsewhere, says what it was given, and does without what it was not."""
 
-import math
 import re
-from dataclasses import asdict
 from html.parser import HTMLParser
 
 import pytest
 import torch
+from made_up_study import NAMES, TASKS, study, varied
 
-from respin.cli.learn.report import TARGETS, signed, write_report
+from respin.cli.learn.differences import TARGETS
+from respin.cli.learn.page import write_page
+from respin.cli.learn.tables import signed
 from respin.golden.backbones import Backbone, BackboneLayer, Block, InputFormat
 from respin.golden.learn.catalogue import METHODS
-from respin.golden.learn.protocol import Difference, Summary
 from respin.golden.learn.study import AGAINST, measure_memory
+from respin.golden.learn.variations import VARIATIONS
 
-TASKS = ("cifar10", "fashion_mnist", "elpv", "photos/of <mine> & $yours$")
-NAMES = ("rep-net", "rep-net-float", "linear", "head", "bias", "full-float")
-ABOVE = dict(zip(NAMES, (0.0, 0.006, -0.02, -0.03, -0.01, 0.02), strict=True))
-"""Accuracy of a method, less that of the first."""
-PARTS = ("Test accuracy", "Differences", "Learning", "Memory", "Writes and endurance", "One task after the other")
+PARTS = (
+    "Test accuracy", "Differences", "Learning from few images", "Learning", "Memory", "Writes and endurance",
+    "Saturation", "One task after the other",
+)  # fmt: skip
 VOID = {"meta", "line", "rect", "circle", "path", "use", "br"}
 
 
-def accuracies(task: int, name: str, seeds: int) -> list[float]:
-    return [0.8 + 0.03 * task + ABOVE[name] + 0.002 * math.sin(7 * seed + len(name)) for seed in range(seeds)]
-
-
-def cell(task: int, name: str, seeds: int) -> dict[str, object]:
-    values = accuracies(task, name, seeds)
-    curve = [(step, 2 * math.exp(-step / 100), 1 - math.exp(-step / 100)) for step in range(50, 501, 50)]
-    wear = {"rows": 9e5, "bytes": 3.2e7, "strips": 5e6, "weights": 2.6e6 + task, "most": 610.0 + task, "years": 187e3}
-    return {
-        **asdict(Summary.of(values)),
-        "seeds": values,
-        "settings": [METHODS[name].settings[0].name] * seeds,
-        "curves": [[] if name == "linear" else curve[: len(curve) - seed % 2] for seed in range(seeds)],
-        "wear": wear if METHODS[name].arithmetic == "int8" else None,
-    }
-
-
-def differences(tasks: tuple[str, ...], names: tuple[str, ...], seeds: int) -> list[dict[str, object]]:
-    rows = []
-    for of, against in AGAINST:
-        if {of, against} <= set(names):
-            for number, task in enumerate((*tasks, "mean")):
-                found = Difference.of(accuracies(number, of, seeds), accuracies(number, against, seeds))
-                rows.append({"task": task, "of": of, "against": against, **asdict(found)})
-    return rows
-
-
-def scenario(tasks: list[str], names: tuple[str, ...]) -> dict[str, object]:
-    rows = [[0.9 - 0.031 * (row - column) for column in range(row + 1)] for row in range(len(tasks))]
-    figures = {"rows": rows, "average": 0.8617, "backward_transfer": -0.0413, "forgetting": 0.0427}
-    return {"tasks": tasks, "methods": {name: {**figures, "storage_bytes_per_task": 391_802} for name in names}}
-
-
-def study(tasks: tuple[str, ...] = TASKS, names: tuple[str, ...] = NAMES, seeds: int = 3) -> dict[str, object]:
-    """A study of made-up figures, with every key."""
-    shared = {"backbone": "efficientnet-lite0", "size": 96, "chosen_on": 400, "epochs": 8, "batch": 16}
-    integer = [name for name in names if METHODS[name].arithmetic == "int8"]
-    return {
-        "conditions": [{**shared, "dataset": task, "train_images": 1968 if task == "elpv" else 2000} for task in tasks],
-        "methods": {
-            name: {"title": METHODS[name].title, "arithmetic": METHODS[name].arithmetic, "trains": METHODS[name].trains}
-            for name in names
-        },
-        "accuracy": {task: {name: cell(number, name, seeds) for name in names} for number, task in enumerate(tasks)},
-        "means": {name: asdict(Summary.of(accuracies(1, name, seeds))) for name in names},
-        "differences": differences(tasks, names, seeds),
-        "memory": {
-            name: {
-                "published": 22_336_408,
-                "system": 4_866_048 if name in integer else None,
-                "mram": 8_471_964 if name in integer else None,
-            }
-            for name in names
-        },
-        "continual": {
-            "task-incremental": scenario(list(tasks), tuple(integer)),
-            "class-incremental": scenario([str(label) for label in range(10)], tuple(integer)),
-        },
-        "licences": {"efficientnet-lite0": "Apache-2.0", "elpv": "CC-BY-NC-SA-4.0 (no commercial use)"},
-        "command": "respin learn --tasks cifar10 --report",
-    }
-
-
 def without_pictures(given: dict[str, object]) -> dict[str, object]:
-    return {key: value for key, value in given.items() if key not in ("memory", "continual", "means")} | {
+    drawn = ("memory", "continual", "means", "labels")
+    return {key: value for key, value in given.items() if key not in drawn} | {
         "accuracy": {task: {} for task in given["accuracy"]}
     }
 
@@ -122,7 +60,7 @@ class Page(HTMLParser):
 
 
 def page(tmp_path, given: dict[str, object]) -> Page:
-    write_report(tmp_path / "new" / "report.html", given)
+    write_page(tmp_path / "new" / "report.html", given)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
     text = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
     for elsewhere in ("http", "//", "<script", "<link", "<img", "@import", "src="):
@@ -148,18 +86,20 @@ def test_a_whole_study(tmp_path):
         assert f"{signed(row['mean'])} {signed(row['lower'])} {signed(row['upper'])}" in shown.text
     for word in (
         "96 × 96", "2,000 (elpv: 1,968)", "of <mine> & $yours$", "22.34", "4.87", "8.47", "5,000,000", "32,000,000",
-        "187,000", "86.17", "\u22124.13", "4.27", "391.8", "CC-BY-NC-SA", "Assumptions:",
-        "respin learn --tasks", "torch",
+        "187,000", "86.17", "\u22124.13", "4.27", "391.8", "CC-BY-NC-SA", "Assumptions:", "1.23", "0.123", "0.000",
+        "1,000", "respin learn --tasks", "torch",
     ):  # fmt: skip
         assert word in shown.text, word
-    pictures = ("Loss and share", "Memory of a", "Writes and", "task-incremental", "class-incremental")
-    for picture in pictures:
+    for row in given["labels"]["elpv"]:
+        assert f"{row['methods']['linear']['mean']:.2f} ± {row['methods']['linear']['deviation']:.2f}" in shown.text
+    scenarios = ("task-incremental", "class-incremental")
+    for picture in ("Loss and share", "Memory of a", "Writes and", "images a class", *scenarios):
         assert sum(picture in label for label in shown.labels) == 1
 
 
 def test_the_same_study_is_the_same_page(tmp_path):
     for name in ("one.html", "two.html"):
-        write_report(tmp_path / name, study(TASKS[:1], NAMES[:2], seeds=2) | {"memory": {}, "continual": {}})
+        write_page(tmp_path / name, study(TASKS[:1], NAMES[:2], seeds=2) | {"memory": {}, "continual": {}})
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
@@ -225,8 +165,29 @@ def test_a_missing_key(key, tmp_path):
         given = without_pictures(given)
     given.pop(key, None)
     shown = page(tmp_path, given)
-    gone = {"differences": "Differences", "memory": "Memory", "continual": "One task", "accuracy": "Test"}.get(key)
+    gone = {
+        "differences": "Differences", "memory": "Memory", "continual": "One task", "accuracy": "Test",
+        "saturation": "Saturation", "labels": "Learning from",
+    }.get(key)  # fmt: skip
     assert gone is None or not any(heading.startswith(gone) for heading in shown.headings)
+
+
+@pytest.mark.parametrize("count", [2, len(VARIATIONS)])
+def test_variations_are_sorted_by_their_difference(count, tmp_path):
+    given = varied(count)
+    shown = page(tmp_path, given)
+    assert "Variations of the rules" in shown.headings
+    assert not any(heading.startswith("Differences") for heading in shown.headings)
+    part = shown.text[shown.text.index("Variations of the rules") :]
+    places = [part.index(METHODS[name].title) for name in list(given["methods"])[1:]]
+    assert places == sorted(places, reverse=True)
+    means = [row for row in given["differences"] if row["task"] == "mean"]
+    for row in means:
+        assert f"{signed(row['mean'])} {signed(row['lower'])} {signed(row['upper'])}" in part
+    assert f"{count} variations of Rep-Net, INT8" in shown.text
+    # Many of them are not drawn; a single method that is left has no one to be compared with.
+    assert any("Memory of a" in label for label in shown.labels) == (count == 2)
+    assert ("stand in tables alone" in shown.text) == (count > 2)
 
 
 def test_nothing_at_all(tmp_path):
@@ -256,8 +217,12 @@ def test_memory_of_every_method():
     for name, method in METHODS.items():
         integer = method.arithmetic == "int8"
         assert {key: figure is not None for key, figure in memory[name].items()} == {
-            "published": True, "system": integer, "mram": integer,
+            "published": True, "system": integer, "mram": integer, "task": True,
         }  # fmt: skip
     assert memory["rep-net"]["published"] == memory["rep-net-float"]["published"] > memory["head"]["published"]
     assert memory["head"]["mram"] < memory["rep-net"]["mram"]
     assert memory["head"]["system"] < memory["rep-net"]["published"]
+    # Four bytes of each weight and bias of the head, 64 features to 5 classes; a backbone that learns is shared.
+    assert memory["linear"]["task"] == memory["full-float"]["task"] == 4 * (64 * 5 + 5)
+    assert memory["bias-float"]["task"] == memory["linear"]["task"] + 4 * (8 + 8 + 8 + 64)
+    assert memory["rep-net"]["task"] < memory["rep-net-float"]["task"]

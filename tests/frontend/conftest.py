@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the front end's tests share: the reference modules of the backbones, and one thread."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.append(str(Path(__file__).parents[1] / "golden"))
+
+# Tensors are small here: threads that share them cost more than they save, above all beside other tests.
+torch.set_num_threads(1)
