@@ -323,3 +323,9 @@ async def a_small_job_costs_little(dut):
         costs = [after - before - cycles for before, after, cycles in zip(times[1:], times[2:], own[2:], strict=False)]
         dut._log.info(f"{name}: {own[2:]} cycles each, {costs} between them")
         assert max(costs) <= FIXED_COST, f"{name}: {costs}"
+    # A program that is refused at its end shows what the first pass takes.
+    samples = small_samples(CONFIG)
+    await machine.write_fields("CONTROL", "clear_counters")
+    assert await refused(machine, *samples, END) == (ErrorCode.FIELD, len(samples), Problem.ORDER.value)
+    cycles = await machine.read("CYCLES_LOW")
+    dut._log.info(f"first pass: {cycles} cycles, {cycles / (len(samples) + 1):.0f} a descriptor")
