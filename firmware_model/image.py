@@ -86,7 +86,8 @@ class ProgramImage:
 
     def count(self, program: str) -> int:
         """Return the number of descriptors of a program."""
-        return int(self.areas[program].size // DESCRIPTOR_BYTES) - 1
+        blocks: int = self.areas[program].size // DESCRIPTOR_BYTES
+        return blocks - 1  # one is the header
 
     def listing(self, program: str) -> list[str]:
         """Return a program as lines to read."""

@@ -2,6 +2,7 @@
 """Drives the whole machine: puts a program image into external memory, starts its programs, takes results."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Protocol
 
 from respin.firmware_model.compiler import (
@@ -74,8 +75,8 @@ class ProgramError(Exception):
     def _meaning(self) -> str:
         if self.code is ErrorCode.ROW and self.info == UNCORRECTABLE_ROW:
             return "UNCORRECTABLE"
-        names = {member.value: member.name for member in _INFO.get(self.code, ())}
-        return str(names.get(self.info, self.info or ""))
+        names: dict[int, str] = {member.value: member.name for member in _INFO.get(self.code, ())}
+        return names.get(self.info, str(self.info) if self.info else "")
 
 
 class Machine:
@@ -153,9 +154,9 @@ class ProgramSession:
 
     def __init__(self, machine: Machine, image: ProgramImage, *, seed: int = 0, step: int = 0) -> None:
         if image.config != machine.config:
-            raise ImageError(
-                f"the image must be for {machine.config.name} as it is built here, not for {image.config.name}"
-            )
+            ours, its = asdict(machine.config), asdict(image.config)
+            name = next(name for name in ours if ours[name] != its[name])
+            raise ImageError(f"the image must be for a machine with {name} {ours[name]!r}, not {its[name]!r}")
         self.machine, self.image = machine, image
         self.seed, self.step = seed, step
 

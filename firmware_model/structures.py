@@ -30,7 +30,8 @@ def to_bits(shape: ShapeLike, value: Any, name: str = "value") -> int:
         high = low + (1 << resolved.width) - 1
         if not low <= number <= high:
             raise ValueError(f"{name} must be in {low}..{high}, not {number}")
-        return int(number & ((1 << resolved.width) - 1))
+        bits: int = number & ((1 << resolved.width) - 1)
+        return bits
     if isinstance(resolved, data.ArrayLayout):
         if len(value) != resolved.length:
             raise ValueError(f"{name} must have {resolved.length} elements, not {len(value)}")

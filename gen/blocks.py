@@ -15,8 +15,9 @@ from respin.rtl.imc.dot import DotArray
 from respin.rtl.imc.engine import Engine
 from respin.rtl.learn.scales import DelayedScales
 from respin.rtl.learn.update import Update
+from respin.rtl.machine import Machine
 from respin.rtl.mram.controller import MramController
-from respin.rtl.top import Accelerator
+from respin.rtl.sequencer.sequencer import Sequencer
 from respin.rtl.vector.gather import Gather
 from respin.rtl.vector.loss import LossHead
 from respin.rtl.vector.unit import VectorUnit
@@ -67,7 +68,7 @@ def _dot_slices(config: AcceleratorConfig) -> Component:
 
 
 DELIVERED = (
-    Block(name="respin", title="the accelerator", make=_of(Accelerator)),
+    Block(name="respin", title="the machine: registers, DMA, sequencer and accelerator", make=_of(Machine)),
     Block(name="respin_mram", title="SAS-MRAM macro interface and bank controller", make=_of(MramController)),
     Block(
         name="respin_engine",
@@ -99,6 +100,7 @@ MEASURED = (
     Block(name="respin_loss", title="loss head", make=_of(LossHead)),
     Block(name="respin_scales", title="delayed error scales", make=_of(DelayedScales)),
     Block(name="respin_host", title="registers, counters and DMA", make=_of(Host)),
+    Block(name="respin_sequencer", title="sequencer", make=_of(Sequencer)),
     _TOP,
 )
 """What ``respin bench area`` counts, the whole last."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole machine: registers, DMA, sequencer, accelerator, between an AXI4-Lite port, an AXI4 port and the banks."""
+"""The whole machine: registers, DMA, sequencer and accelerator, between two AXI ports and the banks."""
 
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib.wiring import Component, Out, connect, flipped

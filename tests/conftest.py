@@ -13,6 +13,7 @@ os.environ.setdefault("RESPIN_BUILD", str(Path(__file__).parents[1] / "build"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--simulator", choices=simulators(), help="run the benches on this simulator only")
+    parser.addoption("--fuzz-cases", type=int, default=2000, help="damaged programs that the machine is given")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

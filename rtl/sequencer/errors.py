@@ -19,7 +19,8 @@ class ErrorCode(enum.Enum, shape=unsigned(8)):
     FIELD = 4
     """A descriptor asks for what cannot be done; information: :class:`Problem`."""
     DMA = 5
-    """External memory gave an error, or no answer; information: :class:`~respin.rtl.host.dma_ports.DmaError`."""
+    """External memory answered with an error, or not at all; information:
+    :class:`respin.rtl.host.dma_ports.DmaError`."""
     JOB = 6
     """A job ended with a fault; information: :class:`respin.rtl.ports.Fault`."""
     ROW = 7

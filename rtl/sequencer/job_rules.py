@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules that the fields of a job must keep, without products: each a condition that breaks it, and the problem."""
+"""Rules that the fields of a job must keep, without products: each a condition that breaks it, and its problem."""
 
 from collections.abc import Iterator
 from functools import reduce
@@ -47,17 +47,9 @@ class JobView:
         self.depthwise_job, self.vector, self.gather_job = parts.depthwise, parts.vector, parts.gather
         self.loss_job, self.update = parts.loss, parts.update
         self.kind = kind
-        self.convolution, self.depthwise, self.gather, self.loss, self.updating, self.raw = (
-            kind == number.value
-            for number in (
-                Pass.CONVOLUTION,
-                Pass.DEPTHWISE,
-                Pass.GATHER,
-                Pass.LOSS,
-                Pass.GRADIENT,
-                Pass.GRADIENT_RAW,
-            )
-        )
+        self.convolution, self.depthwise = kind == Pass.CONVOLUTION.value, kind == Pass.DEPTHWISE.value
+        self.gather, self.loss = kind == Pass.GATHER.value, kind == Pass.LOSS.value
+        self.updating, self.raw = kind == Pass.GRADIENT.value, kind == Pass.GRADIENT_RAW.value
         self.gradient = self.updating | self.raw
         self.windowed = self.convolution | self.depthwise | self.gradient
         self.finished = self.convolution | self.depthwise | self.gather | self.raw

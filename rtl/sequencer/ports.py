@@ -80,8 +80,8 @@ class Control(Signature):
 
 
 class EdgeNote(data.Struct):
-    """What is noted of a tensor of errors, in the cycle with ``valid``: its new state, and with ``measured`` the
-    exponent with which its errors came in; and the shift that they were rounded with."""
+    """What is noted of a tensor of errors, in the cycle with ``valid``: its new state, with ``measured`` the exponent
+    with which its errors came in, and the shift that they were rounded with."""
 
     valid: unsigned(1)
     tensor: TENSOR_ID

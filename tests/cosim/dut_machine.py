@@ -18,9 +18,9 @@ TOP = "respin_machine"
 
 
 class WatchedMachine(Component):
-    """A machine, with ports for what it notes of edges (``note``), for jobs' ends (``reported``), for how many write
-    commands banks were given (``writes``), and whether one went to a row outside ``first_row`` .. ``end_row - 1``
-    (``outside``); ``forget`` clears these two."""
+    """A machine with more ports: what it notes of edges (``note``), jobs' ends (``reported``) and what they took
+    (``job_cycles``), how many write commands banks were given (``writes``), and whether one went to a row outside
+    ``first_row`` .. ``end_row - 1`` (``outside``); ``forget`` clears these two."""
 
     def __init__(self, *, config: AcceleratorConfig) -> None:
         self._machine = Machine(config=config)
@@ -29,6 +29,7 @@ class WatchedMachine(Component):
             **self._machine.signature.members,
             "note": Out(EdgeNote),
             "reported": Out(1),
+            "job_cycles": Out(32),
             "first_row": In(ROW_ADDRESS_BITS + 1),
             "end_row": In(ROW_ADDRESS_BITS + 1),
             "forget": In(1),
@@ -43,6 +44,7 @@ class WatchedMachine(Component):
             connect(m, flipped(getattr(self, name)), getattr(machine, name))
         inside = machine._machine  # the ports of what a machine is made of
         m.d.comb += [self.irq.eq(machine.irq), self.note.eq(inside.note), self.reported.eq(inside.reported)]
+        m.d.comb += self.job_cycles.eq(inside.report.cycles)
         written, strayed = [], []
         for bank, (outer, inner) in enumerate(zip(self.banks, machine.banks, strict=True)):
             connect(m, inner, flipped(outer))

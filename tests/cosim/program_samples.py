@@ -25,14 +25,13 @@ def small_samples(config: AcceleratorConfig) -> list[Descriptor]:
     point = Geometry(kh=1, kw=1)
     whole = {"flags": ("edge", "first", "last"), "sources": (4,)}
     transfer = {"address": DATA, "pitch": 320, "base": 40, "base_pitch": 10, "words": 9, "rows": 3}
+    operands = [Source(tensor=x, mult=9), Source(tensor=y, table=96)]
     jobs = [
         Descriptor.of_job(build.convolution(x, y, rows=0, geometry=geometry, finish=Requantise(table=0, mask=600))),
         Descriptor.of_job(build.convolution(x, y, rows=0, geometry=point, finish=error), fraction=3, **whole),
         Descriptor.of_job(build.depthwise(x, y, rows=9, geometry=geometry, finish=Requantise(shift=4))),
         Descriptor.of_job(
-            build.gather(
-                z, [Source(tensor=x, mult=9), Source(tensor=y, table=96)], finish=RoundError(tensor=9), wide=True
-            ),
+            build.gather(z, operands, finish=RoundError(tensor=9), wide=True),
             flags=("edge", "first", "last", "fan_in"), sources=(4, 4),
         ),
         Descriptor.of_job(build.gather(y, [Source(tensor=x)], finish=Requantise(table=64))),

@@ -47,7 +47,10 @@ async def training_steps_as_programs(dut):
         labels = task.train_labels[index]
         record = train_step(network, state, images[index], labels, rate=rate)
         notes.forget()
+        await session.machine.write_fields("CONTROL", "clear_counters")
         await session.train(images[index].numpy(), labels.tolist(), rate=rate)
+        cycles, done = [await session.machine.read(name) for name in ("CYCLES_LOW", "DESCRIPTORS_DONE")]
+        dut._log.info(f"step {step}: {cycles} cycles, {done} descriptors")
         want = record.activations.tensors[logits].flatten(1)
         np.testing.assert_array_equal(await session.logits(), want.numpy())
         array = await first_row(dut)

@@ -23,6 +23,16 @@ def start(config, simulator, module, folder, *, tests, seconds=900, only=(), **s
     return run(dut, module, tests=tests, only=only, env=env, plusargs=plusargs, seconds=seconds)
 
 
+def test_programs_by_hand(simulator, tmp_path):
+    start(TINY, simulator, "tb_machine", tmp_path, tests=10)
+
+
+def test_fuzz(request, tmp_path):
+    """More with ``--fuzz-cases``."""
+    cases = request.config.getoption("--fuzz-cases")
+    start(TINY, "verilator", "tb_machine_fuzz", tmp_path, tests=1, cases=cases, seconds=300 + cases)
+
+
 def test_training_as_programs(tmp_path):
     """Far enough for every scale to be valid and the first trained layer to move; memory that pauses."""
     start(TINY, "verilator", "tb_machine_training", tmp_path, tests=1, steps=14, batch=2, stall=40)

@@ -63,8 +63,7 @@ def samples(config: AcceleratorConfig) -> list[Descriptor]:
         Descriptor.of_job(build.gather(x, [Source(tensor=x)], finish=Requantise())),
         Descriptor.of_job(
             build.gather(y, operands, finish=RoundError(tensor=9), wide=True),
-            flags=("edge", "first", "last", "fan_in"),
-            sources=(4, 6),
+            flags=("edge", "first", "last", "fan_in"), sources=(4, 6),
         ),
         Descriptor.of_job(build.loss(logits, errors, 20, tensor=4, alpha=100, on=32768, off=0)),
         *(Descriptor.of_job(job, flags=("last",) if job["settle"] else (), sources=(7,)) for job in gradient),
@@ -159,9 +158,8 @@ def test_fields_changed_are_judged_as_the_model_does(config: AcceleratorConfig) 
             why = model.judge(from_bits(DESCRIPTOR, bits), last=False)
             error, info = await checker.check(ctx, bits)
             shown = from_bits(DESCRIPTOR, bits)
-            body = BODIES.get(opcode)
-            told = (why, error, info, shown["header"], shown[body] if body else "")
-            assert (error != ErrorCode.NONE) == bool(why), told
+            body = shown[BODIES[opcode]] if opcode in BODIES else ""
+            assert (error != ErrorCode.NONE) == bool(why), (why, error, info, shown["header"], body)
             refused[why] = refused.get(why, 0) + 1
 
     checker.run(bench)

@@ -155,9 +155,10 @@ async def carry_out(ctx: SimulatorContext, dut: Loader | Storer, descriptor: Des
     raise AssertionError(f"{descriptor.line()} does not end")
 
 
-def simulate(
-    dut: Any, bench: Callable[[SimulatorContext], Any], *background: Callable[[SimulatorContext], Any]
-) -> None:
+Process = Callable[[SimulatorContext], Any]
+
+
+def simulate(dut: Any, bench: Process, *background: Process) -> None:
     simulator = Simulator(dut)
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
