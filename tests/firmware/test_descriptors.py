@@ -88,7 +88,7 @@ def test_the_body_of_a_job_is_the_job() -> None:
         (lambda: Descriptor(opcode=Opcode.JOB, sources=(1, 2, 3, 4, 5)), "sources must be at most 4, not 5"),
         (lambda: Descriptor(opcode=Opcode.ROWS, body={"row": -1}).pack(), r"rows\.rows\.row must be in 0\.\."),
         (lambda: Descriptor(opcode=Opcode.ROWS, body={"rows": 1}).pack(), r"rows\.rows has no field rows"),
-        (lambda: Descriptor(opcode=Opcode.END, fraction=128).pack(), r"header\.fraction must be in -128\.\.127, not 128"),
+        (lambda: Descriptor(opcode=Opcode.END, fraction=128).pack(), r"fraction must be in -128\.\.127, not 128"),
         (lambda: to_bits(JOB_PARTS, {"gather": {"sources": [{}]}}), "must have 4 elements, not 1"),
     ],
 )
