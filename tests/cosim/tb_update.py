@@ -173,7 +173,7 @@ class Bench:
                 assert (multiplier, shift) == (tensor.scale.multiplier, tensor.scale.shift)
 
     def layer(self, shape: Shape) -> Layer:
-        ids = self.rng.choice(64, 2, replace=False)
+        ids = self.rng.choice(CONFIG.tensor_ids, 2, replace=False)
         layer = Layer(CONFIG, shape, self.rng, ids=(int(ids[0]), int(ids[1])))
         self.memory.rows = layer.memory()
         return layer
@@ -298,7 +298,7 @@ async def a_tensor_without_an_entry_is_an_error(dut):
     layer = bench.layer(LAYERS[0])
     tile = next(layer.tiles(1))
     gradient, bias = bench.gradients(layer, 8)
-    bench.jobs.put(layer.job(tile, apply=True) | {"tensor": 64})
+    bench.jobs.put(layer.job(tile, apply=True) | {"tensor": CONFIG.tensor_ids})
     seen = False
     for _ in range(100):
         await RisingEdge(dut.clk)

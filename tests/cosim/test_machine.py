@@ -13,6 +13,14 @@ from respin.sim.tables import NO_FAULTS, table_for
 
 # A short watchdog, so that the wait for it is short.
 TINY = replace(preset("tiny"), watchdog_cycles=1024)
+ON_ICARUS = [
+    "a_program_by_hand",
+    "windows_of_memory",
+    "rows_table_and_biases",
+    "headers_that_are_not_its_own",
+    "descriptors_that_are_refused",
+    "errors_while_it_runs",
+]
 
 
 def start(config, simulator, module, folder, *, tests, seconds=900, only=(), **settings):
@@ -24,7 +32,10 @@ def start(config, simulator, module, folder, *, tests, seconds=900, only=(), **s
 
 
 def test_programs_by_hand(simulator, tmp_path):
-    start(TINY, simulator, "tb_machine", tmp_path, tests=10)
+    if simulator == "verilator":
+        start(TINY, simulator, "tb_machine", tmp_path, tests=10)
+    else:
+        start(TINY, simulator, "tb_machine", tmp_path, tests=len(ON_ICARUS), only=ON_ICARUS)
 
 
 def test_fuzz(request, tmp_path):
