@@ -9,6 +9,8 @@ import pytest
 from respin.sim.runner import seed, simulators
 
 os.environ.setdefault("RESPIN_BUILD", str(Path(__file__).parents[1] / "build"))
+os.environ["COLUMNS"] = "200"
+"""Tables are as wide as this, whatever terminal the tests run in; consoles read it when they are made."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -129,7 +129,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def learn(*arguments: str) -> Any:
     shared = ["--tasks", "digits", "--train-images", "320", "--size", "32", "--seeds", "2"]
-    return runner.invoke(app, ["learn", *shared, *arguments], env={"COLUMNS": "200"})
+    return runner.invoke(app, ["learn", *shared, *arguments])
 
 
 @pytest.mark.usefixtures("made_up")
