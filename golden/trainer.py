@@ -258,17 +258,19 @@ class Step:
                     groups=layer.groups,
                 )
 
-    def update(self, layer: Convolution, error: Tensor) -> dict[str, UpdateRecord]:
-        """Update a trained layer's weights and bias from the errors at its sums."""
+    def update(self, layer: Convolution, error: Tensor, exponent: int) -> dict[str, UpdateRecord]:
+        """Update a trained layer's weights and bias from the errors at its sums, and those errors' exponent."""
         if layer.trained is None:
             raise ValueError(f"{layer.name} is not trained")
         learned = self.state.parameters[layer.name]
         bias = f"{layer.name}.bias"
         trained = layer.trained
         rate = shifted_rate(self.rate, trained.rate_shift)
-        updates = {bias: self.update_tensor(bias, trained.bias_tensor, learned.bias, bias_gradient(error), rate)}
+        bias_moves = self.update_tensor(
+            bias, trained.bias_tensor, learned.bias, bias_gradient(error), rate=rate, exponent=exponent
+        )
         if trained.tensor is None:
-            return updates
+            return {bias: bias_moves}
         weight_gradient = conv2d_weight_gradient(
             self.activations.tensors[layer.x],
             error,
@@ -278,10 +280,16 @@ class Step:
             groups=layer.groups,
         )
         weight = f"{layer.name}.weight"
-        return {weight: self.update_tensor(weight, trained.tensor, learned.weight, weight_gradient, rate), **updates}
+        weight_moves = self.update_tensor(
+            weight, trained.tensor, learned.weight, weight_gradient, rate=rate, exponent=exponent
+        )
+        return {weight: weight_moves, bias: bias_moves}
 
-    def update_tensor(self, name: str, tensor: int, value: Tensor, gradient: Tensor, rate: int) -> UpdateRecord:
-        """Update one trained tensor."""
+    def update_tensor(
+        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, rate: int, exponent: int
+    ) -> UpdateRecord:
+        """Update one trained tensor. The gradient is in units of 2 to the power of ``exponent``, which the rules of
+        the hardware do not look at."""
         scale = self.state.step_scales[name]
         statistics = GradientStatistics.of(gradient)
         moved, move = ternary_update(value, gradient, scale, self.random.field(tensor, value.shape))
@@ -323,7 +331,8 @@ def train_step(
     updates: dict[str, UpdateRecord] = {}
     for gradient in network.gradients:
         if gradient.error == network.loss.name or (gradient.error in edges and edges[gradient.error].before.valid):
-            updates |= step.update(network.convolution(gradient.layer), errors[gradient.error])
+            exponent = edges[gradient.error].result.exponent if gradient.error in edges else 0
+            updates |= step.update(network.convolution(gradient.layer), errors[gradient.error], exponent)
     logits = activations.tensors[network.loss.logits].flatten(1).to(torch.float64)
     return StepRecord(
         activations=activations,

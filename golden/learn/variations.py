@@ -16,14 +16,16 @@ from respin.golden.builder import HEAD, Rules
 from respin.golden.data import Task
 from respin.golden.learn.methods import IntegerMethod, Method, Plan, falling
 from respin.golden.network import Convolution, Edge, FanInEdge, IntegerNetwork
-from respin.golden.ops import DelayedScale, EdgeResult, GradientStatistics, StepScale
-from respin.golden.ops.update import PROBABILITY_MAX
+from respin.golden.ops import DelayedScale, EdgeResult, GradientStatistics, StepScale, ternary_update
+from respin.golden.ops.update import PROBABILITY_MAX, SHIFT_MAX
 from respin.golden.trainer import EdgeRecord, Step, TrainingState, UpdateRecord
 
 MOMENTUM_SHIFT = 3
 """A gradient's average keeps 7/8 of itself from one step to the next."""
 FRACTION = 8
 """Bits of a mean gradient below 1."""
+MANTISSA_BITS = 8
+"""Of a mean gradient that is kept, and of a step's factor."""
 HEAD_DEVIATION = 0.5
 """Of a head that starts random: its weights' standard deviation, in 1 / sqrt(features)."""
 
@@ -155,12 +157,14 @@ class MomentumStep(Step):
 
     averages: dict[str, Tensor] = field(default_factory=dict)
 
-    def update_tensor(self, name: str, tensor: int, value: Tensor, gradient: Tensor, rate: int) -> UpdateRecord:
+    def update_tensor(
+        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, rate: int, exponent: int
+    ) -> UpdateRecord:
         """Update one trained tensor."""
         if name.startswith(f"{HEAD}."):
             average = self.averages.get(name, torch.zeros_like(gradient))
             self.averages[name] = gradient = average - (average >> MOMENTUM_SHIFT) + gradient
-        return Step.update_tensor(self, name, tensor, value, gradient, rate)
+        return Step.update_tensor(self, name, tensor, value, gradient, rate=rate, exponent=exponent)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,9 +182,11 @@ class ChannelStep(Step):
 
     means: dict[str, Tensor] = field(default_factory=dict)
 
-    def update_tensor(self, name: str, tensor: int, value: Tensor, gradient: Tensor, rate: int) -> UpdateRecord:
+    def update_tensor(
+        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, rate: int, exponent: int
+    ) -> UpdateRecord:
         """Update one trained tensor."""
-        record = Step.update_tensor(self, name, tensor, value, gradient, rate)
+        record = Step.update_tensor(self, name, tensor, value, gradient, rate=rate, exponent=exponent)
         if value.dim() == 1:
             return record
         magnitude = gradient.to(torch.int64).abs().flatten(1)
@@ -208,6 +214,50 @@ class ChannelSteps(IntegerMethod):
         return partial(ChannelStep, means={})
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class FadingStep(Step):
+    """Steps scaled by the largest mean gradient that the tensor has had, exponents counted in.
+
+    So they fade as gradients do, where the rules bring them back to full size. A mean is kept as (place, mantissa),
+    ``mantissa * 2^place`` with 8 bits of mantissa, so that the larger one is the larger pair.
+    """
+
+    means: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def update_tensor(
+        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, rate: int, exponent: int
+    ) -> UpdateRecord:
+        """Update one trained tensor."""
+        statistics = GradientStatistics.of(gradient)
+        scale = self.scale(self.means.get(name), rate, exponent)
+        moved, move = ternary_update(value, gradient, scale, self.random.field(tensor, value.shape))
+        if mean := statistics.mean:
+            over = mean.bit_length() - MANTISSA_BITS
+            measured = (over + exponent, mean >> over if over >= 0 else mean << -over)
+            self.means[name] = max(measured, self.means.get(name, measured))
+        return UpdateRecord(gradient=gradient, statistics=statistics, before=scale, after=scale, move=move, value=moved)
+
+    @staticmethod
+    def scale(mean: tuple[int, int] | None, rate: int, exponent: int) -> StepScale:
+        """The factor ``rate / mean`` for a gradient in units of 2 to the power of ``exponent``."""
+        if mean is None:
+            return StepScale()
+        place, mantissa = mean
+        quotient = (rate << 16) // mantissa
+        over = quotient.bit_length() - MANTISSA_BITS
+        shift = 16 - over + place - exponent
+        return StepScale(multiplier=quotient >> over, shift=min(max(shift, 0), SHIFT_MAX), valid=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FadingSteps(IntegerMethod):
+    """Steps that fade as gradients do. Their means are in no checkpoint."""
+
+    def make_step(self) -> Callable[..., Step]:
+        """Make steps that share means."""
+        return partial(FadingStep, means={})
+
+
 SETTINGS = falling(-2.0)
 
 
@@ -231,6 +281,8 @@ VARIATIONS: dict[str, Method] = {
             settings=falling(-1.0)),
         _of(ChannelSteps, "channel-steps", "steps by the mean gradient of a channel"),
         _of(OtherSteps, "free-steps", "step scales that grow at once", scale=FreeStepScale()),
+        _of(FadingSteps, "fading-steps", "steps fade as gradients do, μ from -1", settings=falling(-1.0, fall=6.0)),
+        _of(FadingSteps, "fading-steps-0", "steps fade as gradients do, μ from 0", settings=falling(0.0, fall=6.0)),
         _of(HeadMomentum, "momentum", "momentum 7/8 for the head"),
         _of(RandomHead, "random-head", "a head that starts random"),
         _of(OneRateInUnits, "unit-rates", "one rate in units of weights, μ from -3", settings=falling(-3.0)),

@@ -15,6 +15,7 @@ from respin.golden.learn.learner import IntegerLearner
 from respin.golden.learn.methods import Plan
 from respin.golden.learn.variations import VARIATIONS
 from respin.golden.ops import DelayedScale, GradientStatistics, StepScale
+from respin.golden.random import RandomSource
 from respin.golden.trainer import Step, StepRecord
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
@@ -113,13 +114,13 @@ def test_free_steps_follow_the_gradient_at_once() -> None:
 
 def test_momentum_averages_the_gradients_of_the_head_alone(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(Step, "update_tensor", lambda self, name, tensor, value, gradient, rate: seen.append(gradient))
+    monkeypatch.setattr(Step, "update_tensor", lambda self, name, tensor, value, gradient, **_: seen.append(gradient))
     method: Any = METHODS["momentum"]
     step = method.make_step()(network=None, state=None, activations=None, random=None, rate=1)
     gradients = [torch.tensor(values, dtype=torch.int32) for values in ([80, -16], [8, 0], [-1, 9])]
     for name in (f"{HEAD}.weight", "other.weight"):
         for gradient in gradients:
-            step.update_tensor(name, 1, gradient, gradient, 1)
+            step.update_tensor(name, 1, gradient, gradient, rate=1, exponent=0)
     # v - (v >> 3) + g, by hand.
     assert [one.tolist() for one in seen[:3]] == [[80, -16], [78, -14], [68, -3]]
     assert [one.tolist() for one in seen[3:]] == [[80, -16], [8, 0], [-1, 9]]
@@ -127,6 +128,27 @@ def test_momentum_averages_the_gradients_of_the_head_alone(task: Task, monkeypat
     factory = method.make_step()
     one, other = (factory(network=None, state=None, activations=None, random=None, rate=1) for _ in range(2))
     assert one.averages is other.averages
+
+
+@pytest.mark.parametrize("rate", [1, 255, 256, 4096, 65535])
+def test_steps_fade_with_the_gradient_and_its_exponent(rate: int) -> None:
+    method: Any = METHODS["fading-steps"]
+    random: Any = RandomSource(seed=SEED, step=1)
+    step = method.make_step()(network=None, state=None, activations=None, random=random, rate=rate)
+    value = torch.zeros((4, 4), dtype=torch.int8)
+
+    def scale(gradient: int, exponent: int) -> float:
+        """What a unit of the gradient is worth, of a step's 2^16, in units of the gradient's own tensor."""
+        whole = torch.full((4, 4), gradient, dtype=torch.int32)
+        taken = step.update_tensor("x.weight", 1, value, whole, rate=rate, exponent=exponent).before
+        return float(taken.valid * taken.multiplier * 2.0**-taken.shift * 256)
+
+    assert scale(1000, -3) == 0.0
+    # What 1000 of 2^-3 is a step of the rate for, 1000 of 2^-7 is a sixteenth of one for; a larger one ends that.
+    assert scale(1000, -3) == pytest.approx(rate / 1000, rel=2**-6)
+    assert scale(1000, -7) == pytest.approx(rate / 1000 / 16, rel=2**-6)
+    assert scale(3000, -3) == pytest.approx(rate / 1000, rel=2**-6)
+    assert scale(1000, -3) == pytest.approx(rate / 3000, rel=2**-6)
 
 
 def test_a_random_head_is_random(task: Task) -> None:
