@@ -241,8 +241,8 @@ def test_edges_are_begun_and_ended() -> None:
     order = (ErrorCode.FIELD, Problem.ORDER.value)
     good = (ErrorCode.NONE, 0)
     steps = [
-        (sourced, good), (begin, good), (barrier, good), (sourced, order), (go_on, good), (begin, order), (other, order), (finish, order), (end, good),
-        (end, order), (whole, good), (whole, good),
+        (sourced, good), (begin, good), (barrier, good), (sourced, order), (go_on, good), (begin, order),
+        (other, order), (finish, order), (end, good), (end, order), (whole, good), (whole, good),
     ]  # fmt: skip
 
     async def bench(ctx: SimulatorContext) -> None:
