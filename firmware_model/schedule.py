@@ -321,8 +321,8 @@ class Schedule:
         """Join each layer to the one before it where that saves taking its operand out and in again.
 
         A chain ends where a tensor has other readers, leaves the machine, or has a mask; before a layer that makes more
-        than it reads; before a second one that needs rows above or below, so that few are made twice; and where half of
-        the store could not hold the smallest tile.
+        than it reads; before a second one that needs rows above or below, so that few are made twice, and those by a
+        pointwise layer; and where half of the store could not hold the smallest tile.
         """
         readers = Counter(
             name for (operation,) in self.chains for name in {operand.name for operand in operation.operands}
@@ -343,7 +343,7 @@ class Schedule:
         name, result = last.result, operation.result
         if not isinstance(operation.item, Layer) or name is None or result is None:
             return False
-        reaches = [operand.reach != Reach() for member in (*chain[1:], operation) for operand in member.operands]
+        reaches = [operand.reach != Reach() for member in (*chain, operation) for operand in member.operands]
         return (
             isinstance(last.item, Layer)
             and any(operand.name == name for operand in operation.operands)
