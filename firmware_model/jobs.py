@@ -411,11 +411,6 @@ class JobBuilder:
         gather = {"count": len(sources), "wide": int(wide), "sources": operands + unused}
         return self._job(Pass.GATHER, gather=gather, **job)
 
-    def average_pool(self, x: StoreTensor, out: StoreTensor, kernel: tuple[int, int], *, finish: Finish) -> Fields:
-        """Sums over windows of ``kernel``, floor mode, requantised."""
-        y, x_map = ((size, 1, 0, 1) for size in kernel)
-        return self.gather(out, [Source(tensor=x, y=y, x=x_map)], finish=finish)
-
     def loss(
         self,
         logits: StoreTensor,
@@ -652,20 +647,3 @@ def merge_add(a: StoreTensor, b: StoreTensor, mults: tuple[int, int], zeros: tup
         Source(tensor=a, mult=mults[0], zero=zeros[0]),
         Source(tensor=b, mult=mults[1], zero=zeros[1], y=(hb, h, 0, 0), x=(wb, w, 0, 0)),
     ]
-
-
-def upsample(x: StoreTensor, out: StoreTensor) -> list[Source]:
-    """The operand of a nearest upsampling: index ``floor(i * in / out)``."""
-    (_, _, h, w), (_, _, oh, ow) = x.shape, out.shape
-    return [Source(tensor=x, y=(h, oh, 0, 0), x=(w, ow, 0, 0))]
-
-
-def upsample_error(dy: StoreTensor, dx: StoreTensor) -> list[Source]:
-    """The operand of the backward of :func:`upsample`: all positions that ``dx``'s pixel was copied to."""
-    (_, _, h, w), (_, _, ih, iw) = dy.shape, dx.shape
-    return [Source(tensor=dy, y=(h, ih, ih - 1, 1), x=(w, iw, iw - 1, 1))]
-
-
-def pool_error(dy: StoreTensor, kernel: tuple[int, int]) -> list[Source]:
-    """The operand of the backward of an average pool: each pixel gets its window's error, the floor's rest 0."""
-    return [Source(tensor=dy, y=(1, kernel[0], 0, 0), x=(1, kernel[1], 0, 0))]

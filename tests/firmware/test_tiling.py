@@ -2,11 +2,13 @@
 """Programs of a network that does not fit store and table: on a model of what descriptors do, against golden and
 against the same network on a machine that holds it."""
 
+import asyncio
 import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from descriptor_model import DescriptorModel
 from program_model import ProgramModel
 from tiled_network import CLASSES, images, tiled_network
@@ -16,6 +18,7 @@ from respin.firmware_model.descriptors import Descriptor, read_header
 from respin.firmware_model.image import ProgramImage
 from respin.firmware_model.jobs import Geometry
 from respin.firmware_model.layout import StoreTensor, tensor_words, words_tensor
+from respin.firmware_model.machine import Machine, ProgramSession
 from respin.firmware_model.operations import Reach
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.storage import CapacityError
@@ -145,3 +148,15 @@ def test_what_does_not_fit_is_told():
     placement, _ = compile_for(replace(LARGE, table_channels=64), 2)
     with pytest.raises(CapacityError, match=r"the network needs \d+ table entries, tiny has 64"):
         Session(driver=None, placement=placement)
+
+
+def test_the_network_says_what_it_takes():
+    placement, image = compile_for(LARGE, 1)
+    x = images(1, SIZE, seed=SEED)
+    with pytest.raises(TypeError, match="x must be int8, not uint8"):
+        placement.network.forward(x.to(torch.uint8), placement.network.initial_parameters())
+    session = ProgramSession(Machine(LARGE, transport=None), image)
+    with pytest.raises(TypeError, match="x must be int8, as the network takes it, not uint8"):
+        asyncio.run(session.infer(x.numpy().view(np.uint8)))
+    with pytest.raises(ValueError, match=r"x must have shape \(1, 6, 9, 7\), not \(1, 6, 7, 9\)"):
+        asyncio.run(session.infer(x.numpy().transpose(0, 1, 3, 2)))
