@@ -99,7 +99,7 @@ class Emitter:
                     steps[number], descriptor=replace(descriptor, flags=descriptor.flags | {flag})
                 )
         for step in steps:
-            yield self._fences.pass_(step)
+            yield self._fences.follow(step)
 
     def biases(self, name: str, *, sources: Sequence[int] = ()) -> Descriptor:
         """A trained layer's biases into the table, where its quantiser adds them, if errors came to ``sources``."""

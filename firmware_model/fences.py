@@ -52,7 +52,7 @@ class Fences:
 
     _under_way: dict[Opcode, Step] = field(default_factory=dict)
 
-    def pass_(self, step: Step) -> Descriptor:
+    def follow(self, step: Step) -> Descriptor:
         """Return the next descriptor of the program."""
         descriptor = step.descriptor
         unit = Opcode.STORE if descriptor.opcode is Opcode.STORE else Opcode.LOAD
