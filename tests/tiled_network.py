@@ -21,8 +21,8 @@ from respin.golden.quantise import requantiser
 IMAGE_CHANNELS, CLASSES, WIDE = 6, 5, 72
 
 
-def tiled_network(size: tuple[int, int], *, seed: int) -> IntegerNetwork:
-    """Build the network for int8 images (N, 6, *size)."""
+def tiled_network(size: tuple[int, int], *, seed: int, branch: str = "expand") -> IntegerNetwork:
+    """Build the network for int8 images (N, 6, *size); a second path leaves it at the layer ``branch``."""
     generator = torch.Generator().manual_seed(seed)
     ids = iter(range(1, 1000))
     channels = {"input": IMAGE_CHANNELS}
@@ -66,7 +66,7 @@ def tiled_network(size: tuple[int, int], *, seed: int) -> IntegerNetwork:
     convolution("expand", "first", WIDE, relu=True)
     convolution("depthwise", "expand", WIDE, kernel=3, stride=2, padding=(1, 1, 1, 1), groups=WIDE, relu=True)
     convolution("project", "depthwise", 20)
-    convolution("reduce", "expand", 8, kernel=2, stride=2, relu=True)
+    convolution("reduce", branch, 8, kernel=2, stride=2, relu=True)
     convolution("small", "reduce", 20, kernel=3, padding=(1, 1, 1, 1), learns=True)
     layers.append(Upsample(name="up", x="small", size=sizes["project"]))
     layers.append(

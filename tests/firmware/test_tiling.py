@@ -32,8 +32,8 @@ LARGE = replace(preset("tiny"), store_words=4096, mram_rows=1 << 14)
 SIZE = (9, 7)
 
 
-def compile_for(config: AcceleratorConfig, batch: int, *, size=SIZE, training: bool = True):
-    network = tiled_network(size, seed=SEED)
+def compile_for(config: AcceleratorConfig, batch: int, *, size=SIZE, training: bool = True, branch: str = "expand"):
+    network = tiled_network(size, seed=SEED, branch=branch)
     placement = Placement(config, network, (batch, 6, *size), training=training)
     return placement, Compiler(placement, 4096).compile(network.initial_parameters())
 
@@ -106,13 +106,21 @@ def test_a_training_step_is_the_same_however_it_is_cut(size, store, table, batch
         assert len(np.unique(errors[:, :outputs])) > 5, f"{layers[ours].name}: hardly any errors"
 
 
-@pytest.mark.parametrize(("size", "store", "batch"), [((9, 7), 128, 3), ((21, 15), 256, 1), ((16, 12), 128, 2)])
+@pytest.mark.parametrize(
+    ("size", "store", "batch", "branch", "chain"),
+    [
+        ((9, 7), 128, 3, "expand", ["depthwise"]),
+        ((21, 15), 512, 1, "first", ["expand", "depthwise", "project"]),
+        ((12, 8), 256, 2, "expand", ["depthwise", "project"]),
+    ],
+)
 @pytest.mark.parametrize("late", [True, False])
-def test_inference_in_bands(size, store, batch, late):
-    """The wide map has two readers; the depthwise layer's result goes on to the projection in the store."""
-    placement, image = compile_for(replace(LARGE, store_words=store), batch, size=size, training=False)
-    chains = [[operation.name for operation in chain] for chain in placement.schedule.chains]
-    assert ["depthwise", "project"] in chains
+def test_inference_in_bands(size, store, batch, branch, chain, late):
+    """The wide map never is whole where one layer alone reads it and half of the store has room for a row."""
+    placement, image = compile_for(
+        replace(LARGE, store_words=store), batch, size=size, training=False, branch=branch
+    )
+    assert chain in [[operation.name for operation in chain] for chain in placement.schedule.chains]
     check_descriptors(placement, image)
     run(placement, image, INFER, late=late)
     assert image.memory == len(image.content) + image.scratch
