@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which tensors stay in the store and which live in external memory, and the tiles in which operations run then.
+
+A network that fits the store stays there. Else part of the store becomes a workspace, the smallest tensors get the
+rest, and the others are spilled: an operation runs tile by tile, each with the rows of its operands that it needs
+brought into the workspace, and its result taken out of it. A tile is the whole batch, some whole images, or a band of
+rows of one. Layers of which one alone reads what the one before it makes run as a chain: a tile passes all of them, and
+what lies between them, the wide map of an inverted residual block say, is never whole anywhere. All here is arithmetic
+on sizes; the compiler makes descriptors of it.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from respin.firmware_model.layout import blocks
+from respin.firmware_model.operations import Operand, Operation, Reach, Shape
+from respin.firmware_model.storage import BufferPlan, CapacityError
+from respin.golden.network import Layer
+from respin.rtl.config import PLANES, AcceleratorConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """The buffer of a layer's packed mask."""
+
+    layer: str
+
+
+Buffer = str | Mask
+"""A tensor by its name, or a mask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """Part of an operation's result: ``images`` whole images, or ``rows`` rows of one."""
+
+    image: int
+    images: int
+    row: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Part of a buffer, the same for each channel block.
+
+    Parameters
+    ----------
+    buffer:
+        Of what.
+    first, words:
+        Its first word in a block, and the words of it.
+    tile:
+        The same as images and rows; of a mask None.
+    """
+
+    buffer: Buffer
+    first: int
+    words: int
+    tile: Tile | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiling:
+    """How a chain runs.
+
+    Parameters
+    ----------
+    tiles:
+        Of the result of its last operation.
+    slots:
+        How many of them share the workspace, so that one can be brought in and another one taken out while a third one
+        runs.
+    inner:
+        Words of the workspace of each buffer between its operations, in the largest of the tiles.
+    outer:
+        The same of each spilled buffer that comes in or goes out; each slot has them.
+    """
+
+    tiles: tuple[Tile, ...]
+    slots: int
+    inner: Mapping[Buffer, int]
+    outer: Mapping[Buffer, int]
+
+    @property
+    def words(self) -> int:
+        """Words of the workspace that it takes."""
+        return sum(self.inner.values()) + self.slots * sum(self.outer.values())
+
+
+Chain = tuple[Operation, ...]
+"""Operations that run together."""
+
+
+class Schedule:
+    """Plans store and external memory for operations that run in their order.
+
+    Parameters
+    ----------
+    config:
+        ``store_words`` counts.
+    operations:
+        What runs.
+    shapes:
+        (N, C, H, W) of every tensor by its name.
+    outside:
+        Tensors that have a place of their own in external memory.
+    """
+
+    def __init__(
+        self,
+        config: AcceleratorConfig,
+        operations: Sequence[Operation],
+        shapes: Mapping[str, Shape],
+        *,
+        outside: Collection[str] = (),
+    ) -> None:
+        self._config = config
+        self._shapes = shapes
+        self.chains: tuple[Chain, ...] = tuple((operation,) for operation in operations)
+        """What runs together, in order."""
+        plan = self._plan()
+        self._bases = plan.place()
+        self.needed = plan.end(self._bases)
+        """Words of the store that hold all tensors for as long as they are needed."""
+        self.workspace = (0, 0)
+        """First word and words of the workspace; none if nothing is spilled."""
+        self._outside: dict[Buffer, int] = {}
+        self.spilled_words = 0
+        """Words of external memory that spilled tensors take."""
+        self._joint: frozenset[Mask] = frozenset(mask for mask in self._bases if isinstance(mask, Mask))
+        self._spill(outside)
+
+    @property
+    def resident(self) -> bool:
+        """Whether every tensor stays in the store."""
+        return self.needed <= self._config.store_words
+
+    def base(self, buffer: Buffer) -> int | None:
+        """Return the first word of a buffer in the store; None if it is spilled, or nothing touches it."""
+        return self._bases.get(buffer)
+
+    def offset(self, buffer: Buffer) -> int:
+        """Return the first word of a spilled buffer in external memory."""
+        return self._outside[buffer]
+
+    def stride(self, buffer: Buffer) -> int:
+        """Return the words from one channel block of a whole buffer to the next."""
+        if isinstance(buffer, Mask):
+            n, _, h, w = self._shapes[buffer.layer]
+            return -(-n * h * w // PLANES) if buffer in self._joint else n * -(-h * w // PLANES)
+        n, _, h, w = self._shapes[buffer]
+        return n * h * w
+
+    def blocks(self, buffer: Buffer) -> int:
+        """Return the channel blocks of a buffer."""
+        return blocks(self._shapes[buffer.layer if isinstance(buffer, Mask) else buffer][1])
+
+    def pieces(self, chain: Chain, tile: Tile) -> tuple[dict[str, Tile], dict[Buffer, Piece]]:
+        """Return what a tile of a chain's result touches: the part of each tensor that is made, and the part of each
+        buffer that is needed."""
+        last = chain[-1]
+        made = {last.result or last.operands[0].name: tile}
+        found: dict[Buffer, Piece] = {}
+        for operation in reversed(chain):
+            own = made[operation.result or operation.operands[0].name]
+            if operation.result is not None:
+                found[operation.result] = self._piece(operation.result, own)
+            if operation.mask is not None:
+                found[Mask(operation.mask)] = self._mask_piece(Mask(operation.mask), own)
+            for operand in operation.operands:
+                needed = self.reached(operation, operand, own)
+                before = found.get(operand.name)
+                if before is not None and before.tile is not None:
+                    needed = _both(needed, before.tile)
+                found[operand.name] = self._piece(operand.name, needed)
+                made[operand.name] = needed
+        return made, found
+
+    def tiling(self, chain: Chain) -> Tiling:
+        """Return how a chain runs."""
+        _, words = self.workspace
+        whole = self._whole(chain)
+        if self.resident:
+            return Tiling(tiles=(whole,), slots=1, inner={}, outer={})
+        if self._allowed(chain[-1], whole):
+            tiling = self._tiling(chain, (whole,), 1)
+            if tiling.words <= words:
+                return tiling
+        for slots in (2, 1):
+            for tiles in self._cuts(chain):
+                tiling = self._tiling(chain, tiles, slots)
+                if tiling.words <= words:
+                    return tiling
+        raise AssertionError(f"{chain[-1].name} fits no workspace of {words} words")
+
+    def reached(self, operation: Operation, operand: Operand, tile: Tile) -> Tile:
+        """Return what a tile of an operation's result needs of an operand."""
+        n, _, h, _ = self._shapes[operand.name]
+        if operation.whole:
+            return Tile(image=0, images=n, row=0, rows=h)
+        row, rows = (0, h) if tile.images > 1 else operand.reach.rows(tile.row, tile.rows, h)
+        return Tile(image=tile.image, images=tile.images, row=row, rows=rows)
+
+    # Sizes.
+
+    def _words(self, buffer: Buffer) -> int:
+        if isinstance(buffer, Mask):
+            n, _, h, w = self._shapes[buffer.layer]
+            return self.blocks(buffer) * n * -(-h * w // PLANES)
+        return self.blocks(buffer) * self.stride(buffer)
+
+    def _piece(self, name: str, tile: Tile) -> Piece:
+        _, _, h, w = self._shapes[name]
+        first = (tile.image * h + tile.row) * w
+        return Piece(buffer=name, first=first, words=tile.images * tile.rows * w, tile=tile)
+
+    def _mask_piece(self, mask: Mask, tile: Tile) -> Piece:
+        n, _, h, w = self._shapes[mask.layer]
+        words = -(-tile.images * tile.rows * w // PLANES)
+        first = 0 if tile.images == n else tile.image * -(-h * w // PLANES) + tile.row * w // PLANES
+        return Piece(buffer=mask, first=first, words=words, tile=None)
+
+    def _whole(self, chain: Chain) -> Tile:
+        last = chain[-1]
+        n, _, h, _ = self._shapes[last.result or last.operands[0].name]
+        return Tile(image=0, images=n, row=0, rows=h)
+
+    def _tiling(self, chain: Chain, tiles: tuple[Tile, ...], slots: int) -> Tiling:
+        between = {operation.result for operation in chain[:-1]}
+        inner: dict[Buffer, int] = {}
+        outer: dict[Buffer, int] = {}
+        for tile in tiles:
+            for buffer, piece in self.pieces(chain, tile)[1].items():
+                if buffer not in self._bases:
+                    sizes = inner if buffer in between else outer
+                    sizes[buffer] = max(self.blocks(buffer) * piece.words, sizes.get(buffer, 0))
+        return Tiling(tiles=tiles, slots=slots, inner=inner, outer=outer)
+
+    def _least(self, chain: Chain) -> int:
+        """Words of the workspace that a chain takes at least."""
+        return min(self._tiling(chain, tiles, 1).words for tiles in self._cuts(chain))
+
+    # Tiles.
+
+    def _allowed(self, operation: Operation, tile: Tile) -> bool:
+        """Whether a tile of several images begins its mask at a whole word in each of them."""
+        if operation.mask is None or tile.images == 1:
+            return True
+        _, _, h, w = self._shapes[operation.mask]
+        return Mask(operation.mask) in self._joint or h * w % PLANES == 0
+
+    def _cuts(self, chain: Chain) -> Iterator[tuple[Tile, ...]]:
+        """Yield the ways to cut a chain into tiles, the fewest first."""
+        operation = chain[-1]
+        if operation.whole:
+            yield (self._whole(chain),)
+            return
+        assert operation.result is not None
+        n, _, h, w = self._shapes[operation.result]
+        for images in range(n, 0, -1):
+            tiles = tuple(
+                Tile(image=image, images=min(images, n - image), row=0, rows=h) for image in range(0, n, images)
+            )
+            if all(self._allowed(operation, tile) for tile in tiles):
+                yield tiles
+        step = operation.row_step
+        if operation.mask is not None:
+            step = math.lcm(step, PLANES // math.gcd(PLANES, w))  # a band begins at a whole word of the mask
+        for rows in range((h - 1) // step * step, 0, -step):
+            yield tuple(
+                Tile(image=image, images=1, row=row, rows=min(rows, h - row))
+                for image in range(n)
+                for row in range(0, h, rows)
+            )
+
+    # What runs together, what stays and what goes.
+
+    def _plan(self) -> BufferPlan:
+        """When each buffer is needed; those between the operations of a chain have no place of their own."""
+        plan = BufferPlan()
+        for time, chain in enumerate(self.chains):
+            between = {operation.result for operation in chain[:-1]}
+            for operation in chain:
+                named: list[Buffer] = [operand.name for operand in operation.operands]
+                named += [] if operation.result is None else [operation.result]
+                named += [] if operation.mask is None else [Mask(operation.mask)]
+                for buffer in named:
+                    if buffer not in between:
+                        plan.touch(buffer, self._words(buffer), time)
+        return plan
+
+    def _spill(self, outside: Collection[str]) -> None:
+        if self.resident:
+            return
+        store = self._config.store_words
+        self._bases, self._joint = {}, frozenset()
+        self.chains = self._chained(outside)
+        least = 0
+        for chain in self.chains:
+            words = self._least(chain)
+            if words > store:
+                raise CapacityError(
+                    f"{chain[-1].name} needs {words} words of the store at once, {self._config.name} has {store}: "
+                    "raise store_words, or take a smaller batch"
+                )
+            least = max(least, words)
+        words = max(least, store // 2)
+        self.workspace = (store - words, words)
+        plan = self._plan()
+        self._bases = plan.place_smallest(store - words)
+        self._outside = plan.place(
+            [buffer for buffer in plan.buffers if buffer not in self._bases and buffer not in outside]
+        )
+        self.spilled_words = plan.end(self._outside)
+        self._joint = self._joint_masks()
+
+    def _chained(self, outside: Collection[str]) -> tuple[Chain, ...]:
+        """Join each layer to the one before it where that saves taking its operand out and in again.
+
+        A chain ends where a tensor has other readers, leaves the machine, or has a mask; before a layer that makes more
+        than it reads; before a second one that needs rows above or below, so that few are made twice, and those by a
+        pointwise layer; and where half of the store could not hold the smallest tile.
+        """
+        readers = Counter(
+            name for (operation,) in self.chains for name in {operand.name for operand in operation.operands}
+        )
+        joined: list[Chain] = []
+        for (operation,) in self.chains:
+            before = joined[-1] if joined else ()
+            if before and self._follows(before, operation, readers, outside):
+                joined[-1] = (*before, operation)
+            else:
+                joined.append((operation,))
+        return tuple(joined)
+
+    def _follows(
+        self, chain: Chain, operation: Operation, readers: Mapping[str, int], outside: Collection[str]
+    ) -> bool:
+        last = chain[-1]
+        name, result = last.result, operation.result
+        if not isinstance(operation.item, Layer) or name is None or result is None:
+            return False
+        reaches = [operand.reach != Reach() for member in (*chain, operation) for operand in member.operands]
+        return (
+            isinstance(last.item, Layer)
+            and any(operand.name == name for operand in operation.operands)
+            and readers[name] == 1
+            and name not in outside
+            and last.mask is None
+            and self._words(result) <= self._words(name)
+            and sum(reaches) <= 1
+            and self._least((*chain, operation)) <= self._config.store_words // 2
+        )
+
+    def _joint_masks(self) -> frozenset[Mask]:
+        """Masks of which every operation that touches them makes the whole batch in one tile: they are packed over all
+        images, the others over each."""
+        masked = {chain: Mask(chain[-1].mask) for chain in self.chains if chain[-1].mask is not None}
+        self._joint = frozenset(masked.values())
+        _, words = self.workspace
+        cut = {mask for chain, mask in masked.items() if self._tiling(chain, (self._whole(chain),), 1).words > words}
+        return self._joint - cut
+
+
+def _both(a: Tile, b: Tile) -> Tile:
+    """The rows from the first of two tiles' to the last."""
+    row, end = min(a.row, b.row), max(a.row + a.rows, b.row + b.rows)
+    return Tile(image=a.image, images=a.images, row=row, rows=end - row)
