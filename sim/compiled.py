@@ -28,13 +28,23 @@ from respin.sim.transport import TransportError
 Result = TypeVar("Result")
 
 TOP = "compiled"
+_BENCH = f"TOP.{TOP}.bench"
 WATCHES = ("descriptor_done", "descriptor", "reported", "note")
 """Ports of the bench, besides those of a machine, by which a :class:`CompiledMachine` sees descriptors end."""
 WORD_BYTES = 32
 
 _HARNESS = Path(__file__).parent / "cpp" / "machine.cpp"
-_VISIBLE = (("axi_memory", "words"), ("sas_mram_bank", "cells"), ("*.accelerator.store", "plane_*"))
+_VISIBLE = (
+    ("axi_memory", "words"),
+    ("sas_mram_bank", "cells"),
+    ("*.accelerator.store", "plane_*"),
+    ("*.accelerator.scales.table", "entries"),
+    ("*.accelerator.update.ternary.scales.table", "entries"),
+    ("*.sequencer.edges", "measures"),
+)
 """Arrays that are reached as they lie in memory: module and name."""
+_DESIGN = f"{_BENCH}.machine.dut.machine.sequenced"
+"""Scope of what is inside a machine's registers and DMA."""
 _SLICE = 50_000
 """Cycles between two looks at what Python has to do: an interrupt from the keyboard, a progress bar."""
 _ANSWER_CYCLES = 1000
@@ -228,10 +238,10 @@ class CompiledMachine:
         self._library = _bind(library)
         arguments = [text.encode() for text in ("machine", *plusargs)]
         self._handle = self._library.respin_open(len(arguments), (ctypes.c_char_p * len(arguments))(*arguments))
-        self._memory = self._array("TOP.compiled.bench.external", "words", WORD_BYTES)
-        banks = [f"TOP.compiled.bench.machine.bank_{number}" for number in range(config.banks)]
+        self._memory = self._array(f"{_BENCH}.external", "words", WORD_BYTES)
+        banks = [f"{_BENCH}.machine.bank_{number}" for number in range(config.banks)]
         self._banks = [self._array(bank, "cells", ROW_COLUMNS // 8) for bank in banks]
-        store = "TOP.compiled.bench.machine.dut.machine.sequenced.accelerator.store"
+        store = f"{_DESIGN}.accelerator.store"
         self._planes = [self._array(store, f"plane_{plane}", 4) for plane in range(PLANES)]
 
     def close(self) -> None:
@@ -277,6 +287,32 @@ class CompiledMachine:
         if not 0 <= base <= base + count <= self.config.store_words:
             raise ValueError(f"words must lie in 0..{self.config.store_words - 1}, not {base}..{base + count - 1}")
         return np.concatenate([plane[base : base + count] for plane in self._planes], axis=1)
+
+    def put_scales_without_training(
+        self, shifts: Mapping[int, int], incoming: Mapping[int, int], factors: Mapping[int, tuple[int, int]]
+    ) -> None:
+        """Put what earlier training steps would have measured into the machine's tables; no port of it can.
+
+        Parameters
+        ----------
+        shifts, incoming:
+            Of tensors of errors by their ids: shift, and exponent with which the errors came in.
+        factors:
+            Of trained tensors by their ids: multiplier and shift of a step.
+        """
+        tables = {
+            ("accelerator.scales.table", "entries", "<u1"): {tensor: 1 | shift << 1 for tensor, shift in shifts.items()},
+            ("sequencer.edges", "measures", "<u4"): {
+                tensor: 1 | (exponent & 0xFFFF) << 1 for tensor, exponent in incoming.items()
+            },
+            ("accelerator.update.ternary.scales.table", "entries", "<u2"): {
+                tensor: 1 | multiplier << 1 | shift << 9 for tensor, (multiplier, shift) in factors.items()
+            },
+        }
+        for (module, name, kind), entries in tables.items():
+            table = self._array(f"{_DESIGN}.{module}", name, np.dtype(kind).itemsize).view(kind)[:, 0]
+            for tensor, entry in entries.items():
+                table[tensor] = entry
 
     def cells(self) -> np.ndarray:
         """Return the cells of every row, by global row, uint8 (rows, 288): what is stored, without a read."""
