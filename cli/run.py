@@ -34,7 +34,7 @@ def run(
 ) -> None:
     """Classify pictures with a program, on the whole machine, cycle by cycle."""
     require("learn", "torch", "pillow")
-    from respin.cli.machine import Runner
+    from respin.cli.runner import Runner
     from respin.firmware_model.image import ImageError
     from respin.golden.data import SourceError
 

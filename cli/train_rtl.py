@@ -32,13 +32,13 @@ def train_rtl(
     """Train a program on pictures in folders by class, on the whole machine, cycle by cycle.
 
     The machine computes no loss that could be read: a step shows how many pictures of its batch were classified right
-    before it, its cycles, and what it wrote. The shifts of errors settle from the loss down, an edge a step, so the first
-    trained layers begin to learn after as many steps as edges lie before them.
-    """  # fmt: skip
+    before it, its cycles, and what it wrote. The shifts of errors settle from the loss down, an edge a step: the
+    first trained layers begin to learn after as many steps as edges lie before them.
+    """
     require("learn", "torch", "pillow")
     import torch
 
-    from respin.cli.machine import Runner
+    from respin.cli.runner import Runner
     from respin.firmware_model.compiler import TRAIN
     from respin.firmware_model.image import ImageError
     from respin.golden.data import SourceError

@@ -70,10 +70,10 @@ def drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
 
 def with_held_inputs(texts: Mapping[str, str], module: str) -> dict[str, str]:
-    """Return Verilog texts by file name: those given, and a module ``compiled`` whose inputs go to ``module`` at ``apply``.
+    """Return Verilog texts by file name: those given, and a module ``compiled`` around ``module``.
 
-    What depends on an input, as nearly everything does on the reset, is else looked at anew at every edge of the clock.
-    ``compiled`` has the ports of ``module``, and ``apply``: all inputs but ``clk`` are taken over when it rises.
+    It has the ports of ``module``, and ``apply``: all inputs but ``clk`` are taken over when that rises. What depends
+    on an input, as nearly everything does on the reset, would be looked at anew at every edge of the clock otherwise.
     """
     head = re.search(rf"^module {re.escape(module)} \((.*?)^\);", texts[f"{module}.v"], re.DOTALL | re.MULTILINE)
     if head is None:
@@ -216,6 +216,8 @@ class CompiledMachine:
 
     Attributes
     ----------
+    library, config:
+        As given.
     on_descriptor:
         Called with the :class:`Ending` of every descriptor of a program, while what a job made is in the store; the
         machine stands still meanwhile. Without it the machine is not stopped.
@@ -232,6 +234,7 @@ class CompiledMachine:
         plusargs: Sequence[str] = (),
     ) -> None:
         self.config = config
+        self.library = library
         self.on_descriptor: Callable[[Ending], None] | None = None
         self.on_cycles: Callable[[], None] | None = None
         self._limit = limit_cycles
@@ -301,7 +304,9 @@ class CompiledMachine:
             Of trained tensors by their ids: multiplier and shift of a step.
         """
         tables = {
-            ("accelerator.scales.table", "entries", "<u1"): {tensor: 1 | shift << 1 for tensor, shift in shifts.items()},
+            ("accelerator.scales.table", "entries", "<u1"): {
+                tensor: 1 | shift << 1 for tensor, shift in shifts.items()
+            },
             ("sequencer.edges", "measures", "<u4"): {
                 tensor: 1 | (exponent & 0xFFFF) << 1 for tensor, exponent in incoming.items()
             },

@@ -135,7 +135,8 @@ class Watcher:
         self._comparison.equal(name, self._read(setting), want)
         mask = self._activations.masks.get(name)
         if made.operation.mask == name and mask is not None:
-            self._comparison.equal(f"{name}.mask", self._read_mask(setting), mask[_region(setting)].numpy().astype(bool))
+            want = mask[_region(setting)].numpy().astype(bool)
+            self._comparison.equal(f"{name}.mask", self._read_mask(setting), want)
 
     def _golden(self, made: Made) -> torch.Tensor:
         name = made.operation.result

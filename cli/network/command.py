@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail, out, print_json, print_rows, require
+from respin.cli.console import (
+    BAD_INPUT,
+    ConfigFile,
+    Json,
+    Preset,
+    configuration,
+    err,
+    fail,
+    out,
+    print_json,
+    print_rows,
+    require,
+)
 from respin.rtl.config import preset
 
 ROOM = replace(preset("default"), name="whole", mram_rows=1 << 16, tensor_ids=512)
@@ -14,7 +26,7 @@ ROOM = replace(preset("default"), name="whole", mram_rows=1 << 16, tensor_ids=51
 
 
 def network(
-    backbone: Annotated[str, typer.Option(help="A pretrained backbone of `respin learn --list`.")] = "efficientnet-lite0",
+    backbone: Annotated[str, typer.Option(help="A backbone of `respin learn --list`.")] = "efficientnet-lite0",
     dataset: Annotated[str, typer.Option(help="A data set of that list, or a folder of images.")] = "cifar10",
     size: Annotated[int, typer.Option(min=32, max=512, help="Side of an image, pixels.")] = 96,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Images in a step.")] = 2,

@@ -136,8 +136,8 @@ class Trial:
         self.placement = Placement(self.config, self.network, shape, training=True)
         image = Compiler(self.placement).compile(self.state.parameters)
         self.say(
-            f"program: {self.placement.rows.used:,} rows, {image.count(INFER):,} and {image.count(TRAIN):,} descriptors,"
-            f" {image.memory / 1e6:.1f} MB of external memory, {time.perf_counter() - began:.0f} s"
+            f"program: {self.placement.rows.used:,} rows, {image.count(INFER):,} and {image.count(TRAIN):,}"
+            f" descriptors, {image.memory / 1e6:.1f} MB of external memory, {time.perf_counter() - began:.0f} s"
         )
         began = time.perf_counter()
         self.machine = compiled_machine(self.config, memory=image.base + image.memory)
