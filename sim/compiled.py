@@ -22,7 +22,7 @@ from respin.rtl.config import PLANES, ROW_COLUMNS, AcceleratorConfig
 from respin.sim import tools
 from respin.sim.banks import BANK_MODEL
 from respin.sim.memory import MEMORY_MODEL
-from respin.sim.runner import BUILD_SECONDS, SimulationError, build_folder, control_file, execute, tail, write_texts
+from respin.sim.runner import SimulationError, build_folder, control_file, execute, tail, write_texts
 from respin.sim.transport import TransportError
 
 Result = TypeVar("Result")
@@ -45,6 +45,8 @@ _VISIBLE = (
 """Arrays that are reached as they lie in memory: module and name."""
 _DESIGN = f"{_BENCH}.machine.dut.machine.sequenced"
 """Scope of what is inside a machine's registers and DMA."""
+_BUILD_SECONDS = 3600
+"""Bound on each of the two steps of a compilation: minutes for a large machine, much more where a computer is busy."""
 _SLICE = 50_000
 """Cycles between two looks at what Python has to do: an interrupt from the keyboard, a progress bar."""
 _ANSWER_CYCLES = 1000
@@ -132,7 +134,7 @@ def build_machine(texts: Mapping[str, str], module: str = "bench") -> Path:
             commands = [[tool.path, *arguments, *sources], ["make", *make]]
             try:
                 with log.open("w") as output:
-                    execute(commands, folder, {**os.environ, **tool.environment}, output, BUILD_SECONDS)
+                    execute(commands, folder, {**os.environ, **tool.environment}, output, _BUILD_SECONDS)
             except RuntimeError as error:
                 raise SimulationError(f"{TOP}: {error}; {log} ends with\n{tail(log)}") from None
     return folder / "machine.so"
