@@ -29,8 +29,8 @@ Simulator = Annotated[
 def sim(preset: Preset = None, config: ConfigFile = None, simulator: Simulator = None, json: Json = False) -> None:
     """Measure simulated cycles a second, the memory's model included, while the engine works.
 
-    A convolution runs again and again for ten seconds: on the accelerator in cocotb on each simulator, and as a program on
-    the compiled machine. Compiling is not counted.
+    A convolution runs again and again for ten seconds: on the accelerator in cocotb on each simulator, and as a program
+    on the compiled machine. Compiling is not counted.
     """
     chosen = configuration(preset, config)
     if simulator is not None and simulator not in PATHS:

@@ -35,10 +35,10 @@ def network(
         int,
         typer.Option(
             min=0,
-            help="Steps that golden alone takes before, whose scales and weights the machine then starts from. A scale"
-            " becomes valid an edge a step, from the loss down: with 0 only the first edges run.",
+            help="Steps that golden alone takes before, from scales that are all valid; the machine starts where they end."
+            " With 0 both start with none: scales become valid an edge a step, from the loss down.",
         ),
-    ] = 100,
+    ] = 8,
     presets: Preset = None,
     config: ConfigFile = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 1,

@@ -21,6 +21,7 @@ from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.experiment import Conditions
 from respin.golden.learn.methods import IntegerMethod, Plan
 from respin.golden.network import IntegerNetwork
+from respin.golden.ops import DelayedScale
 from respin.golden.schedule import Schedule
 from respin.golden.trainer import TrainingState, train_step
 from respin.rtl.config import AcceleratorConfig
@@ -103,8 +104,12 @@ class Trial:
         settled: int,
         say: Say,
     ) -> "Trial":
-        """Make a trial of a network and images for it."""
-        state = TrainingState.initial(network, seed)
+        """Make a trial of a network and images for it.
+
+        With ``settled`` golden begins with valid scales of shift 0, under which errors saturate and nothing vanishes, so
+        that every edge runs at once and measures; some steps later each shift fits what comes.
+        """
+        state = TrainingState.initial(network, seed, scale=DelayedScale(valid=settled > 0))
         trial = cls(
             config=config, network=network, images=images, labels=labels, batch=batch, state=state, say=say
         )

@@ -66,8 +66,8 @@ def test_training_learns_what_golden_does(made, tmp_path):
     folder, network, x, labels = made
     steps, learned = 12, tmp_path / "learned.image"
     done = respin(
-        "train-rtl", folder / "small.image", "--images", folder / "pictures", "--steps", str(steps), "--seed", str(seed()),
-        "--first", "-1", "--last", "-2", "--out", learned, "--json",
+        "train-rtl", folder / "small.image", "--images", folder / "pictures", "--steps", str(steps),
+        "--seed", str(seed()), "--first", "-1", "--last", "-2", "--out", learned, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]

@@ -21,8 +21,7 @@ from respin.sim.transport import TransportError
 CONFIG = preset("tiny")
 """One machine for all of them: it is compiled once."""
 BATCH = 2
-SETTLED = 24
-"""Steps after which every edge of the network has a valid scale."""
+SETTLED = 4
 
 
 @pytest.fixture(scope="module")
