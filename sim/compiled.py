@@ -250,7 +250,7 @@ class CompiledMachine:
         self._planes = [self._array(store, f"plane_{plane}", 4) for plane in range(PLANES)]
 
     def close(self) -> None:
-        """Free the simulation; nothing of it can be used afterwards."""
+        """Free the simulation; nothing of it can be used afterwards, arrays neither."""
         if self._handle:
             self._library.respin_close(self._handle)
             self._handle = None

@@ -122,3 +122,12 @@ def test_a_file_that_is_no_picture(made, tmp_path):
     done = respin("run", made[0] / "small.image", "--images", tmp_path)
     assert done.returncode == 2
     assert "torn.png is no image that can be read" in done.stderr.splitlines()[-1]
+
+
+def test_bench_sim_measures_the_compiled_machine():
+    compiled_machine(preset("tiny"))
+    done = respin("bench", "sim", "--preset", "tiny", "--simulator", "compiled", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert (row["preset"], row["path"]) == ("tiny", "compiled")
+    assert row["cycles_per_second"] > 0
