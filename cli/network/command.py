@@ -35,8 +35,8 @@ def network(
         int,
         typer.Option(
             min=0,
-            help="Steps that golden alone takes before, from scales that are all valid; the machine starts where they end."
-            " With 0 both start with none: scales become valid an edge a step, from the loss down.",
+            help="Steps that golden alone takes before, from scales that are all valid; the machine starts where they"
+            " end. With 0 both start with none: scales become valid an edge a step, from the loss down.",
         ),
     ] = 8,
     presets: Preset = None,

@@ -106,8 +106,8 @@ class Trial:
     ) -> "Trial":
         """Make a trial of a network and images for it.
 
-        With ``settled`` golden begins with valid scales of shift 0, under which errors saturate and nothing vanishes, so
-        that every edge runs at once and measures; some steps later each shift fits what comes.
+        With ``settled`` golden begins with valid scales of shift 0, under which errors saturate and nothing vanishes:
+        every edge runs at once and measures, and some steps later each shift fits what comes.
         """
         state = TrainingState.initial(network, seed, scale=DelayedScale(valid=settled > 0))
         trial = cls(
