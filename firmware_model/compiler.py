@@ -14,7 +14,7 @@ from respin.firmware_model.operations import LABELS
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program
 from respin.firmware_model.storage import CapacityError
-from respin.golden.network import INPUT, Gradient, Parameters
+from respin.golden.network import INPUT, Gradient, Layer, Parameters
 from respin.rtl.config import BLOCK, ROW_WEIGHTS
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
@@ -35,7 +35,8 @@ class _Layout:
     @property
     def end(self) -> int:
         """The next multiple of 256."""
-        return self.base + -(-len(self.content) // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
+        padding: int = -len(self.content) % DESCRIPTOR_BYTES
+        return self.base + len(self.content) + padding
 
     def add(self, name: str, content: bytes) -> int:
         """Put ``content`` at the next multiple of 256; returns its address."""
@@ -173,16 +174,18 @@ class Compiler:
 
     def _infer(self, addresses: Addresses) -> Iterator[Descriptor]:
         emitter = self._emitter(addresses)
-        for operation in self.placement.operations[: len(self.placement.network.layers)]:
-            yield from emitter.operation(operation)
+        for chain in self.placement.schedule.chains:
+            if isinstance(chain[-1].item, Layer):
+                yield from emitter.chain(chain)
         yield Descriptor(opcode=Opcode.END)
 
     def _train(self, addresses: Addresses) -> Iterator[Descriptor]:
         place, emitter, ids = self.placement, self._emitter(addresses), self._tensor_ids()
-        for operation in place.operations:
-            yield from emitter.operation(operation)
-            if isinstance(operation.item, Gradient) and place.table_resident:
-                yield emitter.biases(operation.item.layer, sources=(ids[operation.item.error],))
+        for chain in place.schedule.chains:
+            yield from emitter.chain(chain)
+            item = chain[-1].item
+            if isinstance(item, Gradient) and place.table_resident:
+                yield emitter.biases(item.layer, sources=(ids[item.error],))
         yield Descriptor(opcode=Opcode.END)
 
     def _emitter(self, addresses: Addresses) -> Emitter:

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.fences import Fences, Space, Span, Step
@@ -11,7 +12,7 @@ from respin.firmware_model.layout import StoreTensor
 from respin.firmware_model.operations import LABELS, Operation
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting, edge_fraction
-from respin.firmware_model.schedule import Buffer, Mask, Piece, Tile
+from respin.firmware_model.schedule import Buffer, Chain, Mask, Piece, Tile, Tiling
 from respin.golden.network import INPUT, Edge, FanInEdge, Gradient, sources
 from respin.rtl.config import BLOCK
 from respin.rtl.sequencer.descriptor import Opcode
@@ -41,8 +42,29 @@ class _Stage:
     stores: list[Step] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spot:
+    """Where a piece of a buffer lies in the store, and the words from one channel block to the next."""
+
+    base: int
+    stride: int
+    piece: Piece
+
+    def span(self, blocks: int) -> Span:
+        """The words from its first to its last."""
+        return Span(Space.STORE, self.base, self.base + (blocks - 1) * self.stride + self.piece.words)
+
+
+def _written(operation: Operation) -> list[Buffer]:
+    """The buffers that an operation writes; an edge reads its mask."""
+    written: list[Buffer] = [] if operation.result is None else [operation.result]
+    if operation.mask is not None and operation.mask == operation.result:
+        written.append(Mask(operation.mask))
+    return written
+
+
 class Emitter:
-    """Makes the descriptors of one program, operation by operation.
+    """Makes the descriptors of one program, chain by chain.
 
     Parameters
     ----------
@@ -63,12 +85,13 @@ class Emitter:
         self._schedule = placement.schedule
         self._fences = Fences()
         self._brought: set[str] = set()
-        self._in_table: tuple[tuple[str, int], ...] = ()
+        self._place_tables(())
 
-    def operation(self, operation: Operation) -> Iterator[Descriptor]:
-        """Yield the descriptors of an operation."""
-        steps = list(self._ordered(operation))
-        if isinstance(operation.item, Edge | FanInEdge):
+    def chain(self, chain: Chain) -> Iterator[Descriptor]:
+        """Yield the descriptors of operations that run together."""
+        self._place_tables(chain)
+        steps = list(self._ordered(chain))
+        if isinstance(chain[-1].item, Edge | FanInEdge):
             jobs = [number for number, step in enumerate(steps) if step.descriptor.opcode is Opcode.JOB]
             for number, flag in ((jobs[0], "first"), (jobs[-1], "last")):
                 descriptor = steps[number].descriptor
@@ -85,14 +108,12 @@ class Emitter:
 
     # Tiles.
 
-    def _ordered(self, operation: Operation) -> Iterator[Step]:
+    def _ordered(self, chain: Chain) -> Iterator[Step]:
         """The descriptors of all tiles. With two slots the next tile comes in, and the one before it goes out, while a
         tile's jobs run."""
-        tiling = self._schedule.tiling(operation)
-        base, words = self._schedule.workspace
-        sizes = self._schedule.sizes(operation, tiling.tiles)
+        tiling = self._schedule.tiling(chain)
         stages = [
-            self._stage(operation, tile, sizes, base + number % tiling.slots * (words // tiling.slots))
+            self._stage(chain, tile, self._workspace(tiling, number % tiling.slots))
             for number, tile in enumerate(tiling.tiles)
         ]
         if tiling.slots == 1:
@@ -105,68 +126,81 @@ class Emitter:
             yield from (*after.loads, *before.stores, *stage.jobs)
         yield from stages[-1].stores
 
-    def _stage(self, operation: Operation, tile: Tile, sizes: Mapping[Buffer, int], workspace: int) -> _Stage:
+    def _workspace(self, tiling: Tiling, slot: int) -> dict[Buffer, int]:
+        """First words of the buffers that a tile has in the workspace: those that all slots share, then its own."""
+        base, _ = self._schedule.workspace
+        places: dict[Buffer, int] = {}
+        for sizes, start in (
+            (tiling.inner, base),
+            (tiling.outer, base + sum(tiling.inner.values()) + slot * sum(tiling.outer.values())),
+        ):
+            for buffer, words in sizes.items():
+                places[buffer] = start
+                start += words
+        return places
+
+    def _stage(self, chain: Chain, tile: Tile, workspace: Mapping[Buffer, int]) -> _Stage:
         stage, schedule = _Stage(), self._schedule
-        written: set[Buffer] = set() if operation.result is None else {operation.result}
-        if operation.mask is not None and operation.mask == operation.result:
-            written.add(Mask(operation.mask))
-        places: dict[Buffer, tuple[int, int]] = {}
-        pieces = {piece.buffer: piece for piece in schedule.pieces(operation, tile)}
+        made, pieces = schedule.pieces(chain, tile)
+        between = {operation.result for operation in chain[:-1]}
+        written = {buffer for operation in chain for buffer in _written(operation)}
+        spots: dict[Buffer, _Spot] = {}
         for buffer, piece in pieces.items():
             base = schedule.base(buffer)
-            if base is None:
-                places[buffer] = (workspace, piece.words)
-                workspace += sizes[buffer]
-                moved, opcode = (stage.stores, Opcode.STORE) if buffer in written else (stage.loads, Opcode.LOAD)
-                moved += self._moves(opcode, piece, places[buffer])
-            else:
-                places[buffer] = (base + piece.first, schedule.stride(buffer))
+            if base is not None:
+                spots[buffer] = _Spot(base=base + piece.first, stride=schedule.stride(buffer), piece=piece)
                 stage.loads += self._bring(buffer, base)
-        spans = {
-            buffer: Span(Space.STORE, base, base + (schedule.blocks(buffer) - 1) * stride + pieces[buffer].words)
-            for buffer, (base, stride) in places.items()
-        }
-        reads = tuple(span for buffer, span in spans.items() if buffer not in written)
-        writes = tuple(span for buffer, span in spans.items() if buffer in written)
-        for step in self._runs(operation, tile, pieces, places):
-            is_job = step.descriptor.opcode is Opcode.JOB
-            stage.jobs.append(replace(step, reads=reads, writes=writes) if is_job else step)
+                continue
+            spots[buffer] = _Spot(base=workspace[buffer], stride=piece.words, piece=piece)
+            if buffer not in between:
+                moved, opcode = (stage.stores, Opcode.STORE) if buffer in written else (stage.loads, Opcode.LOAD)
+                moved += self._moves(opcode, piece, workspace[buffer])
+        for operation in chain:
+            stage.jobs += self._runs(operation, made[operation.result or operation.operands[0].name], spots)
         logits = self._place.network.loss.logits
-        if operation.result == logits and schedule.base(logits) is not None:
+        if chain[-1].result == logits and schedule.base(logits) is not None:
             stage.stores += self._take(logits)
         return stage
 
-    def _runs(
-        self,
-        operation: Operation,
-        tile: Tile,
-        pieces: Mapping[Buffer, Piece],
-        places: Mapping[Buffer, tuple[int, int]],
-    ) -> Iterator[Step]:
+    def _runs(self, operation: Operation, tile: Tile, spots: Mapping[Buffer, _Spot]) -> Iterator[Step]:
         """Table entries and jobs of a tile, for as many channels at a time as the table has room for."""
-        place = self._place
-        views: dict[str, tuple[StoreTensor, int]] = {}
-        for buffer, (base, stride) in places.items():
-            if isinstance(buffer, str):
-                part = pieces[buffer].tile
-                assert part is not None
-                _, c, _, w = place.whole(buffer).shape
-                shape = (part.images, c, part.rows, w)
-                views[buffer] = (StoreTensor(base, shape, place.whole(buffer).signed, stride), part.row)
+        place, schedule = self._place, self._schedule
         name = operation.result or operation.operands[-1].name
         shape = place.whole(name).shape
+        operands = {
+            operand.name: self._view(operand.name, schedule.reached(operation, operand, tile), spots)
+            for operand in operation.operands
+        }
+        out, _ = self._view(name, tile, spots)
+        mask = None if operation.mask is None else spots[Mask(operation.mask)]
+        touched: list[Buffer] = [*operands, *_written(operation)]
+        if mask is not None:
+            touched.append(mask.piece.buffer)
+        written = _written(operation)
+        spans = {buffer: spots[buffer].span(schedule.blocks(buffer)) for buffer in touched}
+        reads = tuple(span for buffer, span in spans.items() if buffer not in written)
+        writes = tuple(span for buffer, span in spans.items() if buffer in written)
         for channels in self._channels(operation, shape[1]):
             tables, steps = self._tables(operation, channels)
             yield from steps
             setting = Setting(
                 part=Part(shape=shape, image=tile.image, row=tile.row, channels=channels),
-                out=views[name][0],
-                operands={operand.name: views[operand.name] for operand in operation.operands},
-                mask=None if operation.mask is None else places[Mask(operation.mask)],
+                out=out,
+                operands=operands,
+                mask=None if mask is None else (mask.base, mask.stride),
                 tables=tables,
             )
             for job in self._program.jobs(operation, setting):
-                yield Step(descriptor=self._descriptor(operation, job))
+                yield Step(descriptor=self._descriptor(operation, job), reads=reads, writes=writes)
+
+    def _view(self, name: str, needed: Tile, spots: Mapping[Buffer, _Spot]) -> tuple[StoreTensor, int]:
+        """A part of a tensor where it lies, and its first row."""
+        spot, whole = spots[name], self._place.whole(name)
+        there = spot.piece.tile
+        assert there is not None
+        _, c, _, w = whole.shape
+        base = spot.base + (needed.row - there.row) * w
+        return StoreTensor(base, (needed.images, c, needed.rows, w), whole.signed, spot.stride), needed.row
 
     def _descriptor(self, operation: Operation, job: dict[str, object]) -> Descriptor:
         item = operation.item
@@ -185,10 +219,19 @@ class Emitter:
 
     # The table.
 
+    def _place_tables(self, chain: Chain) -> None:
+        """Give the constants of a chain places in the table, if there is room for all of them."""
+        self._in_table: set[tuple[str, int]] = set()
+        names = [name for operation in chain for name in operation.tables]
+        sizes = [-(-self._place.table_channels(name) // BLOCK) * BLOCK for name in names]
+        self._table_places = dict(zip(names, accumulate(sizes, initial=0), strict=False))
+        if sum(sizes) > self._place.config.table_channels:
+            self._table_places = {}
+
     def _channels(self, operation: Operation, channels: int) -> list[tuple[int, int]]:
         """The ranges of channels for which an operation's constants fit the table together."""
         room = channels
-        if operation.tables and not self._place.table_resident:
+        if operation.tables and not self._place.table_resident and not self._table_places:
             room = self._place.config.table_channels // len(operation.tables) // BLOCK * BLOCK
         return [(first, min(first + room, channels)) for first in range(0, channels, room)]
 
@@ -197,15 +240,20 @@ class Emitter:
         place, (first, end) = self._place, channels
         if place.table_resident:
             return {name: place.table(name) + first for name in operation.tables}, []
-        room = -(-(end - first) // BLOCK) * BLOCK
-        tables = {name: number * room for number, name in enumerate(operation.tables)}
-        wanted = tuple((name, first) for name in operation.tables)
-        if not wanted or wanted == self._in_table:
+        wanted = {(name, first) for name in operation.tables}
+        if self._table_places:
+            tables = {name: self._table_places[name] for name in operation.tables}
+        else:
+            room = -(-(end - first) // BLOCK) * BLOCK
+            tables = {name: number * room for number, name in enumerate(operation.tables)}
+            if not wanted <= self._in_table:
+                self._in_table.clear()
+        if wanted <= self._in_table:
             return tables, []
-        self._in_table = wanted
+        self._in_table |= wanted
+        trained = {layer.name for layer in place.network.trained}
         steps = []
         for name, index in tables.items():
-            trained = {layer.name for layer in place.network.trained}
             make = self._biases if name in trained else self._entries
             steps.append(Step(descriptor=make(name, first, end - first, index)))
         return tables, steps
@@ -236,9 +284,9 @@ class Emitter:
         tensor = self._place.tensor(name)
         yield from self._run(Opcode.STORE, self._addresses.areas[name], tensor.base, tensor.words)
 
-    def _moves(self, opcode: Opcode, piece: Piece, place: tuple[int, int]) -> Iterator[Step]:
+    def _moves(self, opcode: Opcode, piece: Piece, base: int) -> Iterator[Step]:
         """Move a piece of a spilled buffer, whose channel blocks lie one after the other in the workspace."""
-        schedule, (base, _) = self._schedule, place
+        schedule = self._schedule
         blocks, stride = schedule.blocks(piece.buffer), schedule.stride(piece.buffer)
         address = self._address(piece.buffer) + WORD_BYTES * piece.first
         if stride == piece.words or blocks == 1:

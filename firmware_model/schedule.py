@@ -4,16 +4,20 @@
 A network that fits the store stays there. Else part of the store becomes a workspace, the smallest tensors get the
 rest, and the others are spilled: an operation runs tile by tile, each with the rows of its operands that it needs
 brought into the workspace, and its result taken out of it. A tile is the whole batch, some whole images, or a band of
-rows of one. All here is arithmetic on sizes; the compiler makes descriptors of it.
+rows of one. Layers of which one alone reads what the one before it makes run as a chain: a tile passes all of them, and
+what lies between them, the wide map of an inverted residual block say, is never whole anywhere. All here is arithmetic
+on sizes; the compiler makes descriptors of it.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from respin.firmware_model.layout import blocks
-from respin.firmware_model.operations import Operand, Operation, Shape
+from respin.firmware_model.operations import Operand, Operation, Reach, Shape
 from respin.firmware_model.storage import BufferPlan, CapacityError
+from respin.golden.network import Layer
 from respin.rtl.config import PLANES, AcceleratorConfig
 
 
@@ -60,11 +64,34 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiling:
-    """How an operation runs: its tiles, and how many of them share the workspace, so that one can be brought in and
-    another one taken out while a third one runs."""
+    """How a chain runs.
+
+    Parameters
+    ----------
+    tiles:
+        Of the result of its last operation.
+    slots:
+        How many of them share the workspace, so that one can be brought in and another one taken out while a third one
+        runs.
+    inner:
+        Words of the workspace of each buffer between its operations, in the largest of the tiles.
+    outer:
+        The same of each spilled buffer that comes in or goes out; each slot has them.
+    """
 
     tiles: tuple[Tile, ...]
     slots: int
+    inner: Mapping[Buffer, int]
+    outer: Mapping[Buffer, int]
+
+    @property
+    def words(self) -> int:
+        """Words of the workspace that it takes."""
+        return sum(self.inner.values()) + self.slots * sum(self.outer.values())
+
+
+Chain = tuple[Operation, ...]
+"""Operations that run together."""
 
 
 class Schedule:
@@ -92,11 +119,9 @@ class Schedule:
     ) -> None:
         self._config = config
         self._shapes = shapes
-        self._operations = operations
-        plan = BufferPlan()
-        for time, operation in enumerate(operations):
-            for buffer in self.buffers(operation):
-                plan.touch(buffer, self._words(buffer), time)
+        self.chains: tuple[Chain, ...] = tuple((operation,) for operation in operations)
+        """What runs together, in order."""
+        plan = self._plan()
         self._bases = plan.place()
         self.needed = plan.end(self._bases)
         """Words of the store that hold all tensors for as long as they are needed."""
@@ -106,7 +131,7 @@ class Schedule:
         self.spilled_words = 0
         """Words of external memory that spilled tensors take."""
         self._joint: frozenset[Mask] = frozenset(mask for mask in self._bases if isinstance(mask, Mask))
-        self._spill(plan, outside)
+        self._spill(outside)
 
     @property
     def resident(self) -> bool:
@@ -133,42 +158,51 @@ class Schedule:
         """Return the channel blocks of a buffer."""
         return blocks(self._shapes[buffer.layer if isinstance(buffer, Mask) else buffer][1])
 
-    @staticmethod
-    def buffers(operation: Operation) -> list[Buffer]:
-        """Return what an operation touches, each once."""
-        named: list[Buffer] = [operand.name for operand in operation.operands]
-        if operation.result is not None:
-            named.append(operation.result)
-        if operation.mask is not None:
-            named.append(Mask(operation.mask))
-        return list(dict.fromkeys(named))
-
-    def pieces(self, operation: Operation, tile: Tile) -> list[Piece]:
-        """Return the parts of an operation's buffers that a tile of it touches, each buffer once."""
+    def pieces(self, chain: Chain, tile: Tile) -> tuple[dict[str, Tile], dict[Buffer, Piece]]:
+        """Return what a tile of a chain's result touches: the part of each tensor that is made, and the part of each
+        buffer that is needed."""
+        last = chain[-1]
+        made = {last.result or last.operands[0].name: tile}
         found: dict[Buffer, Piece] = {}
-        for operand in operation.operands:
-            reached = self._reached(operation, operand, tile)
-            found.setdefault(operand.name, self._piece(operand.name, reached))
-        if operation.result is not None:
-            found[operation.result] = self._piece(operation.result, tile)
-        if operation.mask is not None:
-            mask = Mask(operation.mask)
-            found[mask] = self._mask_piece(mask, tile)
-        return list(found.values())
+        for operation in reversed(chain):
+            own = made[operation.result or operation.operands[0].name]
+            if operation.result is not None:
+                found[operation.result] = self._piece(operation.result, own)
+            if operation.mask is not None:
+                found[Mask(operation.mask)] = self._mask_piece(Mask(operation.mask), own)
+            for operand in operation.operands:
+                needed = self.reached(operation, operand, own)
+                before = found.get(operand.name)
+                if before is not None and before.tile is not None:
+                    needed = _both(needed, before.tile)
+                found[operand.name] = self._piece(operand.name, needed)
+                made[operand.name] = needed
+        return made, found
 
-    def tiling(self, operation: Operation) -> Tiling:
-        """Return how an operation runs."""
-        if self.resident:
-            return Tiling(tiles=(self._whole(operation),), slots=1)
+    def tiling(self, chain: Chain) -> Tiling:
+        """Return how a chain runs."""
         _, words = self.workspace
-        whole = self._whole(operation)
-        if self._footprint(operation, (whole,)) <= words and self._allowed(operation, whole):
-            return Tiling(tiles=(whole,), slots=1)
+        whole = self._whole(chain)
+        if self.resident:
+            return Tiling(tiles=(whole,), slots=1, inner={}, outer={})
+        if self._allowed(chain[-1], whole):
+            tiling = self._tiling(chain, (whole,), 1)
+            if tiling.words <= words:
+                return tiling
         for slots in (2, 1):
-            for tiles in self._cuts(operation):
-                if self._footprint(operation, tiles) <= words // slots:
-                    return Tiling(tiles=tiles, slots=slots)
-        raise AssertionError(f"{operation.name} fits no workspace of {words} words")
+            for tiles in self._cuts(chain):
+                tiling = self._tiling(chain, tiles, slots)
+                if tiling.words <= words:
+                    return tiling
+        raise AssertionError(f"{chain[-1].name} fits no workspace of {words} words")
+
+    def reached(self, operation: Operation, operand: Operand, tile: Tile) -> Tile:
+        """Return what a tile of an operation's result needs of an operand."""
+        n, _, h, _ = self._shapes[operand.name]
+        if operation.whole:
+            return Tile(image=0, images=n, row=0, rows=h)
+        row, rows = (0, h) if tile.images > 1 else operand.reach.rows(tile.row, tile.rows, h)
+        return Tile(image=tile.image, images=tile.images, row=row, rows=rows)
 
     # Sizes.
 
@@ -189,30 +223,25 @@ class Schedule:
         first = 0 if tile.images == n else tile.image * -(-h * w // PLANES) + tile.row * w // PLANES
         return Piece(buffer=mask, first=first, words=words, tile=None)
 
-    def _reached(self, operation: Operation, operand: Operand, tile: Tile) -> Tile:
-        """What a tile of the result needs of an operand."""
-        n, _, h, _ = self._shapes[operand.name]
-        if operation.whole:
-            return Tile(image=0, images=n, row=0, rows=h)
-        row, rows = (0, h) if tile.images > 1 else operand.reach.rows(tile.row, tile.rows, h)
-        return Tile(image=tile.image, images=tile.images, row=row, rows=rows)
-
-    def _whole(self, operation: Operation) -> Tile:
-        n, _, h, _ = self._shapes[operation.result or operation.operands[0].name]
+    def _whole(self, chain: Chain) -> Tile:
+        last = chain[-1]
+        n, _, h, _ = self._shapes[last.result or last.operands[0].name]
         return Tile(image=0, images=n, row=0, rows=h)
 
-    def sizes(self, operation: Operation, tiles: Sequence[Tile]) -> dict[Buffer, int]:
-        """Return the words of the workspace that each spilled buffer of an operation takes in the largest of tiles."""
-        sizes: dict[Buffer, int] = {}
+    def _tiling(self, chain: Chain, tiles: tuple[Tile, ...], slots: int) -> Tiling:
+        between = {operation.result for operation in chain[:-1]}
+        inner: dict[Buffer, int] = {}
+        outer: dict[Buffer, int] = {}
         for tile in tiles:
-            for piece in self.pieces(operation, tile):
-                if piece.buffer not in self._bases:
-                    words = self.blocks(piece.buffer) * piece.words
-                    sizes[piece.buffer] = max(words, sizes.get(piece.buffer, 0))
-        return sizes
+            for buffer, piece in self.pieces(chain, tile)[1].items():
+                if buffer not in self._bases:
+                    sizes = inner if buffer in between else outer
+                    sizes[buffer] = max(self.blocks(buffer) * piece.words, sizes.get(buffer, 0))
+        return Tiling(tiles=tiles, slots=slots, inner=inner, outer=outer)
 
-    def _footprint(self, operation: Operation, tiles: Sequence[Tile]) -> int:
-        return sum(self.sizes(operation, tiles).values())
+    def _least(self, chain: Chain) -> int:
+        """Words of the workspace that a chain takes at least."""
+        return min(self._tiling(chain, tiles, 1).words for tiles in self._cuts(chain))
 
     # Tiles.
 
@@ -223,10 +252,11 @@ class Schedule:
         _, _, h, w = self._shapes[operation.mask]
         return Mask(operation.mask) in self._joint or h * w % PLANES == 0
 
-    def _cuts(self, operation: Operation) -> Iterator[tuple[Tile, ...]]:
-        """Yield the ways to cut an operation into tiles, the fewest first."""
+    def _cuts(self, chain: Chain) -> Iterator[tuple[Tile, ...]]:
+        """Yield the ways to cut a chain into tiles, the fewest first."""
+        operation = chain[-1]
         if operation.whole:
-            yield (self._whole(operation),)
+            yield (self._whole(chain),)
             return
         assert operation.result is not None
         n, _, h, w = self._shapes[operation.result]
@@ -246,40 +276,96 @@ class Schedule:
                 for row in range(0, h, rows)
             )
 
-    # What stays and what goes.
+    # What runs together, what stays and what goes.
 
-    def _spill(self, plan: BufferPlan, outside: Collection[str]) -> None:
+    def _plan(self) -> BufferPlan:
+        """When each buffer is needed; those between the operations of a chain have no place of their own."""
+        plan = BufferPlan()
+        for time, chain in enumerate(self.chains):
+            between = {operation.result for operation in chain[:-1]}
+            for operation in chain:
+                named: list[Buffer] = [operand.name for operand in operation.operands]
+                named += [] if operation.result is None else [operation.result]
+                named += [] if operation.mask is None else [Mask(operation.mask)]
+                for buffer in named:
+                    if buffer not in between:
+                        plan.touch(buffer, self._words(buffer), time)
+        return plan
+
+    def _spill(self, outside: Collection[str]) -> None:
         if self.resident:
             return
-        self._bases = {}
         store = self._config.store_words
+        self._bases, self._joint = {}, frozenset()
+        self.chains = self._chained(outside)
         least = 0
-        self._joint = frozenset()
-        for operation in self._operations:
-            words = min(self._footprint(operation, tiles) for tiles in self._cuts(operation))
+        for chain in self.chains:
+            words = self._least(chain)
             if words > store:
                 raise CapacityError(
-                    f"{operation.name} needs {words} words of the store at once, {self._config.name} has {store}: "
+                    f"{chain[-1].name} needs {words} words of the store at once, {self._config.name} has {store}: "
                     "raise store_words, or take a smaller batch"
                 )
             least = max(least, words)
         words = max(least, store // 2)
         self.workspace = (store - words, words)
+        plan = self._plan()
         self._bases = plan.place_smallest(store - words)
-        spilled = [buffer for buffer in plan.buffers if buffer not in self._bases and buffer not in outside]
-        places = plan.place(spilled)
-        self._outside, self.spilled_words = places, plan.end(places)
+        self._outside = plan.place(
+            [buffer for buffer in plan.buffers if buffer not in self._bases and buffer not in outside]
+        )
+        self.spilled_words = plan.end(self._outside)
         self._joint = self._joint_masks()
+
+    def _chained(self, outside: Collection[str]) -> tuple[Chain, ...]:
+        """Join each layer to the one before it where that saves taking its operand out and in again.
+
+        A chain ends where a tensor has other readers, leaves the machine, or has a mask; before a layer that makes more
+        than it reads; before a second one that needs rows above or below, so that few are made twice, and those by a
+        pointwise layer; and where half of the store could not hold the smallest tile.
+        """
+        readers = Counter(
+            name for (operation,) in self.chains for name in {operand.name for operand in operation.operands}
+        )
+        joined: list[Chain] = []
+        for (operation,) in self.chains:
+            before = joined[-1] if joined else ()
+            if before and self._follows(before, operation, readers, outside):
+                joined[-1] = (*before, operation)
+            else:
+                joined.append((operation,))
+        return tuple(joined)
+
+    def _follows(
+        self, chain: Chain, operation: Operation, readers: Mapping[str, int], outside: Collection[str]
+    ) -> bool:
+        last = chain[-1]
+        name, result = last.result, operation.result
+        if not isinstance(operation.item, Layer) or name is None or result is None:
+            return False
+        reaches = [operand.reach != Reach() for member in (*chain, operation) for operand in member.operands]
+        return (
+            isinstance(last.item, Layer)
+            and any(operand.name == name for operand in operation.operands)
+            and readers[name] == 1
+            and name not in outside
+            and last.mask is None
+            and self._words(result) <= self._words(name)
+            and sum(reaches) <= 1
+            and self._least((*chain, operation)) <= self._config.store_words // 2
+        )
 
     def _joint_masks(self) -> frozenset[Mask]:
         """Masks of which every operation that touches them makes the whole batch in one tile: they are packed over all
         images, the others over each."""
-        masks = {Mask(operation.mask) for operation in self._operations if operation.mask is not None}
-        self._joint = frozenset(masks)
-        cut = {
-            Mask(operation.mask)
-            for operation in self._operations
-            if operation.mask is not None
-            and self._footprint(operation, (self._whole(operation),)) > self.workspace[1]
-        }
-        return frozenset(masks - cut)
+        masked = {chain: Mask(chain[-1].mask) for chain in self.chains if chain[-1].mask is not None}
+        self._joint = frozenset(masked.values())
+        _, words = self.workspace
+        cut = {mask for chain, mask in masked.items() if self._tiling(chain, (self._whole(chain),), 1).words > words}
+        return self._joint - cut
+
+
+def _both(a: Tile, b: Tile) -> Tile:
+    """The rows from the first of two tiles' to the last."""
+    row, end = min(a.row, b.row), max(a.row + a.rows, b.row + b.rows)
+    return Tile(image=a.image, images=a.images, row=row, rows=end - row)

@@ -2,8 +2,8 @@
 """What a program's descriptors do to store, table and external memory, in plain numpy.
 
 Shifts of errors follow from their jobs, and random numbers and the loss are a hash of what they depend on, so two
-programs of one network must agree in every element, however they are cut. Transfers take effect at once, or as late as the
-program lets them.
+programs of one network must agree in every element, however they are cut. Transfers take effect at once, or as late as
+the program lets them.
 """
 
 from typing import Any
@@ -85,7 +85,8 @@ class ProgramModel:
             outside = body["address"] - self.image.base + row * body["pitch"]
             inside = body["base"] + row * body["base_pitch"]
             words, count = slice(inside, inside + body["words"]), WORD * body["words"]
-            assert words.stop <= len(self.store) and outside + count <= len(self.memory)
+            assert words.stop <= len(self.store)
+            assert outside + count <= len(self.memory)
             # Planes of a word are bits of its bytes here, so that a byte is a channel.
             if unit is Opcode.LOAD:
                 self.store[words] = _lanes(self.memory[outside : outside + count].reshape(-1, WORD))
@@ -165,7 +166,8 @@ class ProgramModel:
                         words = source["base"] + channels // WORD * source["block_stride"]
                         words = words + (image * source["h"] + iy) * source["w"] + ix
                         value = _as_int(self.store[words, channels % WORD], source["signed"])
-                        sums[image, y, x] += ((value - source["zero"]) * mult << (15 * gather["wide"])) >> source["align"]
+                        scaled = (value - source["zero"]) * mult << (15 * gather["wide"])
+                        sums[image, y, x] += scaled >> source["align"]
         return sums.reshape(-1, width)
 
     def _loss(self, loss: dict[str, int]) -> None:
@@ -191,7 +193,7 @@ class ProgramModel:
         if vector["per_channel"]:
             bias, mult, shift, lo, hi = self.table[vector["table"] : vector["table"] + width].T
         else:
-            bias, mult, shift, lo, hi = (np.int64(vector.get(name, 0)) for name in ("bias", "mult", "shift", "lo", "hi"))
+            bias, mult, shift, lo, hi = 0, *(np.int64(vector[name]) for name in ("mult", "shift", "lo", "hi"))
         if vector["mode"] == VectorMode.ERROR.value:
             keep = self.store[mask_word, lane] >> (pixel % 8) & 1 if vector["mask_read"] else 1
             plane = vector["map_h"] * vector["w"]
@@ -214,7 +216,7 @@ def _error_shift(descriptor: Descriptor) -> int:
     """A shift that leaves something of errors, the same for every part of a tensor."""
     vector, gather = descriptor.body["vector"], descriptor.body["gather"]
     if descriptor.kind is not Pass.GATHER:
-        return 7 + 15 * vector["per_channel"] + (int(vector["mult"]).bit_length() - 1 if not vector["per_channel"] else 0)
+        return 7 + (15 if vector["per_channel"] else vector["mult"].bit_length() - 1)
     mults = [15 if source["per_channel"] else source["mult"].bit_length() - 1 for source in gather["sources"]]
     return max(mults[: gather["count"]]) + 15 * gather["wide"] + 15 * vector["per_channel"]
 

@@ -30,9 +30,17 @@ def tiled_network(size: tuple[int, int], *, seed: int) -> IntegerNetwork:
     layers: list[Layer] = []
 
     def convolution(
-        name: str, x: str, outputs: int, *, kernel: int = 1, stride: int = 1, padding=(0, 0, 0, 0), groups: int = 1,
-        relu: bool = False, learns: bool = False,
-    ) -> None:  # fmt: skip
+        name: str,
+        x: str,
+        outputs: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+        groups: int = 1,
+        relu: bool = False,
+        learns: bool = False,
+    ) -> None:
         inputs = channels[x] // groups
         weight = torch.randint(-60, 61, (outputs, inputs, kernel, kernel), generator=generator).to(torch.int8)
         spread = 0.7 + 0.7 * torch.rand(outputs, generator=generator, dtype=torch.float64)
@@ -40,9 +48,16 @@ def tiled_network(size: tuple[int, int], *, seed: int) -> IntegerNetwork:
         trained = Trained(tensor=next(ids), bias_tensor=next(ids), bias_shift=4) if learns else None
         layers.append(
             Convolution(
-                name=name, x=x, weight=weight, table=requantiser(ratio, signed=not relu), stride=stride,
-                padding=padding, groups=groups, keeps_mask=relu, trained=trained,
-            )  # fmt: skip
+                name=name,
+                x=x,
+                weight=weight,
+                table=requantiser(ratio, signed=not relu),
+                stride=stride,
+                padding=padding,
+                groups=groups,
+                keeps_mask=relu,
+                trained=trained,
+            )
         )
         channels[name] = outputs
         sizes[name] = output_size(sizes[x], (kernel, kernel), stride, padding)
@@ -56,9 +71,12 @@ def tiled_network(size: tuple[int, int], *, seed: int) -> IntegerNetwork:
     layers.append(Upsample(name="up", x="small", size=sizes["project"]))
     layers.append(
         Merge(
-            name="sum", operands=(MergeInput(x="project", mult=20000), MergeInput(x="up", mult=18000)), shift=15,
-            lo=-128, hi=127,
-        )  # fmt: skip
+            name="sum",
+            operands=(MergeInput(x="project", mult=20000), MergeInput(x="up", mult=18000)),
+            shift=15,
+            lo=-128,
+            hi=127,
+        )
     )
     pixels = sizes["project"][0] * sizes["project"][1]
     average = requantiser(torch.full((20,), 4 / pixels, dtype=torch.float64), signed=True)
