@@ -7,8 +7,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from respin.cli.watched_machine import TOP, machine_verilog
-from respin.firmware_model.compiler import PROVISION, WORD_BYTES
+from respin.firmware_model.compiler import PROVISION
 from respin.firmware_model.descriptors import Descriptor, pack_program
+from respin.firmware_model.emitter import WORD_BYTES
 from respin.firmware_model.machine import ProgramSession
 from respin.golden.memory.secded import Weights, decode, encode
 from respin.rtl.config import ROW_WEIGHTS, AcceleratorConfig

@@ -2,7 +2,7 @@
 """What the jobs of a program make: for those who look into the store while it runs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from respin.firmware_model.compiler import TRAIN
 from respin.firmware_model.descriptors import Descriptor
@@ -12,7 +12,7 @@ from respin.firmware_model.jobs import Fields, Randomness
 from respin.firmware_model.operations import LABELS, Operation
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting
-from respin.golden.network import INPUT
+from respin.golden.network import INPUT, Layer
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
 
@@ -41,11 +41,14 @@ class _Recorder(Program):
 
     def __init__(self, placement: Placement) -> None:
         super().__init__(placement, Randomness())
-        self.noted: list[tuple[Setting, bool]] = []
+        self.noted: list[Made] = []
 
     def jobs(self, operation: Operation, setting: Setting) -> Iterator[Fields]:
         jobs = list(super().jobs(operation, setting))
-        self.noted += [(setting, number == len(jobs) - 1) for number in range(len(jobs))]
+        self.noted += [
+            Made(operation=operation, setting=setting, part_ends=number == len(jobs) - 1, ends=False)
+            for number in range(len(jobs))
+        ]
         return iter(jobs)
 
 
@@ -71,15 +74,11 @@ def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int
     areas = dict.fromkeys((INPUT, LABELS, network.loss.logits), 0)
     recorder = _Recorder(placement)
     emitter = Emitter(placement, recorder, Addresses(areas=areas, spilled=0, table=0), ids)
-    operations = placement.operations if program == TRAIN else placement.operations[: len(network.layers)]
-    made = []
-    for operation in operations:
-        recorder.noted.clear()
-        list(emitter.operation(operation))
-        made += [
-            Made(operation=operation, setting=setting, part_ends=last, ends=number == len(recorder.noted) - 1)
-            for number, (setting, last) in enumerate(recorder.noted)
-        ]
+    for chain in placement.schedule.chains:
+        if program == TRAIN or isinstance(chain[-1].item, Layer):
+            list(emitter.chain(chain))
+    last = {id(job.operation): number for number, job in enumerate(recorder.noted)}
+    made = [replace(job, ends=last[id(job.operation)] == number) for number, job in enumerate(recorder.noted)]
     content = image.bytes_of(program)[DESCRIPTOR_BYTES:]
     blocks = [content[at : at + DESCRIPTOR_BYTES] for at in range(0, len(content), DESCRIPTOR_BYTES)]
     jobs = [number for number, block in enumerate(blocks) if Descriptor.unpack(block).opcode is Opcode.JOB]
