@@ -37,7 +37,7 @@ def _handshake(port: Value) -> Value:
 
 
 def _writes_nonzero(write: Value, lanes: int) -> Value:
-    """Whether a write to the store has a bit set among the groups of ``lanes`` lanes that it writes: the others may hold
+    """Whether a write to the store has a bit set in the groups of ``lanes`` lanes that it writes; the others may hold
     what an earlier one left."""
     groups = range(len(write.groups))
     parts = [Cat(plane[group * lanes : (group + 1) * lanes] for plane in write.data).any() for group in groups]
