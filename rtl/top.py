@@ -36,6 +36,14 @@ def _handshake(port: Value) -> Value:
     return port.valid & port.ready
 
 
+def _writes_nonzero(write: Value, lanes: int) -> Value:
+    """Whether a write to the store has a bit set in the groups of ``lanes`` lanes that it writes; the others may hold
+    what an earlier one left."""
+    groups = range(len(write.groups))
+    parts = [Cat(plane[group * lanes : (group + 1) * lanes] for plane in write.data).any() for group in groups]
+    return (Cat(parts) & write.groups).any()
+
+
 class Accelerator(Component):
     """The whole machine, one job at a time (ARCHITECTURE.md).
 
@@ -316,7 +324,7 @@ class Accelerator(Component):
         ]
         alive = Signal()
         for writer in (vector.write, self._loss.write):
-            with m.If(_handshake(writer) & writer.data.as_value().any()):
+            with m.If(_handshake(writer) & _writes_nonzero(writer, self.config.slices)):
                 m.d.sync += alive.eq(1)
         with m.If(control.start):
             m.d.sync += alive.eq(0)
