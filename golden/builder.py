@@ -16,7 +16,7 @@ from torch import Tensor
 from respin.golden.backbones import Backbone, BackboneLayer, Block
 from respin.golden.backbones.equalise import Strength, equalise
 from respin.golden.backward import backward
-from respin.golden.float_network import RUN_AT_ONCE, SMALLEST_DEVIATION, FloatNetwork, rep_modules
+from respin.golden.float_network import RUN_AT_ONCE, SMALLEST_DEVIATION, FloatNetwork
 from respin.golden.network import (
     INPUT,
     AveragePool,
@@ -376,11 +376,10 @@ def build_network(
     builder = _Builder(backbone, images, rules, seed, ranges, feature_units)
     modules = {}
     if rules.modules:
-        described = rep_modules(backbone, image_channels=images.shape[1])
-        modules = {position: module for (position, _), module in zip(backbone.beside, described, strict=True)}
+        modules = dict(zip(backbone.beside, backbone.rep_modules, strict=True))
     x = builder.frozen(backbone.stem, INPUT)
     for position, block in enumerate(backbone.blocks):
-        from_image = backbone.reads_image and position in modules and position == backbone.beside[0][0]
+        from_image = backbone.recipe.reads_image and position in modules and position == backbone.beside[0]
         y = builder.block(block, x, modules.get(position), INPUT if from_image else x)
         builder.keep(y)
         x = y

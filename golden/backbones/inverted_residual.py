@@ -20,8 +20,8 @@ from respin.golden.backbones.description import (
     Sides,
     fold_norm,
 )
+from respin.golden.backbones.recipe import load_recipe
 from respin.golden.data.sources import Report, Source
-from respin.golden.repnet import EFFICIENTNET_LITE0, MOBILENET_V2, positions
 
 LITE0_WEIGHTS = Source(
     name="EfficientNet-Lite0's ImageNet weights",
@@ -161,7 +161,7 @@ def efficientnet_lite0(report: Report) -> Backbone:
         blocks=blocks,
         last=reader.layer("last", ("_conv_head", "_bn1")),
         input=InputFormat(mean=(127.0,) * 3, deviation=(128.0,) * 3, scale=1 / 128),
-        beside=positions(EFFICIENTNET_LITE0, range(len(blocks))),
+        recipe=load_recipe("efficientnet-lite0"),
     )
 
 
@@ -182,5 +182,5 @@ def mobilenet_v2(report: Report) -> Backbone:
         blocks=blocks,
         last=reader.layer("last", ("features.18.0", "features.18.1")),
         input=InputFormat(mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION, scale=brightest / 127),
-        beside=positions(MOBILENET_V2, range(len(blocks))),
+        recipe=load_recipe("mobilenet-v2"),
     )
