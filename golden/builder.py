@@ -46,6 +46,7 @@ from respin.golden.quantise import INT8_MAX, UINT8_MAX, common_multipliers, quan
 from respin.golden.repnet import SMALLEST_POOLED_MAP, RepModule, weight_unit
 
 LOSS = "error.logits"
+FEATURES = "features"
 HEAD = "logits"
 RATE_UNIT = 1 / 128
 """The weight that a learning rate is a share of: a rate of 2^μ moves a weight by ``2^μ / 128`` on average."""
@@ -310,7 +311,7 @@ class _Builder:
         table = requantiser(
             1 / (deviation * features.scale), bias=-torch.round(sums.mean(0)).to(torch.int64), signed=True
         )
-        pooled = self.add(AveragePool(name="features", x=x, kernel=self.size(x), table=table), features)
+        pooled = self.add(AveragePool(name=FEATURES, x=x, kernel=self.size(x), table=table), features)
         count = self.backbone.features
         zeros = torch.zeros((classes, count, 1, 1), dtype=torch.int8)
         logits = _Format(scale=rules.logit_unit, signed=True)

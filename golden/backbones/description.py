@@ -103,6 +103,14 @@ class InputFormat:
     scale: float
     signed: bool = True
 
+    @classmethod
+    def reaching(cls, mean: tuple[float, ...], deviation: tuple[float, ...]) -> "InputFormat":
+        """Return the format whose integers reach the brightest or the darkest pixel; uint8 if none is below 0."""
+        ends = [(pixel - m) / d for m, d in zip(mean, deviation, strict=True) for pixel in (0, 255)]
+        signed = min(ends) < 0
+        scale = max(abs(end) for end in ends) / (127 if signed else 255)
+        return cls(mean=mean, deviation=deviation, scale=scale, signed=signed)
+
     def to_float(self, images: Tensor) -> Tensor:
         """Return uint8 images (N, C, H, W) as the float network's input."""
         mean, deviation = (torch.tensor(column)[:, None, None] for column in (self.mean, self.deviation))
@@ -113,6 +121,14 @@ class InputFormat:
         low, high = (-128, 127) if self.signed else (0, 255)
         levels = torch.round(self.to_float(images) / self.scale).clamp_(low, high)
         return levels.to(torch.int8 if self.signed else torch.uint8)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Classifier:
+    """A dense layer of the features: ``weight`` (classes, features) and ``bias`` (classes,), float32."""
+
+    weight: Tensor
+    bias: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -129,6 +145,8 @@ class Backbone:
         How a pixel becomes its input.
     recipe:
         Which Rep-Net modules stand beside which blocks.
+    classifier:
+        What it was trained with, where that is known; none of its layers.
 
     Raises
     ------
@@ -143,6 +161,7 @@ class Backbone:
     last: BackboneLayer
     input: InputFormat
     recipe: Recipe = NO_MODULES
+    classifier: Classifier | None = None
 
     def __post_init__(self) -> None:
         positions = self.beside
