@@ -6,6 +6,7 @@ import sys
 import typer
 
 from respin.cli.bench.command import bench
+from respin.cli.compile import compile_network
 from respin.cli.console import FAILED, err
 from respin.cli.demo.command import demo
 from respin.cli.doctor import doctor
@@ -31,6 +32,7 @@ app.command()(sim)
 app.command()(demo)
 app.command()(learn)
 app.command()(inspect)
+app.command("compile")(compile_network)
 app.add_typer(bench)
 
 

@@ -131,9 +131,9 @@ class Emitter:
         for step in self._runs(operation, tile, pieces, places):
             is_job = step.descriptor.opcode is Opcode.JOB
             stage.jobs.append(replace(step, reads=reads, writes=writes) if is_job else step)
-        logits = self._place.network.loss.logits
-        if operation.result == logits and schedule.base(logits) is not None:
-            stage.stores += self._take(logits)
+        output = self._place.network.output
+        if operation.result == output and schedule.base(output) is not None:
+            stage.stores += self._take(output)
         return stage
 
     def _runs(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images to learn from: where they come from, how a task is cut from them."""
 
-from respin.golden.data.catalogue import DATASETS, describe_datasets, load_dataset
+from respin.golden.data.catalogue import DATASETS, describe_datasets, load_dataset, load_images
 from respin.golden.data.images import Dataset, ImageSet
 from respin.golden.data.sources import Source, SourceError, cache_folder
 from respin.golden.data.task import Task, class_counts, make_task, require_of_each
@@ -17,6 +17,7 @@ __all__ = [
     "class_counts",
     "describe_datasets",
     "load_dataset",
+    "load_images",
     "make_task",
     "require_of_each",
 ]
