@@ -45,8 +45,8 @@ def geometry(layer: Convolution | RawSums) -> Geometry:
 
 
 def is_depthwise(layer: Convolution | RawSums) -> bool:
-    """Whether a convolution has one input for each output channel."""
-    return layer.groups > 1 and layer.weight.shape[1] == 1
+    """Whether each output channel of a convolution has an input channel of its own."""
+    return layer.groups > 1 and layer.weight.shape[0] == layer.groups and layer.weight.shape[1] == 1
 
 
 def table_name(edge: str, source: str) -> str:
