@@ -37,7 +37,8 @@ class _Layout:
     @property
     def end(self) -> int:
         """The next multiple of 256."""
-        return self.base + -(-len(self.content) // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
+        padding: int = -len(self.content) % DESCRIPTOR_BYTES
+        return self.base + len(self.content) + padding
 
     def add(self, name: str, content: bytes) -> int:
         """Put ``content`` at the next multiple of 256; returns its address."""

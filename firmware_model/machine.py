@@ -15,8 +15,8 @@ from respin.firmware_model.compiler import (
     LOGITS_AREA,
     PROVISION,
     TRAIN,
-    WORD_BYTES,
 )
+from respin.firmware_model.emitter import WORD_BYTES
 from respin.firmware_model.image import ImageError, ProgramImage
 from respin.firmware_model.jobs import SUM_BYTES
 from respin.firmware_model.layout import IntArray, StoreTensor, require_input, tensor_words, words_tensor

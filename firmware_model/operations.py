@@ -176,6 +176,7 @@ def _gathered(name: str, y: AxisMap, x: AxisMap) -> Operand:
 
 
 def _layer(layer: Layer, shapes: Mapping[str, Shape], masked: set[str]) -> Operation:
+    operands: tuple[Operand, ...]
     match layer:
         case Convolution():
             operands = (Operand(name=layer.x, reach=Reach.of_window(geometry(layer))),)
@@ -199,6 +200,7 @@ def _layer(layer: Layer, shapes: Mapping[str, Shape], masked: set[str]) -> Opera
 def _edge(network: Network, edge: Edge | FanInEdge, shapes: Mapping[str, Shape]) -> Operation:
     through = network.layer(edge.through) if isinstance(edge, Edge) and edge.through is not None else None
     row_step = 1
+    operands: tuple[Operand, ...]
     match through:
         case Convolution():
             row_step = through.stride

@@ -6,6 +6,7 @@ import os
 import cocotb
 import numpy as np
 from machine_bench import CONFIG, FOLDER, Notes, rows, start
+from network_checks import compare_edges, compare_learned
 
 from respin.firmware_model.compiler import Compiler
 from respin.firmware_model.image import ProgramImage
@@ -38,7 +39,7 @@ async def training_steps_as_programs(dut):
     want = network.forward(x, state.parameters).tensors[logits].flatten(1)
     np.testing.assert_array_equal(await session.infer(x.numpy()), want.numpy())
 
-    notes, first_row = Notes(dut), rows
+    notes = Notes(dut)
     dut.stall.value = int(os.environ["MACHINE_STALL"])
     order = digits.batch_indices(len(task.train_labels), steps=STEPS, batch=BATCH, seed=seed())
     valid_edges = moved = 0
@@ -53,44 +54,9 @@ async def training_steps_as_programs(dut):
         dut._log.info(f"step {step}: {cycles} cycles, {done} descriptors")
         want = record.activations.tensors[logits].flatten(1)
         np.testing.assert_array_equal(await session.logits(), want.numpy())
-        array = await first_row(dut)
-        for layer in network.trained:
-            base, count = placement.rows.images[layer.name]
-            learned = record.after.parameters[layer.name]
-            got = placement.learned_weight(layer.name, array[base : base + count])
-            np.testing.assert_array_equal(got.numpy(), learned.weight.numpy(), err_msg=f"{layer.name}, step {step}")
-            base, count = placement.rows.images[f"{layer.name} bias"]
-            got = placement.learned_bias(layer.name, array[base : base + count])
-            np.testing.assert_array_equal(got.numpy(), learned.bias.numpy(), err_msg=f"{layer.name} bias, step {step}")
-            for base, image in zip(
-                placement.transposed_images(layer.name), placement.transposed_rows(layer, learned.weight.numpy()),
-                strict=bool(placement.transposed_images(layer.name)),
-            ):  # fmt: skip
-                np.testing.assert_array_equal(array[base : base + len(image)], image)
-        valid_edges = _compare_edges(network, record, notes)
+        compare_learned(placement, record.after.parameters, await rows(dut), step)
+        valid_edges = compare_edges(network, record, notes)
         moved += sum(int(update.move.count_nonzero()) for update in record.updates.values())
         state = record.after
     assert valid_edges == len(network.edges), f"{valid_edges} of {len(network.edges)} edges had a valid scale"
     assert moved > 0
-
-
-def _compare_edges(network, record, notes: Notes) -> int:
-    """Exponents and shifts of every edge that ran; returns how many had a valid scale."""
-    valid = 0
-    for edge in network.edges:
-        note = notes.by_tensor.get(edge.tensor)
-        if edge.name not in record.edges:
-            assert note is None or not note["state"]["usable"], edge.name
-            continue
-        ran = record.edges[edge.name]
-        assert note is not None, edge.name
-        assert note["state"]["usable"] == ran.before.valid, edge.name
-        assert note["measured"] == (ran.result.largest != 0), edge.name
-        if note["measured"]:
-            assert note["incoming"] == ran.after.exponent, edge.name
-        if ran.before.valid:
-            valid += 1
-            assert note["shift"] == ran.shift, edge.name
-            assert note["state"]["exponent"] == ran.result.exponent, edge.name
-            assert note["state"]["alive"] == bool(ran.result.error.any()), edge.name
-    return valid

@@ -47,3 +47,9 @@ def test_fuzz(request, tmp_path):
 def test_training_as_programs(tmp_path):
     """Far enough for every scale to be valid and the first trained layer to move; memory that pauses."""
     start(TINY, "verilator", "tb_machine_training", tmp_path, tests=1, steps=14, batch=2, stall=40)
+
+
+def test_a_network_in_tiles(tmp_path):
+    """A store and a table that hold neither all tensors nor all constants; memory that pauses."""
+    small = replace(TINY, store_words=256, table_channels=64)
+    start(small, "verilator", "tb_machine_tiled", tmp_path, tests=2, steps=9, batch=2, stall=40)

@@ -237,11 +237,12 @@ def test_edges_are_begun_and_ended() -> None:
     barrier, finish = (
         int.from_bytes(Descriptor(opcode=opcode).pack(), "little") for opcode in (Opcode.BARRIER, Opcode.END)
     )
+    sourced = int.from_bytes(Descriptor(opcode=Opcode.BARRIER, sources=(3,)).pack(), "little")
     order = (ErrorCode.FIELD, Problem.ORDER.value)
     good = (ErrorCode.NONE, 0)
     steps = [
-        (begin, good), (barrier, good), (go_on, good), (begin, order), (other, order), (finish, order), (end, good),
-        (end, order), (whole, good), (whole, good),
+        (sourced, good), (begin, good), (barrier, good), (sourced, order), (go_on, good), (begin, order),
+        (other, order), (finish, order), (end, good), (end, order), (whole, good), (whole, good),
     ]  # fmt: skip
 
     async def bench(ctx: SimulatorContext) -> None:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training step left in the machine against what golden's did."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from machine_bench import Notes
+
+from respin.firmware_model.placement import Placement
+from respin.golden.network import IntegerNetwork, Parameters
+from respin.golden.trainer import StepRecord
+
+
+def compare_learned(placement: Placement, learned: Mapping[str, Parameters], array: np.ndarray, step: int) -> None:
+    """Weights, biases and transposed images in the rows of the array (rows, 32)."""
+    for layer in placement.network.trained:
+        want = learned[layer.name]
+        base, count = placement.rows.images[layer.name]
+        got = placement.learned_weight(layer.name, array[base : base + count])
+        np.testing.assert_array_equal(got.numpy(), want.weight.numpy(), err_msg=f"{layer.name}, step {step}")
+        base, count = placement.rows.images[f"{layer.name} bias"]
+        got = placement.learned_bias(layer.name, array[base : base + count])
+        np.testing.assert_array_equal(got.numpy(), want.bias.numpy(), err_msg=f"{layer.name} bias, step {step}")
+        for base, image in zip(
+            placement.transposed_images(layer.name), placement.transposed_rows(layer, want.weight.numpy()),
+            strict=bool(placement.transposed_images(layer.name)),
+        ):  # fmt: skip
+            np.testing.assert_array_equal(array[base : base + len(image)], image)
+
+
+def compare_edges(network: IntegerNetwork, record: StepRecord, notes: Notes) -> int:
+    """Exponents and shifts of every edge that ran; returns how many had a valid scale."""
+    valid = 0
+    for edge in network.edges:
+        note = notes.by_tensor.get(edge.tensor)
+        if edge.name not in record.edges:
+            assert note is None or not note["state"]["usable"], edge.name
+            continue
+        ran = record.edges[edge.name]
+        assert note is not None, edge.name
+        assert note["state"]["usable"] == ran.before.valid, edge.name
+        assert note["measured"] == (ran.result.largest != 0), edge.name
+        if note["measured"]:
+            assert note["incoming"] == ran.after.exponent, edge.name
+        if ran.before.valid:
+            valid += 1
+            assert note["shift"] == ran.shift, edge.name
+            assert note["state"]["exponent"] == ran.result.exponent, edge.name
+            assert note["state"]["alive"] == bool(ran.result.error.any()), edge.name
+    return valid

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network that fits neither store nor table, as programs on the whole machine against golden, bit for bit."""
+
+import os
+
+import cocotb
+import numpy as np
+import torch
+from machine_bench import CONFIG, Notes, rows, start
+from network_checks import compare_edges, compare_learned
+from tiled_network import CLASSES, images, tiled_network
+
+from respin.firmware_model.compiler import Compiler
+from respin.firmware_model.machine import ProgramSession
+from respin.firmware_model.placement import Placement
+from respin.golden.trainer import TrainingState, train_step
+from respin.sim.runner import seed
+
+STEPS, BATCH, STALL = (int(os.environ[f"MACHINE_{name}"]) for name in ("STEPS", "BATCH", "STALL"))
+SIZE, WIDE_SIZE = (11, 4), (19, 13)
+RATE = 20000
+
+
+@cocotb.test()
+async def inference_in_bands(dut):
+    """Maps of which one alone exceeds the store."""
+    network = tiled_network(WIDE_SIZE, seed=seed())
+    placement = Placement(CONFIG, network, (BATCH, 6, *WIDE_SIZE), training=False)
+    assert not placement.schedule.resident
+    assert not placement.table_resident
+    image = Compiler(placement).compile(network.initial_parameters())
+    session = ProgramSession(await start(dut), image, seed=seed())
+    await session.provision()
+    for number, stall in enumerate((0, STALL)):
+        dut.stall.value = stall
+        x = images(BATCH, WIDE_SIZE, seed=seed() + number)
+        want = network.forward(x, network.initial_parameters()).tensors["logits"].flatten(1)
+        np.testing.assert_array_equal(await session.infer(x.numpy()), want.numpy())
+
+
+@cocotb.test()
+async def training_in_bands(dut):
+    """Steps until every scale is valid and beyond: logits, weights, biases, exponents and shifts."""
+    network = tiled_network(SIZE, seed=seed())
+    placement = Placement(CONFIG, network, (BATCH, 6, *SIZE), training=True)
+    assert not placement.schedule.resident
+    assert not placement.table_resident
+    state = TrainingState.initial(network, seed())
+    session = ProgramSession(await start(dut), Compiler(placement).compile(state.parameters), seed=seed())
+    await session.provision()
+    notes = Notes(dut)
+    dut.stall.value = STALL
+    valid = moved = 0
+    for step in range(STEPS):
+        x = images(BATCH, SIZE, seed=seed() + step)
+        labels = torch.tensor([(step + at) % CLASSES for at in range(BATCH)])
+        record = train_step(network, state, x, labels, rate=RATE)
+        notes.forget()
+        await session.machine.write_fields("CONTROL", "clear_counters")
+        await session.train(x.numpy(), labels.tolist(), rate=RATE)
+        cycles, done = [await session.machine.read(name) for name in ("CYCLES_LOW", "DESCRIPTORS_DONE")]
+        dut._log.info(f"step {step}: {cycles} cycles, {done} descriptors")
+        want = record.activations.tensors["logits"].flatten(1)
+        np.testing.assert_array_equal(await session.logits(), want.numpy())
+        compare_learned(placement, record.after.parameters, await rows(dut), step)
+        valid = compare_edges(network, record, notes)
+        moved += sum(int(update.move.count_nonzero()) for update in record.updates.values())
+        state = record.after
+    assert valid == len(network.edges), f"{valid} of {len(network.edges)} edges had a valid scale"
+    assert moved > 0
