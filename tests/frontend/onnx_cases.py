@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random one-operator ONNX models with an input, what they must give, and who can run what becomes of them.
 
-A case knows its model and its exact real values; an executor runs the integer networks: golden, or the machine in a
-simulator, which runs them as programs.
+A case knows its model and its exact real values; an executor runs the integer networks: golden, or
+compiled programs of them on a model of what descriptors do, or on the machine in a simulator.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from run_programs import run_on_machine
+from run_programs import run_on_machine, run_on_model
 
 from respin.golden.inference import InferenceNetwork
 
@@ -39,6 +39,7 @@ def run_golden(jobs: Sequence[tuple[InferenceNetwork, Array]]) -> list[Array]:
 
 EXECUTORS = {
     "golden": Executor(run=run_golden, examples=150),
+    "descriptors": Executor(run=run_on_model, examples=60),
     "machine": Executor(run=run_on_machine, examples=25),
 }
 
