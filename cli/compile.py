@@ -22,6 +22,7 @@ from respin.cli.console import (
     print_rows,
     require,
 )
+from respin.cli.sources import CALIBRATION_IMAGES, calibration, image_shape, numbers, say
 
 if TYPE_CHECKING:
     from respin.firmware_model.frontend.source import Source
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from respin.firmware_model.summary import Summary
     from respin.rtl.config import AcceleratorConfig
 
-CALIBRATION_IMAGES = 512
-"""Images that scales are set by, at most."""
 INFERRED, TRAINED = 1, 16
 """Images in a batch, unless given."""
 MOST_BANKS, MOST_ROWS = 64, 1 << 20
@@ -90,17 +89,17 @@ def compile_network(
         network: Network
         if count is None:
             network = source.inference_network()
-            image_shape = network.input_shape
+            sides = network.input_shape
         else:
             modules = NO_MODULES if recipe is None else load_recipe(recipe)
-            network, image_shape = source.learning_network(count, batch=size, recipe=modules)
-        placement = _placed(chosen, network, (size, *image_shape), training=learns)
+            network, sides = source.learning_network(count, batch=size, recipe=modules)
+        placement = _placed(chosen, network, (size, *sides), training=learns)
         image = Compiler(placement).compile(initial_parameters(network.layers))
         program.parent.mkdir(parents=True, exist_ok=True)
         image.save(program)
     summary = summarise(placement, image)
     if json:
-        found = {"program": str(program), "model": model, "preset": chosen.name, "shape": image_shape}
+        found = {"program": str(program), "model": model, "preset": chosen.name, "shape": sides}
         lines = {"listing": {name: image.listing(name) for name in image.programs}} if listing else {}
         print_json(found | asdict(summary) | lines)
         return
@@ -147,38 +146,23 @@ def _source(
     import torch
 
     from respin.firmware_model.frontend.source import Source
-    from respin.golden.data import load_dataset, load_images
+    from respin.golden.data import load_dataset
     from respin.golden.data.task import balanced
 
-    load = None
+    load = calibration(images)
     if labels is not None:
-        dataset = load_dataset(labels, _say)
+        dataset = load_dataset(labels, say)
         classes, train = len(dataset.classes), dataset.train
-        count = min(CALIBRATION_IMAGES, len(train))
-        chosen = train.take(balanced(train.labels, count, torch.Generator().manual_seed(seed)))
+        if load is None:
+            count = min(CALIBRATION_IMAGES, len(train))
+            chosen = train.take(balanced(train.labels, count, torch.Generator().manual_seed(seed)))
 
-        def load(size: tuple[int, int]) -> torch.Tensor:
-            return chosen.resized(size).images
+            def load(size: tuple[int, int]) -> torch.Tensor:
+                return chosen.resized(size).images
 
-    if images is not None:
-
-        def load(size: tuple[int, int]) -> torch.Tensor:
-            return load_images(images, size, CALIBRATION_IMAGES, _say)
-
-    mean, deviation = (_numbers(f"--{name}", text) for name, text in zip(("mean", "deviation"), pixels, strict=True))
-    sides = None if shape is None else [int(side) for side in _numbers("--shape", shape, whole=True)]
-    return Source(model=model, shape=sides, seed=seed, images=load, pixels=(mean, deviation)), classes
-
-
-def _say(line: str) -> None:
-    err.print(line, highlight=False, markup=False)
-
-
-def _numbers(option: str, text: str, *, whole: bool = False) -> tuple[float, ...]:
-    try:
-        return tuple(int(part) if whole else float(part) for part in text.split(","))
-    except ValueError:
-        fail(f"{option} must be numbers with commas between, not {text!r}", BAD_INPUT)
+    mean, deviation = (numbers(f"--{name}", text) for name, text in zip(("mean", "deviation"), pixels, strict=True))
+    source = Source(model=model, shape=image_shape(shape), seed=seed, images=load, pixels=(mean, deviation))
+    return source, classes
 
 
 def _figures(summary: "Summary") -> list[dict[str, Any]]:

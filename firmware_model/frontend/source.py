@@ -19,6 +19,7 @@ from respin.firmware_model.frontend.torch_import import import_module, require_i
 from respin.golden.backbones import BACKBONES, Backbone, InputFormat, load_backbone
 from respin.golden.backbones.recipe import NO_MODULES, Recipe
 from respin.golden.builder import Rules, build_network
+from respin.golden.float_network import RUN_AT_ONCE
 from respin.golden.inference import InferenceNetwork, Shape, TensorFormat
 from respin.golden.network import IntegerNetwork
 
@@ -28,8 +29,20 @@ IMAGE_SIDE = 96
 """Side of a pretrained backbone's image unless another one is given."""
 PIXELS = ((0.0,), (255.0,))
 """Mean and deviation of a module's pixels unless others are given: its input is 0 to 1."""
+CLOSE = 0.5
+"""Logits that are less than this apart are close."""
 Load = Callable[[tuple[int, int]], Tensor]
 """Returns images (N, C, H, W), uint8, of a height and width."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """Of how many ``images`` the first class is the ``same`` in float and in integers, and of how many the float
+    network's first two logits are ``close``, less than 0.5 apart."""
+
+    images: int
+    same: int
+    close: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -94,6 +107,26 @@ class Source:
         if self.images is None:
             return graph, None, images
         return graph, self._input_format(graph.input_shape[0]), None
+
+    def agreement(self, network: InferenceNetwork, images: Load) -> Agreement:
+        """Return how often the first class of ``network``, made of this source, is the float network's, on ``images``.
+
+        Raises ModelError of an ONNX file, whose float network nobody knows.
+        """
+        if self.model.endswith(".onnx"):
+            raise ModelError(f"{self.model} is quantised already: there is no float network to agree with")
+        graph, form, _ = self.float_network()
+        form = form or self._input_format(graph.input_shape[0])
+        same = close = 0
+        pixels = images(graph.input_shape[1:])
+        for part in torch.split(pixels, RUN_AT_ONCE):
+            x = form.to_float(part)
+            with torch.no_grad():
+                expected = graph.run(x).flatten(1)
+            top = expected.topk(2).values
+            same += int((network.run_real(x).flatten(1).argmax(1) == expected.argmax(1)).sum())
+            close += int((top[:, 0] - top[:, 1] < CLOSE).sum())
+        return Agreement(images=len(pixels), same=same, close=close)
 
     def learning_network(
         self, classes: int, *, batch: int, recipe: Recipe = NO_MODULES
@@ -169,11 +202,6 @@ class Source:
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
-
-
-def load_network(source: str, *, shape: Sequence[int] | None = None, seed: int = 1) -> InferenceNetwork:
-    """Return the integer network of a source (:class:`Source`), calibrated on its own images or on noise."""
-    return Source(model=source, shape=shape, seed=seed).inference_network()
 
 
 def _made(path: Path, factory: str) -> tuple[nn.Module, Tensor | None]:

@@ -203,14 +203,17 @@ def load_dataset(name: str, report: Report = lambda _line: None) -> Dataset:
         raise SourceError(f"{name}: {error}") from None
 
 
-def load_images(source: str, size: tuple[int, int], count: int, report: Report = lambda _line: None) -> Tensor:
+def load_images(
+    source: str, size: tuple[int, int], count: int, report: Report = lambda _line: None, *, test: bool = False
+) -> Tensor:
     """Return ``count`` images, or all if there are fewer, (count, 3, *size), uint8, evenly spread over what there is.
 
-    ``source`` is one of :data:`DATASETS`, whose training images are taken, or a folder: all pictures in it and in its
-    folders. Raises SourceError if there is none.
+    ``source`` is one of :data:`DATASETS`, whose training images are taken, or its test images if ``test``; or a folder:
+    all pictures in it and in its folders. Raises SourceError if there is none.
     """
     if source in DATASETS:
-        images = DATASETS[source][0](report).train
+        dataset = DATASETS[source][0](report)
+        images = dataset.test if test and dataset.test is not None else dataset.train
         chosen = torch.linspace(0, len(images) - 1, min(count, len(images))).to(torch.int64)
         return images.take(chosen).resized(size).images
     if not Path(source).is_dir():

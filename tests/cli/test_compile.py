@@ -133,7 +133,7 @@ def test_an_onnx_file() -> None:
         (("model.py:network", "--classes", "3", "--labels", "pictures"), "--classes and --labels exclude each other"),
         (("model.py:network",), "network returns no images: say the shape of one (C,H,W)"),
         (("nothing",), "a model must be NAME.onnx, MODULE.py:factory or one of efficientnet-lite0, mobilenet-v2, not"),
-        (("model.py:network", "--shape", "3,x"), "--shape must be numbers with commas between, not '3,x'"),
+        (("model.py:network", "--shape", "3,x"), "--shape must be numbers C,H,W, not '3,x'"),
         (("model.py:network", *SHAPE, "--images", "none"), "images must be one of cifar10, "),
         (("model.py:network", *SHAPE, "--classes", "3", "--mean", "1,2"), "mean and deviation must be 1 or 3 numbers"),
         (
