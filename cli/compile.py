@@ -120,6 +120,7 @@ def compile_network(
 def _refusals() -> Iterator[None]:
     """End with a line for each thing that cannot be compiled."""
     from respin.firmware_model.frontend.refusal import RefusedError
+    from respin.golden.data import SourceError
 
     try:
         yield
@@ -129,7 +130,7 @@ def _refusals() -> Iterator[None]:
         raise typer.Exit(BAD_INPUT) from None
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
-    except ValueError as error:
+    except (SourceError, ValueError) as error:
         fail(str(error), BAD_INPUT)
 
 

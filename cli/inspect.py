@@ -59,10 +59,11 @@ def inspect(
     A factory is a function of no arguments that returns a torch.nn.Module, or a module and float images (N, C, H, W)
     that it is calibrated on. Without images, ranges come from noise: the layers are right, the scales are not.
     """
-    require("learn", "torch", "onnx")
+    require("learn", "torch", "onnx", "pillow")
     from respin.firmware_model.frontend.listing import list_layers
-    from respin.firmware_model.frontend.refusal import ModelError, RefusedError
+    from respin.firmware_model.frontend.refusal import RefusedError
     from respin.firmware_model.frontend.source import Source
+    from respin.golden.data import SourceError
 
     chosen = configuration(preset, config)
     try:
@@ -75,7 +76,7 @@ def inspect(
         for refusal in error.refusals:
             err.print(f"respin: {refusal}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(BAD_INPUT) from None
-    except (ModelError, ValueError) as error:
+    except (SourceError, ValueError) as error:
         fail(str(error), BAD_INPUT)
     layers = list_layers(network, chosen)
     totals = {name: sum(getattr(layer, name) for layer in layers) for name in ("macs", "weights", "rows")}
