@@ -10,8 +10,8 @@ from respin.golden.ops.checks import ACTIVATIONS, WEIGHTS, require_tensor
 
 EXACT_FLOAT32 = 1 << 24
 """Integers up to this magnitude are exact in float32."""
-TERMS = EXACT_FLOAT32 // (128 * 128)
-"""Products of two int8 values that a float32 sums exactly, in whatever order."""
+TERMS = {torch.int8: EXACT_FLOAT32 // (128 * 128), torch.uint8: EXACT_FLOAT32 // (255 * 128)}
+"""Products of such an operand and an int8 weight that a float32 sums exactly, in whatever order."""
 
 
 def matmul(x: Tensor, weight: Tensor) -> Tensor:
@@ -21,22 +21,18 @@ def matmul(x: Tensor, weight: Tensor) -> Tensor:
     """
     require_tensor("x", x, ACTIVATIONS, 2)
     require_tensor("weight", weight, WEIGHTS, 2)
+    if not int8_product_pays():
+        return _float_matmul(x, weight)
     if x.dtype == torch.uint8:
         # x = 128 + (x - 128), and the difference is an int8: the byte with its highest bit turned.
-        product = _signed_matmul((x ^ 128).view(torch.int8), weight)
+        product = _int8_matmul((x ^ 128).view(torch.int8), weight)
         return product.add_(column_sums(weight) << 7)
-    return _signed_matmul(x, weight)
+    return _int8_matmul(x, weight)
 
 
 def column_sums(x: Tensor) -> Tensor:
     """Return the sum of every column of ``x`` (R, O), int8, as int32 (O,): a row of ones times ``x``."""
-    return _signed_matmul(torch.ones((1, x.shape[0]), dtype=torch.int8), x)[0]
-
-
-def _signed_matmul(x: Tensor, weight: Tensor) -> Tensor:
-    if int8_product_is_exact():
-        return _int8_matmul(x, weight)
-    return _float_matmul(x, weight)
+    return matmul(torch.ones((1, x.shape[0]), dtype=torch.int8), x)[0]
 
 
 def _int8_matmul(x: Tensor, weight: Tensor) -> Tensor:
@@ -54,11 +50,20 @@ def _straight(operand: Tensor) -> Tensor:
 
 def _float_matmul(x: Tensor, weight: Tensor) -> Tensor:
     """The product by float32, in parts of the reduction so short that every sum is exact."""
-    total = torch.zeros((x.shape[0], weight.shape[1]), dtype=torch.int32)
-    for start in range(0, x.shape[1], TERMS):
-        part = slice(start, start + TERMS)
-        total += (x[:, part].to(torch.float32) @ weight[part].to(torch.float32)).to(torch.int32)
-    return total
+    terms = TERMS[x.dtype]
+    parts = [slice(start, start + terms) for start in range(0, x.shape[1], terms)]
+    products = [(x[:, part].to(torch.float32) @ weight[part].to(torch.float32)).to(torch.int32) for part in parts]
+    return products[0] if len(products) == 1 else torch.stack(products).sum(0, dtype=torch.int32)
+
+
+@cache
+def int8_product_pays() -> bool:
+    """Whether PyTorch's int8 product is exact on this machine, and fast.
+
+    Without the instructions for it (AVX-512 VNNI) it is a plain loop, ten times slower than a product in float32.
+    """
+    supported = getattr(torch.cpu, "_is_vnni_supported", None)
+    return supported is not None and bool(supported()) and int8_product_is_exact()
 
 
 @cache

@@ -3,18 +3,22 @@
 
 import hashlib
 import json
+import os
 import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from respin.gen.blocks import DELIVERED
 from respin.gen.folder import MANIFEST, FolderError
+from respin.gen.integration import WAIVED, WRAPPER
 from respin.gen.synthesis import FAMILIES, synthesise
 from respin.gen.verilog import generate, write
 from respin.rtl.config import preset
 from respin.sim import tools
-from respin.sim.runner import lint
+from respin.sim.runner import control_file, lint
 
 FOLDER = {"respin.v": "module respin;\nendmodule\n", MANIFEST: "{}\n"}
 
@@ -41,7 +45,7 @@ def test_the_manifest_says_what_is_there():
     assert set(manifest["files"]) == set(texts) - {MANIFEST}
     for name, entry in manifest["files"].items():
         assert entry["sha256"] == hashlib.sha256(texts[name].encode()).hexdigest()
-        for port in entry["ports"]:
+        for port in entry.get("ports", []):
             width = "" if port["width"] == 1 else f"[{port['width'] - 1}:0] "
             assert f"\n  {port['direction']} {width}{port['name']};\n" in texts[name]
 
@@ -91,3 +95,31 @@ def test_yosys_synthesises_it(block):
     area = synthesise(generated("tiny")[f"{block.name}.v"], block.name, next(iter(FAMILIES)))
     assert area.luts > 0
     assert area.flip_flops > 0
+
+
+def fusesoc(folder):
+    """Run the core's lint in ``folder``."""
+    tool = tools.verilator_toolchain()
+    program = Path(sys.executable).with_name("fusesoc")
+    core = f"respin:ip:tiny:{json.loads(generated('tiny')[MANIFEST])['versions']['respin']}"
+    return subprocess.run(
+        [program, "--cores-root", folder, "run", "--target=lint", "--work-root", folder / "work", core],
+        env={**os.environ, **tool.environment, "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)},
+        cwd=folder, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+
+
+def test_fusesoc_lints_the_core_in_its_wrapper(tmp_path):
+    for name, text in generated("tiny").items():
+        (tmp_path / name).write_text(text)
+    done = fusesoc(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # A wrapper that leaves a port out is found.
+    wrapper = tmp_path / WRAPPER
+    wrapper.write_text(wrapper.read_text().replace("        .irq(irq),\n", ""))
+    assert "PINMISSING" in str(fusesoc(tmp_path))
+
+
+def test_the_lint_is_as_strict_as_the_benches():
+    rules = [line for line in control_file("respin", ["respin.v"]).splitlines() if line.startswith("lint_off")]
+    assert [f'lint_off -rule {rule} -file "*/respin.v"' for rule in WAIVED] == rules
