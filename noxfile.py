@@ -120,6 +120,13 @@ def ablations(session: nox.Session) -> None:
 
 
 @nox.session
+def network(session: nox.Session) -> None:
+    """Run a whole EfficientNet-Lite0 that learns on the whole machine, every tensor against golden; many minutes."""
+    environment(session)
+    run(session, "respin", "network", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and imports."""
     environment(session)

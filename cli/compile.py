@@ -84,17 +84,18 @@ def compile_network(
         fail("--recipe needs --classes or --labels: modules learn together with a head", BAD_INPUT)
     chosen = configuration(preset, config)
     with _refusals():
-        source, count = _source(model, shape, images, labels, classes, (mean, deviation), seed)
+        source, count, names = _source(model, shape, images, labels, classes, (mean, deviation), seed)
         size = batch or (TRAINED if learns else INFERRED)
         network: Network
         if count is None:
-            network = source.inference_network()
+            network, form = source.inference_network()
             sides = network.input_shape
         else:
             modules = NO_MODULES if recipe is None else load_recipe(recipe)
-            network, sides = source.learning_network(count, batch=size, recipe=modules)
+            network, sides, form = source.learning_network(count, batch=size, recipe=modules)
         placement = _placed(chosen, network, (size, *sides), training=learns)
         image = Compiler(placement).compile(initial_parameters(network.layers))
+        image = replace(image, input_format=form, classes=names)
         program.parent.mkdir(parents=True, exist_ok=True)
         image.save(program)
     summary = summarise(placement, image)
@@ -142,18 +143,18 @@ def _source(
     classes: int | None,
     pixels: tuple[str, str],
     seed: int,
-) -> "tuple[Source, int | None]":
-    """The network's source, and how many classes a new head learns."""
+) -> "tuple[Source, int | None, tuple[str, ...]]":
+    """The network's source, how many classes a new head learns, and what they are called."""
     import torch
 
     from respin.firmware_model.frontend.source import Source
     from respin.golden.data import load_dataset
     from respin.golden.data.task import balanced
 
-    load = calibration(images)
+    load, names = calibration(images), ()
     if labels is not None:
         dataset = load_dataset(labels, say)
-        classes, train = len(dataset.classes), dataset.train
+        classes, names, train = len(dataset.classes), dataset.classes, dataset.train
         if load is None:
             count = min(CALIBRATION_IMAGES, len(train))
             chosen = train.take(balanced(train.labels, count, torch.Generator().manual_seed(seed)))
@@ -163,7 +164,7 @@ def _source(
 
     mean, deviation = (numbers(f"--{name}", text) for name, text in zip(("mean", "deviation"), pixels, strict=True))
     source = Source(model=model, shape=image_shape(shape), seed=seed, images=load, pixels=(mean, deviation))
-    return source, classes
+    return source, classes, names
 
 
 def _figures(summary: "Summary") -> list[dict[str, Any]]:

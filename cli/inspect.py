@@ -68,7 +68,7 @@ def inspect(
     chosen = configuration(preset, config)
     try:
         source = Source(model=model, shape=image_shape(shape), seed=seed, images=calibration(images))
-        network = source.inference_network()
+        network, _ = source.inference_network()
         agreed = None if agreement is None else source.agreement(network, compared(agreement))
     except RefusedError as error:
         if json:

@@ -12,8 +12,11 @@ from respin.cli.demo.command import demo
 from respin.cli.doctor import doctor
 from respin.cli.inspect import inspect
 from respin.cli.learn.command import learn
+from respin.cli.network.command import network
 from respin.cli.registers import registers
+from respin.cli.run import run
 from respin.cli.sim import sim
+from respin.cli.train_rtl import train_rtl
 from respin.cli.verilog import verilog
 from respin.sim.runner import SimulationError
 from respin.sim.tools import ToolError
@@ -33,6 +36,9 @@ app.command()(demo)
 app.command()(learn)
 app.command()(inspect)
 app.command("compile")(compile_network)
+app.command()(run)
+app.command()(train_rtl)
+app.command()(network)
 app.add_typer(bench)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from respin.firmware_model.descriptors import list_program
+from respin.golden.backbones import InputFormat
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES
 
@@ -56,6 +57,10 @@ class ProgramImage:
         What the areas for input and output hold.
     scratch:
         Bytes of external memory behind the content that the programs use.
+    input_format:
+        How a pixel becomes the input, where that is known.
+    classes:
+        Names of the classes in the order of the logits, where they are known.
 
     Raises
     ------
@@ -70,8 +75,11 @@ class ProgramImage:
     programs: tuple[str, ...]
     tensors: Mapping[str, Tensor]
     scratch: int = 0
+    input_format: InputFormat | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_pictures()
         end = self.base + len(self.content)
         if self.base + self.memory > 1 << 32:
             raise ImageError(f"the image must end within 32 bits of address, not at {self.base + self.memory:#x}")
@@ -81,6 +89,20 @@ class ProgramImage:
         for name in self.programs:
             if name not in self.areas or self.areas[name].size < 2 * DESCRIPTOR_BYTES:
                 raise ImageError(f"program {name} must be an area with a header and a descriptor")
+
+    def _check_pictures(self) -> None:
+        about, form = self.tensors.get("input"), self.input_format
+        if form is not None and about is not None:
+            channels = about.shape[1]
+            if not len(form.mean) == len(form.deviation) == channels:
+                raise ImageError(f"input_format must have a mean and a deviation for each of {channels} channels")
+            if not all(value > 0 for value in (*form.deviation, form.scale)):
+                raise ImageError("deviations and scale of input_format must be above 0")
+            if form.signed != about.signed:
+                raise ImageError(f"signed of input_format must be {about.signed}, as of the input")
+        logits = self.tensors.get("logits")
+        if self.classes and logits is not None and len(self.classes) != logits.shape[1]:
+            raise ImageError(f"classes must be {logits.shape[1]} names, not {len(self.classes)}")
 
     @property
     def memory(self) -> int:
@@ -110,6 +132,8 @@ class ProgramImage:
             "programs": self.programs,
             "tensors": {name: asdict(tensor) for name, tensor in self.tensors.items()},
             "scratch": self.scratch,
+            "input_format": None if self.input_format is None else asdict(self.input_format),
+            "classes": self.classes,
         }
         text = json.dumps(about).encode()
         whole = FILE_MAGIC + len(text).to_bytes(_LENGTH_BYTES, "little") + text + self.content
@@ -154,4 +178,12 @@ class ProgramImage:
                 for name, tensor in about["tensors"].items()
             },
             scratch=about["scratch"],
+            input_format=None if about["input_format"] is None else _input_format(about["input_format"]),
+            classes=tuple(about["classes"]),
         )
+
+
+def _input_format(about: Mapping[str, Any]) -> InputFormat:
+    return InputFormat(
+        mean=tuple(about["mean"]), deviation=tuple(about["deviation"]), scale=about["scale"], signed=about["signed"]
+    )

@@ -80,7 +80,28 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _execute(commands: Sequence[Sequence[str]], cwd: Path, env: Mapping[str, str], log: TextIO, limit: float) -> None:
+@contextmanager
+def build_folder(name: str, key: Sequence[object]) -> Iterator[tuple[Path, bool]]:
+    """Yield the folder, empty at first, of what ``key`` describes, and whether it is built already.
+
+    Others wait for as long as the ``with`` lasts; what ends without an exception counts as built from then on.
+    """
+    digest = hashlib.sha256(json.dumps(key, default=str).encode()).hexdigest()[:16]
+    folder = build_root() / "cosim" / f"{name}-{digest}"
+    with _locked(folder.with_suffix(".lock")):
+        built = (folder / "built").is_file()
+        if not built:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        yield folder, built
+        (folder / "built").touch()
+
+
+def execute(commands: Sequence[Sequence[str]], cwd: Path, env: Mapping[str, str], log: TextIO, limit: float) -> None:
+    """Run commands one after the other, their output into ``log``; RuntimeError at the first that fails.
+
+    One that takes longer than ``limit`` seconds is ended with all that it started.
+    """
     for command in commands:
         with subprocess.Popen(
             command, cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -104,7 +125,7 @@ class _Bounded(cocotb_tools.runner.Runner):
     def _execute_cmds(self, cmds: Any, cwd: Any, stdout: TextIO | None = None) -> None:
         if stdout is None:
             raise ValueError("log_file must be given")
-        _execute(cmds, Path(cwd), self.env, stdout, self.limit)
+        execute(cmds, Path(cwd), self.env, stdout, self.limit)
 
 
 class _Icarus(_Bounded, cocotb_tools.runner.Icarus):
@@ -146,16 +167,24 @@ def _ports(text: str, top: str) -> list[str]:
     return re.findall(rf"\b(?:input|output|inout)\s+{kind}(\w+)", module[1])
 
 
-def control_file(top: str, generated: Sequence[str], ports: Sequence[str] = (), public: Sequence[str] = ()) -> str:
+def control_file(
+    top: str,
+    generated: Sequence[str],
+    ports: Sequence[str] = (),
+    public: Sequence[str] = (),
+    visible: Sequence[tuple[str, str]] = (),
+) -> str:
     """Return a Verilator control file: the waivers for ``generated`` files, and which signals a bench may touch.
 
     ``ports`` are the top's; ``public`` names further signals, ``signal`` in the top module or ``module.signal``.
+    ``visible`` are signals that are only looked at, which costs nothing: (module, name), ``*`` for any letters.
     """
     lines = ["`verilator_config"]
     lines += [f'lint_off -rule {rule} -file "*/{name}"' for name in generated for rule in _WAIVED]
     for name in [*ports, *public]:
         module, _, signal_name = name.rpartition(".")
         lines.append(f'public_flat_rw -module "{module or top}" -var "{signal_name}"')
+    lines += [f'public_flat_rd -module "{module}" -var "{signal_name}"' for module, signal_name in visible]
     return "\n".join(lines) + "\n"
 
 
@@ -168,12 +197,13 @@ def lint(text: str, top: str, folder: Path) -> None:
     command = [tool.path, "--lint-only", "-Wall", "--top-module", top, str(control), str(source)]
     with log.open("w") as output:
         try:
-            _execute([command], folder, {**os.environ, **tool.environment}, output, BUILD_SECONDS)
+            execute([command], folder, {**os.environ, **tool.environment}, output, BUILD_SECONDS)
         except RuntimeError as error:
-            raise SimulationError(f"{top}: {error}; {log} ends with\n{_tail(log)}") from None
+            raise SimulationError(f"{top}: {error}; {log} ends with\n{tail(log)}") from None
 
 
-def _tail(log: Path) -> str:
+def tail(log: Path) -> str:
+    """Return the last lines of a log."""
     if not log.is_file():
         return "(no log)"
     return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL:])
@@ -236,25 +266,26 @@ def build(
         arguments = ["-g2005"]
     options = {"defines": dict(defines or {}), "parameters": dict(parameters or {}), "waves": waves}
     tool = tools.verilator() if simulator == "verilator" else tools.icarus()
-    key = json.dumps([top, simulator, tool.version, texts, options, arguments], default=str)
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    folder = build_root() / "cosim" / f"{top}-{simulator}-{digest}"
-    with _locked(folder.with_suffix(".lock")):
-        if not (folder / "built").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
+    key = [top, simulator, tool.version, texts, options, arguments]
+    with build_folder(f"{top}-{simulator}", key) as (folder, built):
+        if not built:
             _compile(runner, folder, texts, top=top, arguments=arguments, **options)
-            (folder / "built").touch()
     return Build(simulator=simulator, top=top, folder=folder, waves=waves)
+
+
+def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write texts by file name into a folder; returns the files."""
+    paths = []
+    for name, text in texts.items():
+        paths.append(folder / name)
+        paths[-1].write_text(text, encoding="utf-8")
+    return paths
 
 
 def _compile(
     runner: _Bounded, folder: Path, texts: Mapping[str, str], *, top: str, arguments: list[str], **options: Any
 ) -> None:
-    folder.mkdir(parents=True)
-    sources = []
-    for name, text in texts.items():
-        sources.append(folder / name)
-        sources[-1].write_text(text, encoding="utf-8")
+    sources = write_texts(texts, folder)
     log = folder / "build.log"
     try:
         runner.build(
@@ -267,7 +298,7 @@ def _compile(
             **options,
         )
     except RuntimeError as error:
-        raise SimulationError(f"{top}: {error}; {log} ends with\n{_tail(log)}") from None
+        raise SimulationError(f"{top}: {error}; {log} ends with\n{tail(log)}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -361,7 +392,7 @@ def _simulate(runner: _Bounded, dut: Build, folder: Path, tests: int, **options:
     elif not problem and len(passed) != tests:
         problem = f"{len(passed)} tests ran, not {tests}"
     if problem:
-        raise SimulationError(f"{dut.simulator} {dut.top}: {problem}; {log} ends with\n{_tail(log)}")
+        raise SimulationError(f"{dut.simulator} {dut.top}: {problem}; {log} ends with\n{tail(log)}")
     return Result(passed=passed, log=log, folder=folder)
 
 

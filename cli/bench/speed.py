@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``respin bench sim``: how fast the accelerator is simulated."""
 
+import time
 from typing import Annotated, Any
 
 import typer
@@ -12,26 +13,32 @@ from respin.rtl.config import AcceleratorConfig
 from respin.sim.runner import SIMULATORS, simulators
 from respin.sim.tools import icarus, verilator
 
-TARGETS = {"verilator": 20_000}
+COMPILED = "compiled"
+"""The whole machine without cocotb, besides the simulators that cocotb runs on."""
+PATHS = (*SIMULATORS, COMPILED)
+TARGETS = {"verilator": 20_000, COMPILED: 100_000}
 """Cycles a second of ``default`` with the memory's model in Verilog."""
+PROGRAM_JOBS = 100
+"""Jobs of a program on the compiled machine: its first pass over the descriptors is not what is measured."""
 
 Simulator = Annotated[
-    str | None, typer.Option("--simulator", "-s", help=f"{' or '.join(SIMULATORS)}; all there are unless given.")
+    str | None, typer.Option("--simulator", "-s", help=f"{', '.join(PATHS)}; all there are unless given.")
 ]
 
 
 def sim(preset: Preset = None, config: ConfigFile = None, simulator: Simulator = None, json: Json = False) -> None:
     """Measure simulated cycles a second, the memory's model included, while the engine works.
 
-    A convolution runs again and again for ten seconds on each simulator; compiling is not counted.
+    A convolution runs again and again for ten seconds: on the accelerator in cocotb on each simulator, and as a program
+    on the compiled machine. Compiling is not counted.
     """
     chosen = configuration(preset, config)
-    if simulator is not None and simulator not in SIMULATORS:
-        fail(f"--simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}", BAD_INPUT)
+    if simulator is not None and simulator not in PATHS:
+        fail(f"--simulator must be one of {', '.join(PATHS)}, not {simulator!r}", BAD_INPUT)
     rows = []
-    for name in [simulator] if simulator else simulators():
+    for name in [simulator] if simulator else [*simulators(), COMPILED]:
         err.print(f"{name}: building and running ...", style="dim")
-        rows.append(measure(chosen, name))
+        rows.append(measure_compiled(chosen) if name == COMPILED else measure(chosen, name))
     tools = {"verilator": verilator().version, "icarus": icarus().version}
     report("sim", [chosen], rows, json=json, title=f"Simulation of {chosen.name}", tools=tools)
 
@@ -39,9 +46,33 @@ def sim(preset: Preset = None, config: ConfigFile = None, simulator: Simulator =
 def measure(config: AcceleratorConfig, simulator: str) -> dict[str, Any]:
     """Run the bench on one simulator."""
     measured: dict[str, float] = run_program(config, simulator, "speed", seconds=1800)
+    return _row(config, f"cocotb-{simulator}", measured["cycles"] / measured["seconds"], TARGETS.get(simulator))
+
+
+def measure_compiled(config: AcceleratorConfig) -> dict[str, Any]:
+    """Run the same convolution as a program on the compiled machine."""
+    from respin.cli.bench.speed_program import SECONDS, convolution
+    from respin.cli.machine import compiled_machine
+    from respin.firmware_model.descriptors import Descriptor, pack_program
+    from respin.firmware_model.machine import Machine
+    from respin.rtl.sequencer.descriptor import Opcode
+    from respin.sim.compiled import drive
+
+    transport = compiled_machine(config)
+    jobs = [Descriptor.of_job(convolution(config))] * PROGRAM_JOBS
+    drive(transport.write_memory(0, pack_program(config, [*jobs, Descriptor(opcode=Opcode.END)])))
+    machine = Machine(config, transport)
+    first, began = transport.cycles, time.perf_counter()
+    while time.perf_counter() - began < SECONDS:
+        drive(machine.run(0, len(jobs) + 1))
+    speed = (transport.cycles - first) / (time.perf_counter() - began)
+    return _row(config, COMPILED, speed, TARGETS[COMPILED])
+
+
+def _row(config: AcceleratorConfig, path: str, speed: float, target: int | None) -> dict[str, Any]:
     return {
         "preset": config.name,
-        "path": f"cocotb-{simulator}",
-        "cycles_per_second": round(measured["cycles"] / measured["seconds"]),
-        "target_cycles_per_second": TARGETS.get(simulator) if config.name == "default" else None,
+        "path": path,
+        "cycles_per_second": round(speed),
+        "target_cycles_per_second": target if config.name == "default" else None,
     }

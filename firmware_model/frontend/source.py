@@ -71,8 +71,8 @@ class Source:
     images: Load | None = None
     pixels: tuple[tuple[float, ...], tuple[float, ...]] = PIXELS
 
-    def inference_network(self) -> InferenceNetwork:
-        """Return the integer network.
+    def inference_network(self) -> tuple[InferenceNetwork, InputFormat | None]:
+        """Return the integer network, and how pixels become its input where it was calibrated on pixels.
 
         Raises
         ------
@@ -87,15 +87,16 @@ class Source:
             # ONNX is read only where a file is: modules need no package for it.
             from respin.firmware_model.frontend.onnx_import import load_onnx
 
-            return load_onnx(Path(self.model))
+            return load_onnx(Path(self.model)), None
         graph, form, own = self.float_network()
         if own is not None:
-            return quantise(graph, own)
+            return quantise(graph, own), None
         if form is None:
             noise = torch.randn((NOISE_IMAGES, *graph.input_shape), generator=self._generator())
-            return quantise(graph, noise)
+            return quantise(graph, noise), None
         pixels = self._pixels(graph.input_shape)
-        return quantise(graph, form.to_float(pixels), input_format=TensorFormat(scale=form.scale, signed=form.signed))
+        integers = TensorFormat(scale=form.scale, signed=form.signed)
+        return quantise(graph, form.to_float(pixels), input_format=integers), form
 
     def float_network(self) -> tuple[FloatGraph, InputFormat | None, Tensor | None]:
         """Return the float network of a module or a backbone, how pixels become its input if it is given pixels, and
@@ -130,9 +131,9 @@ class Source:
 
     def learning_network(
         self, classes: int, *, batch: int, recipe: Recipe = NO_MODULES
-    ) -> tuple[IntegerNetwork, Shape]:
-        """Return the network with a new head of ``classes`` and the modules of ``recipe``, which learn, and the shape
-        of an image.
+    ) -> tuple[IntegerNetwork, Shape, InputFormat]:
+        """Return the network with a new head of ``classes`` and the modules of ``recipe``, which learn, the shape of
+        an image, and how pixels become the input.
 
         Raises
         ------
@@ -145,7 +146,8 @@ class Source:
         """
         backbone, shape = self.backbone(recipe)
         rules = Rules(modules=bool(recipe.attachments))
-        return build_network(backbone, self._pixels(shape), classes, seed=self.seed, batch=batch, rules=rules), shape
+        network = build_network(backbone, self._pixels(shape), classes, seed=self.seed, batch=batch, rules=rules)
+        return network, shape, backbone.input
 
     def backbone(self, recipe: Recipe) -> tuple[Backbone, Shape]:
         """Return the network as a backbone with the modules of ``recipe``, and the shape of an image."""

@@ -75,6 +75,23 @@ def _picture(data: bytes | Path, where: str, mode: Literal["L", "RGB"]) -> Image
         raise SourceError(f"{where} is no image that can be read: {error}") from None
 
 
+def find_pictures(folder: Path) -> list[Path]:
+    """Return the pictures in a folder and its sub-folders, in the order of their names."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+
+
+def read_picture(path: Path, *, channels: int) -> Tensor:
+    """Return a picture as (channels, height, width), uint8; ``channels`` is 1, grey, or 3.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read.
+    """
+    picture = np.array(_picture(path, str(path), "L" if channels == 1 else "RGB"))
+    return torch.from_numpy(picture).reshape(*picture.shape[:2], channels).permute(2, 0, 1)
+
+
 def _cifar10(report: Report) -> Dataset:
     archive = CIFAR10.open(report)
 
@@ -218,7 +235,7 @@ def load_images(
         return images.take(chosen).resized(size).images
     if not Path(source).is_dir():
         raise SourceError(f"images must be one of {', '.join(DATASETS)}, or a folder, not {source!r}")
-    files = [path for path in sorted(Path(source).rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    files = find_pictures(Path(source))
     if not files:
         raise SourceError(f"{source} holds no image ({', '.join(IMAGE_SUFFIXES)})")
     places = torch.linspace(0, len(files) - 1, min(count, len(files))).to(torch.int64).tolist()

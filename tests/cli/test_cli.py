@@ -64,7 +64,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         (["sim", "streams", "--simulator", "other"], "simulator must be one of verilator, icarus, not 'other'"),
         (["sim", "streams", "--preset", "huge"], "preset must be one of "),
         (["bench", "area", "--block", "moon"], "block must be one of "),
-        (["bench", "sim", "--simulator", "other"], "--simulator must be one of verilator, icarus, not 'other'"),
+        (["bench", "sim", "--simulator", "other"], "--simulator must be one of verilator, icarus, compiled, not"),
         (["bench", "gen", "--preset", "huge"], "preset must be one of "),
         (["bench", "gen", "--preset", "tiny", "--preset", "tiny"], "--preset names a preset twice"),
     ],

@@ -99,7 +99,12 @@ def test_a_network_that_learns() -> None:
     image = ProgramImage.load(Path("c.program"))
     assert image.programs == (PROVISION, INFER, TRAIN)
     assert image.tensors[LOGITS_AREA].shape == (2, 3, 1, 1)
-    assert image.tensors[INPUT_AREA].signed is False
+    # A pixel is its own integer, worth 1/255; the folders name the classes.
+    form = image.input_format
+    assert form is not None
+    assert (form.mean, form.deviation, form.signed) == ((0.0,) * 3, (255.0,) * 3, False)
+    assert form.scale == pytest.approx(1 / 255)
+    assert image.classes == ("ant", "cat", "dog")
     # The module's 288 and 64 weights run on 3 x 3 pixels. Gradients are the module's and the head's; errors pass the
     # head, the last layer and the module's second convolution.
     module, head = 9 * (288 + 64), 16 * 3

@@ -2,7 +2,7 @@
 """Program images of the digits network: what is in them, files, and what cannot be compiled or loaded."""
 
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 
 import pytest
@@ -16,6 +16,7 @@ from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import EdgeState, Program
 from respin.firmware_model.storage import CapacityError
 from respin.golden import digits
+from respin.golden.backbones import InputFormat
 from respin.golden.digits_network import build_network
 from respin.golden.network import FanInEdge
 from respin.rtl.config import preset
@@ -120,6 +121,25 @@ def test_images_that_contradict_themselves_are_refused():
         replace(image(), areas={**image().areas, "rows": Area(address=1 << 30, size=32)})
     with pytest.raises(ImageError, match="program label must be an area"):
         replace(image(), programs=("label",))
+
+
+def test_an_image_says_how_pixels_become_its_input(tmp_path):
+    form = InputFormat(mean=(0.0,) * 9, deviation=(1.0,) * 9, scale=0.5, signed=False)
+    whole = replace(image(), input_format=form, classes=tuple("56789"))
+    whole.save(tmp_path / "x.image")
+    found = ProgramImage.load(tmp_path / "x.image")
+    assert (asdict(found.input_format), found.classes) == (asdict(form), tuple("56789"))
+    assert image().input_format is None
+    for wrong, message in (
+        (replace(form, mean=(0.0,)), "input_format must have a mean and a deviation for each of 9 channels"),
+        (replace(form, deviation=(0.0,) * 9), "deviations and scale of input_format must be above 0"),
+        (replace(form, scale=-1.0), "deviations and scale of input_format must be above 0"),
+        (replace(form, signed=True), "signed of input_format must be False, as of the input"),
+    ):
+        with pytest.raises(ImageError, match=message):
+            replace(image(), input_format=wrong)
+    with pytest.raises(ImageError, match="classes must be 5 names, not 2"):
+        replace(image(), classes=("a", "b"))
 
 
 def test_what_cannot_be_compiled_is_told():

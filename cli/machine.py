@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole machine, compiled: wrapped with its bank models and external memory, built, and provisioned."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from respin.cli.watched_machine import TOP, machine_verilog
+from respin.firmware_model.compiler import PROVISION, WORD_BYTES
+from respin.firmware_model.descriptors import Descriptor, pack_program
+from respin.firmware_model.machine import ProgramSession
+from respin.golden.memory.secded import Weights, decode, encode
+from respin.rtl.config import ROW_WEIGHTS, AcceleratorConfig
+from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
+from respin.sim.banks import model_plusargs, with_banks
+from respin.sim.compiled import CompiledMachine, build_machine, drive
+from respin.sim.memory import with_memory
+from respin.sim.runner import SimulationError, seed
+from respin.sim.tables import NO_FAULTS, FaultRates, table_for
+
+MEMORY_LOG2 = 25
+"""Binary logarithm of the bytes of external memory that a compiled machine has at least."""
+
+
+def compiled_machine(
+    config: AcceleratorConfig, *, memory: int = 1 << MEMORY_LOG2, faults: FaultRates = NO_FAULTS
+) -> CompiledMachine:
+    """Generate a machine and compile it, or find it compiled, and reset it.
+
+    Parameters
+    ----------
+    config:
+        The machine.
+    memory:
+        Bytes of external memory that are needed; there are as many as the next power of two, at least 32 MB.
+    faults:
+        How the banks err; the macro's cycle counts follow from the configuration's device.
+    """
+    words = 1 << max(MEMORY_LOG2, (memory - 1).bit_length()) - (WORD_BYTES - 1).bit_length()
+    texts = with_banks(machine_verilog(config), TOP, rows=config.mram_rows, bench="banked")
+    library = build_machine(with_memory(texts, "banked", words=words))
+    with TemporaryDirectory() as folder:  # the bank models read their files when they are made
+        plusargs = model_plusargs(Path(folder), table=table_for(config, seed=seed(), rates=faults))
+        machine = CompiledMachine(library, config, plusargs=plusargs)
+    machine.reset()
+    return machine
+
+
+def rows_of(machine: CompiledMachine) -> Weights:
+    """Return every row's weights (rows, 32), by global row, corrected, without a read of the machine's.
+
+    Raises
+    ------
+    SimulationError
+        If a row is beyond correction.
+    """
+    decoded = decode(machine.cells())
+    if decoded.uncorrectable.any():
+        raise SimulationError(f"row {int(decoded.uncorrectable.argmax())} is beyond correction")
+    return decoded.weights
+
+
+def provision_without_writing(session: ProgramSession, machine: CompiledMachine) -> None:
+    """Do what :meth:`ProgramSession.provision` does, but for the rows: they are put into the array directly.
+
+    Hundreds of thousands of rows cost as many write pulses. Here the array begins as if it had been written before; the
+    rest of the program, the table and its biases, runs on the machine. Counters and cycles tell nothing of provisioning
+    then.
+    """
+    image = session.image
+    blocks = image.bytes_of(PROVISION)[DESCRIPTOR_BYTES:]
+    made = [
+        Descriptor.unpack(blocks[at : at + DESCRIPTOR_BYTES]) for at in range(0, len(blocks), DESCRIPTOR_BYTES)
+    ]
+    for descriptor in made:
+        if descriptor.opcode is Opcode.ROWS:
+            at, count = descriptor.body["address"] - image.base, descriptor.body["count"]
+            rows = np.frombuffer(image.content, dtype=np.int8, count=ROW_WEIGHTS * count, offset=at)
+            machine.put_cells_without_writing(descriptor.body["row"], encode(rows.reshape(count, ROW_WEIGHTS)))
+    rest = [descriptor for descriptor in made if descriptor.opcode is not Opcode.ROWS]
+    program, area = pack_program(image.config, rest), image.areas[PROVISION]
+    drive(machine.write_memory(image.base, image.content + bytes(-len(image.content) % WORD_BYTES)))
+    drive(machine.write_memory(area.address, program))
+    drive(session.machine.run(area.address, len(rest), seed=session.seed))
+    drive(machine.write_memory(area.address, image.bytes_of(PROVISION)))

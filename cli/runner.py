@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program from a file, on a compiled machine, fed with pictures."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from respin.cli.console import err
+from respin.cli.machine import compiled_machine, provision_without_writing, rows_of
+from respin.cli.pictures import Pictures
+from respin.firmware_model.compiler import INPUT_AREA, ROWS_AREA, TRAIN
+from respin.firmware_model.descriptors import read_header
+from respin.firmware_model.image import ProgramImage
+from respin.firmware_model.layout import IntArray
+from respin.firmware_model.machine import Machine, ProgramSession
+from respin.rtl.config import ROW_WEIGHTS
+from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES
+from respin.sim.compiled import drive
+
+
+class Runner:
+    """A program on a compiled machine, fed with pictures.
+
+    Parameters
+    ----------
+    image:
+        The program.
+    pictures:
+        What it is fed with.
+    seed:
+        Key of the machine's random numbers.
+    """
+
+    def __init__(self, image: ProgramImage, pictures: Pictures, *, seed: int = 1) -> None:
+        self.image, self.pictures = image, pictures
+        self.batch = image.tensors[INPUT_AREA].shape[0]
+        self._seed = seed
+
+    @classmethod
+    def of_file(cls, program: Path, folder: Path, *, seed: int = 1) -> "Runner":
+        """Read a program and find the pictures in a folder; raises ImageError or ValueError, one line."""
+        image = ProgramImage.load(program)
+        return cls(image, Pictures.of_folder(folder, image), seed=seed)
+
+    def start(self, *, honest: bool) -> None:
+        """Build the machine and provision it: pulse by pulse if ``honest``, else its rows are put there."""
+        err.print(f"{self.image.config.name}: generating and compiling, if it is not there yet ...", style="dim")
+        self.machine = compiled_machine(self.image.config, memory=self.image.base + self.image.memory)
+        self.session = ProgramSession(Machine(self.image.config, self.machine), self.image, seed=self._seed)
+        with self.progress("provisioning"):
+            if honest:
+                drive(self.session.provision())
+            else:
+                provision_without_writing(self.session, self.machine)
+
+    def infer(self, x: IntArray) -> IntArray:
+        """Return the logits of a batch."""
+        drive(self.session.machine.write_fields("CONTROL", "clear_counters"))
+        return drive(self.session.infer(x))
+
+    def train(self, x: IntArray, labels: Sequence[int], *, rate: int) -> tuple[int, IntArray]:
+        """Take a training step; returns how many rows were written, and the logits before it."""
+        drive(self.session.machine.write_fields("CONTROL", "clear_counters"))
+        drive(self.session.train(x, labels, rate=rate))
+        return drive(self.session.machine.read("ROWS_WRITTEN")), drive(self.session.logits())
+
+    def program_cycles(self) -> int:
+        """Return the cycles that the last program took, by the machine's own counter."""
+        low, high = (drive(self.session.machine.read(f"CYCLES_{half}")) for half in ("LOW", "HIGH"))
+        return high << 32 | low
+
+    def learned(self) -> ProgramImage:
+        """Return the program with the trained rows as they are in the array now, so that it goes on from there.
+
+        No register or program reads rows: they are taken out of the simulated array, corrected.
+        """
+        window = read_header(self.image.bytes_of(TRAIN)[:DESCRIPTOR_BYTES])
+        first, count = window["row_first"], window["row_count"]
+        rows = rows_of(self.machine)[first : first + count].tobytes()
+        at = self.image.areas[ROWS_AREA].address - self.image.base + ROW_WEIGHTS * first
+        content = self.image.content[:at] + rows + self.image.content[at + len(rows) :]
+        return replace(self.image, content=content)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[None]:
+        """Show on the terminal that the machine runs, and how fast."""
+        cycles, began = self.machine.cycles, time.perf_counter()
+        with err.status(what) as status:
+
+            def show() -> None:
+                done, seconds = self.machine.cycles - cycles, time.perf_counter() - began
+                status.update(f"{what}: {done:,} cycles, {done / max(seconds, 1e-9):,.0f} a second")
+
+            self.machine.on_cycles = show
+            yield
+            self.machine.on_cycles = None

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``respin train-rtl``: training steps of a program on the compiled machine."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from respin.cli.console import BAD_INPUT, Json, err, fail, print_json, print_rows, require
+from respin.cli.run import Honest, Images, Program
+
+
+def train_rtl(
+    program: Program,
+    images: Images,
+    steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="Training steps.")] = 10,
+    first: Annotated[float, typer.Option(help="Binary logarithm of the learning rate of the first step.")] = -4.0,
+    last: Annotated[float, typer.Option(help="Of the last step.")] = -8.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the machine's random numbers and the pictures' order.")] = 1,
+    provision: Honest = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", show_default=False,
+            help="Write the program with what was learned; the rows are taken out of the simulated array.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train a program on pictures in folders by class, on the whole machine, cycle by cycle.
+
+    The machine computes no loss that could be read: a step shows how many pictures of its batch were classified right
+    before it, its cycles, and what it wrote. The shifts of errors settle from the loss down, an edge a step: the
+    first trained layers begin to learn after as many steps as edges lie before them.
+    """
+    require("learn", "torch", "pillow")
+    import torch
+
+    from respin.cli.runner import Runner
+    from respin.firmware_model.compiler import TRAIN
+    from respin.firmware_model.image import ImageError
+    from respin.golden.data import SourceError
+    from respin.golden.schedule import Schedule
+
+    schedule = Schedule(steps=steps, first=first, last=last)
+    rows: list[dict[str, Any]] = []
+    try:
+        runner = Runner.of_file(program, images, seed=seed)
+        pictures = runner.pictures
+        if TRAIN not in runner.image.programs:
+            raise ImageError(f"{program}: has no training program; it was compiled for inference")
+        if bool((pictures.labels < 0).any()):
+            stray = pictures.files[int((pictures.labels < 0).nonzero()[0])]
+            raise ValueError(f"{stray}: must lie in a folder named by a class: {', '.join(pictures.classes)}")
+        if out is not None and not out.parent.is_dir():
+            raise ValueError(f"--out: {out.parent} is no folder")
+        runner.start(honest=provision)
+        generator = torch.Generator().manual_seed(seed)
+        order: list[int] = []
+        for step in range(steps):
+            while len(order) < runner.batch:
+                order += torch.randperm(len(pictures), generator=generator).tolist()
+            places, order = order[: runner.batch], order[runner.batch :]
+            labels = pictures.labels[places]
+            began = time.perf_counter()
+            with runner.progress(f"step {step} of {steps}"):
+                x = pictures.take(places).numpy()
+                written, logits = runner.train(x, labels.tolist(), rate=schedule.rate(step))
+            cycles = runner.program_cycles()
+            rows.append({
+                "step": step,
+                "rate": schedule.rate(step),
+                "right": int((torch.from_numpy(logits).argmax(1) == labels).sum()),
+                "pictures": runner.batch,
+                "rows_written": written,
+                "cycles": cycles,
+                "cycles_per_second": round(cycles / (time.perf_counter() - began)),
+            })
+            err.print(", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in rows[-1].items()), style="dim")
+        if out is not None:
+            runner.learned().save(out)
+    except (ImageError, SourceError, ValueError) as error:
+        fail(str(error), BAD_INPUT)
+    if json:
+        print_json({"config": asdict(runner.image.config), "rows": rows})
+    else:
+        print_rows(rows, title=f"{program.name} on {runner.image.config.name}")

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the jobs of a program make: for those who look into the store while it runs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from respin.firmware_model.compiler import TRAIN
+from respin.firmware_model.descriptors import Descriptor
+from respin.firmware_model.emitter import Addresses, Emitter
+from respin.firmware_model.image import ProgramImage
+from respin.firmware_model.jobs import Fields, Randomness
+from respin.firmware_model.operations import LABELS, Operation
+from respin.firmware_model.placement import Placement
+from respin.firmware_model.program import Program, Setting
+from respin.golden.network import INPUT
+from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a job makes.
+
+    Parameters
+    ----------
+    operation:
+        The layer, the loss, the edge or the gradient.
+    setting:
+        Which part of its result, and where that lies.
+    part_ends, ends:
+        Whether the part, and the whole of the operation, is complete with this job.
+    """
+
+    operation: Operation
+    setting: Setting
+    part_ends: bool
+    ends: bool
+
+
+class _Recorder(Program):
+    """A program that notes the jobs that it is asked for."""
+
+    def __init__(self, placement: Placement) -> None:
+        super().__init__(placement, Randomness())
+        self.noted: list[tuple[Setting, bool]] = []
+
+    def jobs(self, operation: Operation, setting: Setting) -> Iterator[Fields]:
+        jobs = list(super().jobs(operation, setting))
+        self.noted += [(setting, number == len(jobs) - 1) for number in range(len(jobs))]
+        return iter(jobs)
+
+
+def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int, Made]:
+    """Return what each JOB of a program makes, by the descriptor's number.
+
+    Parameters
+    ----------
+    image:
+        What a compiler made of ``placement``.
+    placement:
+        The network and where its parts lie.
+    program:
+        ``infer`` or ``train``.
+
+    Raises
+    ------
+    ValueError
+        If the image is of another placement.
+    """
+    network = placement.network
+    loss = placement.loss
+    ids = {loss.name: loss.tensor} | {edge.name: edge.tensor for edge in network.edges}
+    areas = dict.fromkeys((INPUT, LABELS, loss.logits), 0)
+    recorder = _Recorder(placement)
+    emitter = Emitter(placement, recorder, Addresses(areas=areas, spilled=0, table=0), ids)
+    operations = placement.operations if program == TRAIN else placement.operations[: len(network.layers)]
+    made = []
+    for operation in operations:
+        recorder.noted.clear()
+        list(emitter.operation(operation))
+        made += [
+            Made(operation=operation, setting=setting, part_ends=last, ends=number == len(recorder.noted) - 1)
+            for number, (setting, last) in enumerate(recorder.noted)
+        ]
+    content = image.bytes_of(program)[DESCRIPTOR_BYTES:]
+    blocks = [content[at : at + DESCRIPTOR_BYTES] for at in range(0, len(content), DESCRIPTOR_BYTES)]
+    jobs = [number for number, block in enumerate(blocks) if Descriptor.unpack(block).opcode is Opcode.JOB]
+    if len(jobs) != len(made):
+        raise ValueError(f"the image must be of this placement: {program} has {len(jobs)} jobs, not {len(made)}")
+    return dict(zip(jobs, made, strict=True))

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Drives a compiled bench: the whole machine with its banks and external memory, from Python (sim/compiled.py).
+//
+// Every loop over cycles is here. Arrays of the models are handed out as they lie in memory, by scope and name.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "Vcompiled.h"
+#include "verilated.h"
+#include "verilated_syms.h"
+
+namespace {
+
+enum class Stop : int { Limit = 0, Interrupt = 1, Descriptor = 2 };
+enum class Answer : int { Okay = 0, Refused = 1, None = 2 };
+
+// The end of a descriptor; `ran` says whether it was a job that ran.
+struct Ending {
+    uint64_t cycle;
+    uint64_t note;
+    uint32_t index;
+    uint32_t ran;
+};
+
+class Simulation {
+public:
+    Simulation(int argc, const char** argv) {
+        context_.commandArgs(argc, argv);
+        top_ = std::make_unique<Vcompiled>(&context_, "TOP");
+        top_->clk = 0;
+        apply();
+    }
+    ~Simulation() { top_->final(); }
+
+    void reset(uint64_t cycles) {
+        top_->rst = 1;
+        apply();
+        step(cycles);
+        top_->rst = 0;
+        apply();
+        step(cycles);
+    }
+
+    void step(uint64_t cycles) {
+        for (; cycles; --cycles) edge();
+    }
+
+    // Run until the interrupt line is high, for at most `limit` cycles, and with `watch` until a descriptor ends.
+    Stop run(uint64_t limit, bool watch) {
+        for (; limit; --limit) {
+            if (top_->irq) return Stop::Interrupt;
+            edge();
+            if (!watch) continue;
+            ran_ |= top_->reported;
+            if (top_->descriptor_done) {
+                ending_ = {cycles_, top_->note, top_->descriptor, ran_};
+                ran_ = false;
+                return Stop::Descriptor;
+            }
+        }
+        return top_->irq ? Stop::Interrupt : Stop::Limit;
+    }
+
+    Answer write(uint32_t offset, uint32_t value, uint64_t limit) {
+        top_->s_axi_awaddr = offset;
+        top_->s_axi_wdata = value;
+        top_->s_axi_wstrb = 0xF;
+        top_->s_axi_awvalid = top_->s_axi_wvalid = top_->s_axi_bready = 1;
+        for (; limit; --limit) {
+            apply();
+            const bool address = top_->s_axi_awvalid && top_->s_axi_awready;
+            const bool data = top_->s_axi_wvalid && top_->s_axi_wready;
+            const bool done = top_->s_axi_bvalid;
+            const bool refused = top_->s_axi_bresp != 0;
+            edge();
+            if (address) top_->s_axi_awvalid = 0;
+            if (data) top_->s_axi_wvalid = 0;
+            if (done) {
+                top_->s_axi_bready = 0;
+                apply();
+                return refused ? Answer::Refused : Answer::Okay;
+            }
+        }
+        return Answer::None;
+    }
+
+    Answer read(uint32_t offset, uint32_t* value, uint64_t limit) {
+        top_->s_axi_araddr = offset;
+        top_->s_axi_arvalid = top_->s_axi_rready = 1;
+        for (; limit; --limit) {
+            apply();
+            const bool address = top_->s_axi_arvalid && top_->s_axi_arready;
+            const bool done = top_->s_axi_rvalid;
+            const bool refused = top_->s_axi_rresp != 0;
+            *value = top_->s_axi_rdata;
+            edge();
+            if (address) top_->s_axi_arvalid = 0;
+            if (done) {
+                top_->s_axi_rready = 0;
+                apply();
+                return refused ? Answer::Refused : Answer::Okay;
+            }
+        }
+        return Answer::None;
+    }
+
+    void* array(const char* scope, const char* name, uint64_t* bytes) {
+        const VerilatedScope* const found = context_.scopeFind(scope);
+        VerilatedVar* const variable = found ? found->varFind(name) : nullptr;
+        if (!variable) return nullptr;
+        *bytes = variable->totalSize();
+        return variable->datap();
+    }
+
+    void stall(uint8_t share) {
+        top_->stall = share;
+        apply();
+    }
+    uint64_t cycles() const { return cycles_; }
+    Ending ending() const { return ending_; }
+
+private:
+    // Inputs are looked at here only.
+    void apply() {
+        top_->apply = 1;
+        top_->eval();
+        top_->apply = 0;
+        top_->eval();
+    }
+
+    void edge() {
+        top_->clk = 1;
+        top_->eval();
+        top_->clk = 0;
+        top_->eval();
+        ++cycles_;
+    }
+
+    VerilatedContext context_;
+    std::unique_ptr<Vcompiled> top_;
+    uint64_t cycles_ = 0;
+    Ending ending_{};
+    bool ran_ = false;
+};
+
+}  // namespace
+
+extern "C" {
+Simulation* respin_open(int argc, const char** argv) { return new Simulation(argc, argv); }
+void respin_close(Simulation* simulation) { delete simulation; }
+void respin_reset(Simulation* simulation, uint64_t cycles) { simulation->reset(cycles); }
+void respin_step(Simulation* simulation, uint64_t cycles) { simulation->step(cycles); }
+int respin_run(Simulation* simulation, uint64_t limit, int watch) {
+    return static_cast<int>(simulation->run(limit, watch != 0));
+}
+int respin_write(Simulation* simulation, uint32_t offset, uint32_t value, uint64_t limit) {
+    return static_cast<int>(simulation->write(offset, value, limit));
+}
+int respin_read(Simulation* simulation, uint32_t offset, uint32_t* value, uint64_t limit) {
+    return static_cast<int>(simulation->read(offset, value, limit));
+}
+void* respin_array(Simulation* simulation, const char* scope, const char* name, uint64_t* bytes) {
+    return simulation->array(scope, name, bytes);
+}
+void respin_stall(Simulation* simulation, uint8_t share) { simulation->stall(share); }
+uint64_t respin_cycles(const Simulation* simulation) { return simulation->cycles(); }
+void respin_ending(const Simulation* simulation, Ending* ending) { *ending = simulation->ending(); }
+}

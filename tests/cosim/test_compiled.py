@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled machine: a backbone of inverted residuals with Rep-Net modules, every tensor against golden."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_backbone import BESIDE, CLASSES, small_backbone, small_images
+
+from respin.cli.machine import compiled_machine, provision_without_writing, rows_of
+from respin.cli.network.trial import Trial
+from respin.firmware_model.compiler import INFER, PROVISION
+from respin.firmware_model.machine import Machine, ProgramSession
+from respin.golden.builder import build_network
+from respin.rtl.config import preset
+from respin.sim.compiled import CompiledMachine, drive
+from respin.sim.runner import seed
+from respin.sim.transport import TransportError
+
+CONFIG = preset("tiny")
+"""One machine for all of them: it is compiled once."""
+BATCH = 2
+SETTLED = 4
+
+
+@pytest.fixture(scope="module")
+def machine() -> CompiledMachine:
+    return compiled_machine(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def trial() -> Trial:
+    backbone, images = replace(small_backbone(seed()), beside=(BESIDE[0], BESIDE[2])), small_images(64, seed())
+    network = build_network(backbone, images.images, CLASSES, seed=seed(), batch=BATCH)
+    x = backbone.input.to_integer(images.images)
+    made = Trial.of_network(
+        CONFIG, network, x, images.labels, batch=BATCH, seed=seed(), settled=SETTLED, say=print
+    )  # fmt: skip
+    made.start(honest=True)
+    return made
+
+
+def test_every_tensor_of_a_network_that_learns(trial):
+    """Written by the program, inference and two steps with every edge; then a difference that must be found."""
+    array = rows_of(trial.machine)
+    trial.infer()
+    rows = [trial.train() for _ in range(2)]
+    compared = trial.comparison
+    assert compared.different == 0, compared.differences
+    assert all(row["edges_run"] == len(trial.network.edges) for row in rows)
+    assert compared.tensors > 3 * len(trial.network.layers) + 2 * len(trial.network.edges)
+    assert (rows_of(trial.machine) != array).any(), "no weight has moved"
+
+    other = rows_of(trial.machine)
+    fresh = compiled_machine(CONFIG)
+    session = ProgramSession(Machine(CONFIG, fresh), trial.session.image, seed=seed())
+    provision_without_writing(session, fresh)
+    np.testing.assert_array_equal(rows_of(fresh), array)
+    assert (other != array).any()
+
+    x, _ = trial._next()
+    want = trial.network.forward(x, trial.state.parameters)
+    name = trial.network.layers[3].name
+    wrong = want.tensors[name].clone()
+    wrong[1, 0, 0, 0] ^= 1
+    watcher = trial._watch(INFER, replace(want, tensors=want.tensors | {name: wrong}))
+    trial._run(INFER, watcher, lambda: drive(trial.session.infer(x.numpy())))
+    assert compared.different == 1
+    assert compared.differences[0].startswith(f"{name}: 1 of ")
+
+
+def test_memory_and_registers_refuse_what_is_not_there(machine):
+    outside = ((16, 32, "address must be"), (0, 33, "count must be"), (1 << 25, 32, "memory ends"))
+    for address, count, message in outside:
+        with pytest.raises(ValueError, match=message):
+            drive(machine.read_memory(address, count))
+    with pytest.raises(TransportError, match="a read of register 0xffc was refused"):
+        drive(machine.read_register(0xFFC))
+    with pytest.raises(ValueError, match="share must be in 0..255, not 256"):
+        machine.stall(256)
+    with pytest.raises(ValueError, match="words must lie in 0..1023, not 1020..1024"):
+        machine.store_words(1020, 5)
+    with pytest.raises(ValueError, match="rows must lie in 0..2047, not 2047..2048"):
+        machine.put_cells_without_writing(2047, np.zeros((2, 288), dtype=np.uint8))
+
+
+def test_a_wait_that_is_too_long(machine):
+    waiting = CompiledMachine(machine.library, CONFIG, limit_cycles=1000)
+    waiting.reset()
+    before = waiting.cycles
+    with pytest.raises(TransportError, match="no interrupt within 1000 cycles"):
+        drive(waiting.wait_interrupt())
+    assert waiting.cycles == before + 1000
+    waiting.close()
+
+
+def test_memory_that_pauses_changes_cycles_and_nothing_else(trial, machine):
+    """The same inference with a share of waits on each channel of external memory."""
+    session = ProgramSession(Machine(CONFIG, machine), trial.session.image, seed=seed())
+    provision_without_writing(session, machine)
+    x = trial._next()[0].numpy()
+    found, cycles = [], []
+    for share in (0, 100):
+        machine.stall(share)
+        first = machine.cycles
+        found.append(torch.from_numpy(drive(session.infer(x))))
+        cycles.append(machine.cycles - first)
+    machine.stall(0)
+    assert torch.equal(*found)
+    assert cycles[1] > cycles[0]
+    assert PROVISION in session.image.programs
