@@ -5,7 +5,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ from respin.sim.banks import model_plusargs
 from respin.sim.runner import run, seed
 from respin.sim.tables import NO_FAULTS, table_for
 
-CONFIG = preset("tiny")
+CONFIG = replace(preset("tiny"), watchdog_cycles=1024)
+"""That of the machine's other benches: one build serves all."""
 Array = NDArray[np.generic]
 Jobs = Sequence[tuple[InferenceNetwork, Array]]
 """Networks, each with its input (N, C, H, W)."""
