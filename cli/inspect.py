@@ -19,11 +19,27 @@ from respin.cli.console import (
     print_rows,
     require,
 )
+from respin.cli.sources import calibration, compared, image_shape
 
-Model = Annotated[str, typer.Argument(help="NAME.onnx, or MODULE.py:factory.", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(help="MODULE.py:factory, NAME.onnx, or a pretrained backbone's name.", show_default=False),
+]
 ImageShape = Annotated[
     str | None,
     typer.Option("--shape", help="C,H,W of an image, where the factory returns a module alone.", show_default=False),
+]
+Images = Annotated[
+    str | None,
+    typer.Option("--images", help="Calibrate on these: a folder of images, or a data set's name.", show_default=False),
+]
+Compared = Annotated[
+    str | None,
+    typer.Option(
+        "--agreement",
+        help="Count how often integers and float give the same first class: a folder, or a data set's test images.",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the factory, and of noise where there are no images.")]
 
@@ -33,29 +49,34 @@ def inspect(
     shape: ImageShape = None,
     preset: Preset = None,
     config: ConfigFile = None,
+    images: Images = None,
+    agreement: Compared = None,
     seed: Seed = 1,
     json: Json = False,
 ) -> None:
-    """List the integer layers of a network: a PyTorch module or a quantised ONNX file.
+    """List the integer layers of a network: a PyTorch module, a pretrained backbone or a quantised ONNX file.
 
     A factory is a function of no arguments that returns a torch.nn.Module, or a module and float images (N, C, H, W)
     that it is calibrated on. Without images, ranges come from noise: the layers are right, the scales are not.
     """
-    require("learn", "torch", "onnx")
+    require("learn", "torch", "onnx", "pillow")
     from respin.firmware_model.frontend.listing import list_layers
-    from respin.firmware_model.frontend.refusal import ModelError, RefusedError
-    from respin.firmware_model.frontend.source import load_network
+    from respin.firmware_model.frontend.refusal import RefusedError
+    from respin.firmware_model.frontend.source import Source
+    from respin.golden.data import SourceError
 
     chosen = configuration(preset, config)
     try:
-        network = load_network(model, shape=None if shape is None else _shape(shape), seed=seed)
+        source = Source(model=model, shape=image_shape(shape), seed=seed, images=calibration(images))
+        network, _ = source.inference_network()
+        agreed = None if agreement is None else source.agreement(network, compared(agreement))
     except RefusedError as error:
         if json:
             print_json({"model": model, "refusals": [asdict(refusal) for refusal in error.refusals]})
         for refusal in error.refusals:
             err.print(f"respin: {refusal}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(BAD_INPUT) from None
-    except (ModelError, ValueError) as error:
+    except (SourceError, ValueError) as error:
         fail(str(error), BAD_INPUT)
     layers = list_layers(network, chosen)
     totals = {name: sum(getattr(layer, name) for layer in layers) for name in ("macs", "weights", "rows")}
@@ -63,7 +84,7 @@ def inspect(
         found: dict[str, Any] = {"model": model, "network": network.name, "preset": chosen.name}
         found |= {"input": {"shape": network.input_shape, **asdict(network.formats["input"])}, "output": network.output}
         found |= {"totals": totals | {"rows_there_are": chosen.total_rows}, "layers": [asdict(item) for item in layers]}
-        print_json(found)
+        print_json(found | ({} if agreed is None else {"agreement": asdict(agreed)}))
         return
     print_rows(
         [
@@ -91,14 +112,15 @@ def inspect(
         highlight=False,
         soft_wrap=True,
     )
+    if agreed is not None:
+        share = 100 * agreed.same / agreed.images
+        out.print(
+            f"the first class of {agreed.same:,} of {agreed.images:,} images, {share:.1f} %, is the float network's; "
+            f"of {agreed.close:,} its first two logits are less than 0.5 apart",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _sizes(sides: tuple[int, ...]) -> str:
     return " x ".join(str(side) for side in sides)
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(side) for side in text.split(","))
-    except ValueError:
-        fail(f"--shape must be numbers C,H,W, not {text!r}", BAD_INPUT)

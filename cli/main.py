@@ -6,6 +6,7 @@ import sys
 import typer
 
 from respin.cli.bench.command import bench
+from respin.cli.compile import compile_network
 from respin.cli.console import FAILED, err
 from respin.cli.demo.command import demo
 from respin.cli.doctor import doctor
@@ -34,6 +35,7 @@ app.command()(sim)
 app.command()(demo)
 app.command()(learn)
 app.command()(inspect)
+app.command("compile")(compile_network)
 app.command()(run)
 app.command()(train_rtl)
 app.command()(network)

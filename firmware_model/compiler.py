@@ -10,11 +10,11 @@ from respin.firmware_model.descriptors import Descriptor, pack_program
 from respin.firmware_model.emitter import ENTRY_BYTES, WORD_BYTES, Addresses, Emitter
 from respin.firmware_model.image import Area, ProgramImage, Tensor
 from respin.firmware_model.jobs import Randomness
-from respin.firmware_model.operations import LABELS
+from respin.firmware_model.operations import LABELS, raw_sums
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program
 from respin.firmware_model.storage import CapacityError
-from respin.golden.network import INPUT, Gradient, Layer, Parameters
+from respin.golden.network import INPUT, Gradient, Parameters
 from respin.rtl.config import BLOCK, ROW_WEIGHTS
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
@@ -22,6 +22,8 @@ PROVISION, INFER, TRAIN = "provision", "infer", "train"
 """Names of the programs of an image."""
 INPUT_AREA, LABELS_AREA, LOGITS_AREA, ROWS_AREA, TABLE_AREA = "input", "labels", "logits", "rows", "table"
 """Names of its data."""
+BIAS_AREA = "bias"
+"""Of a network whose output is int32 sums: what the host adds to each channel of them."""
 
 
 @dataclass(slots=True)
@@ -83,12 +85,14 @@ class Compiler:
     def compile(self, parameters: Mapping[str, Parameters]) -> ProgramImage:
         """Return the image; ``parameters`` of the trained layers are what provisioning writes."""
         place, layout = self.placement, _Layout(self.base)
-        logits = place.network.loss.logits
+        output, sums = place.network.output, raw_sums(place.network)
         rows = self._rows(parameters)
-        areas = {
-            name: layout.add(area, bytes(WORD_BYTES * place.whole(name).words))
-            for name, area in ((INPUT, INPUT_AREA), (LABELS, LABELS_AREA), (logits, LOGITS_AREA))
-        }
+        tensors = {INPUT: INPUT_AREA, output: LOGITS_AREA}
+        if place.network.loss is not None:
+            tensors[LABELS] = LABELS_AREA
+        areas = {name: layout.add(area, bytes(WORD_BYTES * place.whole(name).words)) for name, area in tensors.items()}
+        if sums is not None:
+            layout.add(BIAS_AREA, sums.bias.numpy().astype("<i4").tobytes())
         layout.add(ROWS_AREA, rows.tobytes())
         addresses = Addresses(areas=areas, spilled=0, table=layout.add(TABLE_AREA, self._table()))
         # Programs are as long wherever the spilled tensors lie, which is behind them.
@@ -104,7 +108,7 @@ class Compiler:
             programs=tuple(name for name in (PROVISION, INFER, TRAIN) if name in layout.areas),
             tensors={
                 area: Tensor(shape=place.whole(name).shape, signed=place.whole(name).signed)
-                for name, area in ((INPUT, INPUT_AREA), (logits, LOGITS_AREA))
+                for name, area in ((INPUT, INPUT_AREA), (output, LOGITS_AREA))
             },
             scratch=WORD_BYTES * place.schedule.spilled_words,
         )
@@ -136,7 +140,8 @@ class Compiler:
 
     def _tensor_ids(self) -> dict[str, int]:
         network = self.placement.network
-        ids = {network.loss.name: network.loss.tensor} | {edge.name: edge.tensor for edge in network.edges}
+        ids = {} if network.loss is None else {network.loss.name: network.loss.tensor}
+        ids |= {edge.name: edge.tensor for edge in network.edges}
         for layer in network.trained:
             assert layer.trained is not None
             ids[f"{layer.name}.bias"] = layer.trained.bias_tensor
@@ -175,7 +180,7 @@ class Compiler:
     def _infer(self, addresses: Addresses) -> Iterator[Descriptor]:
         emitter = self._emitter(addresses)
         for chain in self.placement.schedule.chains:
-            if isinstance(chain[-1].item, Layer):
+            if chain[-1].forward:
                 yield from emitter.chain(chain)
         yield Descriptor(opcode=Opcode.END)
 

@@ -157,9 +157,9 @@ class Emitter:
                 moved += self._moves(opcode, piece, workspace[buffer])
         for operation in chain:
             stage.jobs += self._runs(operation, made[operation.result or operation.operands[0].name], spots)
-        logits = self._place.network.loss.logits
-        if chain[-1].result == logits and schedule.base(logits) is not None:
-            stage.stores += self._take(logits)
+        output = self._place.network.output
+        if chain[-1].result == output and schedule.base(output) is not None:
+            stage.stores += self._take(output)
         return stage
 
     def _runs(self, operation: Operation, tile: Tile, spots: Mapping[Buffer, _Spot]) -> Iterator[Step]:

@@ -72,7 +72,19 @@ class RoundError:
         }
 
 
-Finish = Requantise | RoundError
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSums:
+    """Leave sums as they are, int32: each of their bytes is a tensor of its own, one after the other in every channel
+    block."""
+
+    def fields(self, out: StoreTensor) -> Fields:
+        """The part of a vector job that says how sums are finished."""
+        return {"mode": VectorMode.RAW, "raw_stride": out.pixels}
+
+
+SUM_BYTES = 4
+"""Bytes of a sum."""
+Finish = Requantise | RoundError | StoreSums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Protocol
 
+import numpy as np
+
 from respin.firmware_model.compiler import (
+    BIAS_AREA,
     INFER,
     INPUT_AREA,
     LABELS_AREA,
@@ -15,6 +18,7 @@ from respin.firmware_model.compiler import (
 )
 from respin.firmware_model.emitter import WORD_BYTES
 from respin.firmware_model.image import ImageError, ProgramImage
+from respin.firmware_model.jobs import SUM_BYTES
 from respin.firmware_model.layout import IntArray, StoreTensor, require_input, tensor_words, words_tensor
 from respin.firmware_model.training import label_words
 from respin.rtl.config import AcceleratorConfig
@@ -182,10 +186,22 @@ class ProgramSession:
 
     async def logits(self) -> IntArray:
         """Return the logits (N, classes) of the last batch."""
+        return (await self.output())[:, :, 0, 0]
+
+    async def output(self) -> IntArray:
+        """Return what the network made of the last batch (N, C, H, W): int8, uint8, or int32 where it is raw sums."""
         area, about = self.image.areas[LOGITS_AREA], self.image.tensors[LOGITS_AREA]
         content = await self.machine.transport.read_memory(area.address, area.size)
         words = [int.from_bytes(content[at : at + WORD_BYTES], "little") for at in range(0, len(content), WORD_BYTES)]
-        return words_tensor(words, StoreTensor(0, about.shape, about.signed))[:, :, 0, 0]
+        made = words_tensor(words, StoreTensor(0, about.shape, about.signed))
+        if BIAS_AREA not in self.image.areas:
+            return made
+        parts = made.astype(np.uint32).reshape(SUM_BYTES, -1, *about.shape[1:])
+        shifts = np.arange(0, 8 * SUM_BYTES, 8, dtype=np.uint32).reshape(-1, 1, 1, 1, 1)
+        sums = np.bitwise_or.reduce(parts << shifts, axis=0).view(np.int32)
+        bias = np.frombuffer(self.image.bytes_of(BIAS_AREA), dtype="<i4")
+        total: IntArray = sums + bias[:, None, None]
+        return total
 
     async def _write_input(self, x: IntArray) -> None:
         about = self.image.tensors[INPUT_AREA]

@@ -70,8 +70,9 @@ def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int
         If the image is of another placement.
     """
     network = placement.network
-    ids = {network.loss.name: network.loss.tensor} | {edge.name: edge.tensor for edge in network.edges}
-    areas = dict.fromkeys((INPUT, LABELS, network.loss.logits), 0)
+    loss = placement.loss
+    ids = {loss.name: loss.tensor} | {edge.name: edge.tensor for edge in network.edges}
+    areas = dict.fromkeys((INPUT, LABELS, loss.logits), 0)
     recorder = _Recorder(placement)
     emitter = Emitter(placement, recorder, Addresses(areas=areas, spilled=0, table=0), ids)
     for chain in placement.schedule.chains:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from respin.firmware_model.jobs import Geometry
-from respin.golden.inference import RawSums
+from respin.golden.inference import InferenceNetwork, RawSums
 from respin.golden.network import (
     AveragePool,
     Convolution,
@@ -25,12 +25,19 @@ from respin.golden.network import (
 LABELS = "labels"
 """The name of the labels, as the loss reads them."""
 Shape = tuple[int, int, int, int]
+Network = IntegerNetwork | InferenceNetwork
+"""What a program can be made of: a network that learns, or one that only runs."""
 AxisMap = tuple[int, int, int, int]
 """(num, den, add, span) of a :class:`respin.rtl.jobs.AxisMap`."""
 IDENTITY: AxisMap = (1, 1, 0, 0)
 
 
-def geometry(layer: Convolution) -> Geometry:
+def raw_sums(network: Network) -> RawSums | None:
+    """The convolution whose int32 sums are the network's output, if there is one."""
+    return network.sums if isinstance(network, InferenceNetwork) else None
+
+
+def geometry(layer: Convolution | RawSums) -> Geometry:
     """Kernel, stride and padding of a convolution as the window takes them."""
     padding = layer.padding
     top, left = (padding, padding) if isinstance(padding, int) else (padding[0], padding[2])
@@ -38,8 +45,8 @@ def geometry(layer: Convolution) -> Geometry:
 
 
 def is_depthwise(layer: Convolution | RawSums) -> bool:
-    """Whether a convolution has one input for each output channel."""
-    return layer.groups > 1 and layer.weight.shape[1] == 1
+    """Whether each output channel of a convolution has an input channel of its own."""
+    return layer.groups > 1 and layer.weight.shape[0] == layer.groups and layer.weight.shape[1] == 1
 
 
 def table_name(edge: str, source: str) -> str:
@@ -116,7 +123,7 @@ class Operation:
         Whether it needs all of its tensors at once.
     """
 
-    item: Layer | Loss | Edge | FanInEdge | Gradient
+    item: Layer | RawSums | Loss | Edge | FanInEdge | Gradient
     operands: tuple[Operand, ...]
     result: str | None
     mask: str | None = None
@@ -125,12 +132,17 @@ class Operation:
     whole: bool = False
 
     @property
+    def forward(self) -> bool:
+        """Whether it belongs to inference."""
+        return isinstance(self.item, Layer | RawSums)
+
+    @property
     def name(self) -> str:
         """What it is called in messages."""
         return f"{self.item.layer} gradient" if isinstance(self.item, Gradient) else self.item.name
 
 
-def operations(network: IntegerNetwork, shapes: Mapping[str, Shape], *, training: bool) -> Iterator[Operation]:
+def operations(network: Network, shapes: Mapping[str, Shape], *, training: bool) -> Iterator[Operation]:
     """Yield the operations of inference, or of a training step.
 
     Parameters
@@ -143,9 +155,12 @@ def operations(network: IntegerNetwork, shapes: Mapping[str, Shape], *, training
     masked = {edge.mask for edge in network.edges if edge.mask is not None} if training else set()
     for layer in network.layers:
         yield _layer(layer, shapes, masked)
-    if not training:
-        return
+    sums = raw_sums(network)
+    if sums is not None:
+        yield Operation(item=sums, operands=(Operand(name=sums.x),), result=sums.name, whole=True)
     loss = network.loss
+    if not training or loss is None:
+        return
     yield Operation(
         item=loss, operands=(Operand(name=loss.logits), Operand(name=LABELS)), result=loss.name, whole=True
     )
@@ -182,7 +197,7 @@ def _layer(layer: Layer, shapes: Mapping[str, Shape], masked: set[str]) -> Opera
     )
 
 
-def _edge(network: IntegerNetwork, edge: Edge | FanInEdge, shapes: Mapping[str, Shape]) -> Operation:
+def _edge(network: Network, edge: Edge | FanInEdge, shapes: Mapping[str, Shape]) -> Operation:
     through = network.layer(edge.through) if isinstance(edge, Edge) and edge.through is not None else None
     row_step = 1
     operands: tuple[Operand, ...]

@@ -8,9 +8,18 @@ import numpy as np
 import torch
 
 from respin.firmware_model import layout
-from respin.firmware_model.jobs import error_phases
+from respin.firmware_model.jobs import SUM_BYTES, error_phases
 from respin.firmware_model.layout import IntArray, StoreTensor
-from respin.firmware_model.operations import LABELS, Shape, geometry, is_depthwise, operations, table_name
+from respin.firmware_model.operations import (
+    LABELS,
+    Network,
+    Shape,
+    geometry,
+    is_depthwise,
+    operations,
+    raw_sums,
+    table_name,
+)
 from respin.firmware_model.schedule import Mask, Schedule
 from respin.firmware_model.storage import CapacityError, RowPlan, TablePlan
 from respin.golden.inference import RawSums
@@ -20,9 +29,11 @@ from respin.golden.network import (
     Convolution,
     Edge,
     FanInEdge,
-    IntegerNetwork,
+    Loss,
     Parameters,
+    initial_parameters,
     reads,
+    run_layers,
     sources,
 )
 from respin.golden.ops import QuantiserTable
@@ -65,7 +76,7 @@ class Placement:
         If the rows do not fit the memory, or the operands of an operation the store, with the figure.
     """
 
-    def __init__(self, config: AcceleratorConfig, network: IntegerNetwork, shape: Shape, *, training: bool) -> None:
+    def __init__(self, config: AcceleratorConfig, network: Network, shape: Shape, *, training: bool) -> None:
         self.config = config
         self.network = network
         self.training = training
@@ -80,7 +91,7 @@ class Placement:
         self._constants: dict[int, list[int]] = {}
         self._place_tables()
         self.operations = tuple(operations(network, self._shapes, training=training))
-        outside = (INPUT, LABELS, network.loss.logits)
+        outside = (INPUT, LABELS, network.output)
         self.schedule = Schedule(config, self.operations, self._shapes, outside=outside)
 
     @property
@@ -102,6 +113,18 @@ class Placement:
                 f"the network needs {self.table_entries} table entries, {config.name} has {config.table_channels}: "
                 "raise table_channels"
             )
+
+    @property
+    def batch(self) -> int:
+        """Images in a batch."""
+        return self._shapes[INPUT][0]
+
+    @property
+    def loss(self) -> Loss:
+        """The network's loss; ValueError if it only runs."""
+        if self.network.loss is None:
+            raise ValueError("the network has no loss: it only runs")
+        return self.network.loss
 
     def whole(self, name: str) -> StoreTensor:
         """An activation or error tensor as if it lay at word 0."""
@@ -156,7 +179,10 @@ class Placement:
 
     def frozen_rows(self, parameters: Mapping[str, Parameters]) -> list[tuple[int, IntArray]]:
         """Rows of every image, (first row, rows): frozen weights, and ``parameters`` of the trained layers."""
-        written = []
+        written: list[tuple[int, IntArray]] = []
+        sums = raw_sums(self.network)
+        if sums is not None:
+            written.append((self.image(sums.name), self.forward_rows(sums, sums.weight.numpy())))
         for layer in self.network.layers:
             if not isinstance(layer, Convolution):
                 continue
@@ -201,12 +227,20 @@ class Placement:
         """Shape and sign of every tensor, from a run on zeros and from what each edge passes through."""
         network = self.network
         zeros = torch.zeros(shape, dtype=network.input_dtype)
-        for name, tensor in network.forward(zeros, network.initial_parameters()).tensors.items():
+        tensors = run_layers(
+            network.layers, {INPUT: zeros}, initial_parameters(network.layers), masks=False
+        ).tensors
+        sums = raw_sums(network)
+        if sums is not None:
+            # Each byte of the sums is a tensor: those of all images, one byte after the other.
+            tensors[sums.name] = sums.run(tensors[sums.x]).to(torch.uint8).repeat(SUM_BYTES, 1, 1, 1)
+        for name, tensor in tensors.items():
             n, c, h, w = tensor.shape
             self._shapes[name] = (n, c, h, w)
             self._signed[name] = tensor.dtype == torch.int8
-        self._shapes[network.loss.name] = self._shapes[network.loss.logits]
-        self._signed[network.loss.name] = True
+        if network.loss is not None:
+            self._shapes[network.loss.name] = self._shapes[network.output]
+            self._signed[network.loss.name] = True
         self._shapes[LABELS], self._signed[LABELS] = (shape[0], 1, 1, 1), False
         for edge in network.edges:
             layer = network.layer(edge.through) if isinstance(edge, Edge) and edge.through is not None else None
@@ -214,7 +248,7 @@ class Placement:
             self._shapes[edge.name] = self._shapes[origin]
             self._signed[edge.name] = True
 
-    def forward_rows(self, layer: Convolution, weight: IntArray) -> IntArray:
+    def forward_rows(self, layer: Convolution | RawSums, weight: IntArray) -> IntArray:
         """Rows of the image that a convolution's forward pass reads, with ``weight`` as its weights."""
         return forward_rows(layer, weight, self.config.slices)
 
@@ -233,6 +267,9 @@ class Placement:
                 self.rows.add(layer.name, len(self.forward_rows(layer, layer.weight.numpy())))
                 if layer.trained is not None:
                     self.rows.add_vector(f"{layer.name} bias", layer.weight.shape[0])
+        sums = raw_sums(self.network)
+        if sums is not None:
+            self.rows.add(sums.name, len(self.forward_rows(sums, sums.weight.numpy())))
         for edge in self._edges:
             passed = self.network.layer(edge.through) if isinstance(edge, Edge) and edge.through is not None else None
             if isinstance(passed, Convolution) and passed.name not in self._phases:

@@ -7,10 +7,21 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from respin.firmware_model import jobs
-from respin.firmware_model.jobs import Fields, JobBuilder, Part, Randomness, Requantise, RoundError, Source
+from respin.firmware_model.jobs import (
+    SUM_BYTES,
+    Fields,
+    JobBuilder,
+    Part,
+    Randomness,
+    Requantise,
+    RoundError,
+    Source,
+    StoreSums,
+)
 from respin.firmware_model.layout import StoreTensor, mask_words
 from respin.firmware_model.operations import LABELS, Operation, geometry, is_depthwise, table_name
 from respin.firmware_model.placement import Placement
+from respin.golden.inference import RawSums
 from respin.golden.network import (
     AveragePool,
     Convolution,
@@ -196,12 +207,13 @@ class Program:
 
     def forward(self) -> Iterator[Task]:
         """One task for each layer, in order."""
-        for operation in self._place.operations[: len(self._network.layers)]:
-            yield self._task(operation)
+        for operation in self._place.operations:
+            if operation.forward:
+                yield self._task(operation)
 
     def loss(self) -> Task:
         """The loss and its error."""
-        return self._task(self._operation(self._network.loss))
+        return self._task(self._operation(self._place.loss))
 
     def edge(self, edge: Edge | FanInEdge) -> EdgePlan:
         """A backward edge."""
@@ -236,7 +248,7 @@ class Program:
         item = operation.item
         stage, layer = "other", None
         match item:
-            case Convolution():
+            case Convolution() | RawSums():
                 stage, layer = "forward", item
             case Gradient():
                 stage, layer = "gradient", self._network.convolution(item.layer)
@@ -247,9 +259,10 @@ class Program:
         macs = 0 if layer is None else self._macs(layer)
         return Task(name=operation.name, stage=stage, jobs=tuple(self.jobs(operation, setting)), macs=macs)
 
-    def _macs(self, layer: Convolution) -> int:
+    def _macs(self, layer: Convolution | RawSums) -> int:
         """Multiply-accumulates of any of a convolution's three passes over the batch."""
-        n, _, oh, ow = self._place.whole(layer.name).shape
+        _, _, oh, ow = self._place.whole(layer.name).shape
+        n = self._place.batch
         return n * oh * ow * layer.weight.numel()
 
     # Of any part of it.
@@ -263,6 +276,8 @@ class Program:
                 yield from self._gradient(gradient, setting)
             case Edge() | FanInEdge() as edge:
                 yield from self._edge(operation, edge, setting)
+            case RawSums() as sums:
+                yield self._sums(sums, setting)
             case layer:
                 yield self._layer(operation, layer, setting)
 
@@ -294,6 +309,20 @@ class Program:
         )
         x, _ = setting.operands[layer.x]
         return self._build.gradient(x, setting.out, geometry=geometry(layer), images=images)
+
+    def _sums(self, sums: RawSums, setting: Setting) -> Fields:
+        n, c, h, w = setting.part.shape
+        shape = (n // SUM_BYTES, c, h, w)
+        run = self._build.depthwise if is_depthwise(sums) else self._build.convolution
+        return run(
+            setting.operands[sums.x][0],
+            StoreTensor(setting.out.base, shape, signed=False, stride=setting.out.block_stride),
+            rows=self._place.image(sums.name),
+            geometry=geometry(sums),
+            finish=StoreSums(),
+            pad=sums.pad_value,
+            part=Part(shape=shape, channels=setting.part.channels),
+        )
 
     def _layer(self, operation: Operation, layer: Layer, setting: Setting) -> Fields:
         mask, mask_stride = setting.mask or (None, None)

@@ -85,7 +85,7 @@ class Session:
         await self.driver.write_tensor(tensor, x)
         for task in self._program().forward():
             await self._run(task, observe)
-        logits = self.placement.tensor(self.placement.network.loss.logits)
+        logits = self.placement.tensor(self.placement.network.output)
         return (await self.driver.read_tensor(logits))[:, :, 0, 0]
 
     async def train(self, x: IntArray, labels: Sequence[int], *, rate: int, observe: Observer = ignore) -> None:
@@ -99,7 +99,7 @@ class Session:
         await self.driver.write_words(place.labels, label_words(labels))
         await self.infer(x, observe)
         (report,) = await self._run(program.loss(), observe)
-        usable = {network.loss.name: EdgeState(exponent=0, alive=bool(report["alive"]))}
+        usable = {place.loss.name: EdgeState(exponent=0, alive=bool(report["alive"]))}
         for edge in network.edges:
             if any(source not in usable for source in sources(edge)):
                 continue

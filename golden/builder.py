@@ -16,7 +16,7 @@ from torch import Tensor
 from respin.golden.backbones import Backbone, BackboneLayer, Block
 from respin.golden.backbones.equalise import Strength, equalise
 from respin.golden.backward import backward
-from respin.golden.float_network import RUN_AT_ONCE, SMALLEST_DEVIATION, FloatNetwork, rep_modules
+from respin.golden.float_network import RUN_AT_ONCE, SMALLEST_DEVIATION, FloatNetwork
 from respin.golden.network import (
     INPUT,
     AveragePool,
@@ -46,6 +46,7 @@ from respin.golden.quantise import INT8_MAX, UINT8_MAX, common_multipliers, quan
 from respin.golden.repnet import SMALLEST_POOLED_MAP, RepModule, weight_unit
 
 LOSS = "error.logits"
+FEATURES = "features"
 HEAD = "logits"
 RATE_UNIT = 1 / 128
 """The weight that a learning rate is a share of: a rate of 2^μ moves a weight by ``2^μ / 128`` on average."""
@@ -310,7 +311,7 @@ class _Builder:
         table = requantiser(
             1 / (deviation * features.scale), bias=-torch.round(sums.mean(0)).to(torch.int64), signed=True
         )
-        pooled = self.add(AveragePool(name="features", x=x, kernel=self.size(x), table=table), features)
+        pooled = self.add(AveragePool(name=FEATURES, x=x, kernel=self.size(x), table=table), features)
         count = self.backbone.features
         zeros = torch.zeros((classes, count, 1, 1), dtype=torch.int8)
         logits = _Format(scale=rules.logit_unit, signed=True)
@@ -376,11 +377,10 @@ def build_network(
     builder = _Builder(backbone, images, rules, seed, ranges, feature_units)
     modules = {}
     if rules.modules:
-        described = rep_modules(backbone, image_channels=images.shape[1])
-        modules = {position: module for (position, _), module in zip(backbone.beside, described, strict=True)}
+        modules = dict(zip(backbone.beside, backbone.rep_modules, strict=True))
     x = builder.frozen(backbone.stem, INPUT)
     for position, block in enumerate(backbone.blocks):
-        from_image = backbone.reads_image and position in modules and position == backbone.beside[0][0]
+        from_image = backbone.recipe.reads_image and position in modules and position == backbone.beside[0]
         y = builder.block(block, x, modules.get(position), INPUT if from_image else x)
         builder.keep(y)
         x = y

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from respin.golden import builder
 from respin.golden.backbones import Backbone, BackboneLayer, Block, InputFormat, fold_norm
 from respin.golden.backbones.description import Activation
+from respin.golden.backbones.recipe import Attachment, Recipe
 from respin.golden.builder import Rules
 from respin.golden.digits import CLASSES, LEVELS, STEP, pack_windows
 from respin.golden.digits import Backbone as DigitsBackbone
@@ -28,7 +29,6 @@ SCHEDULE = Schedule(steps=80, first=-1.0, last=-4.0)
 """Chosen on a part of the training images. Dozens of steps do here what thousands do elsewhere, so they are larger."""
 RULES = Rules(feature_gain=8.0)
 """A feature is worth more to the head for the same reason."""
-REP_KERNEL = 3
 
 
 def describe(backbone: DigitsBackbone) -> Backbone:
@@ -70,8 +70,7 @@ def describe(backbone: DigitsBackbone) -> Backbone:
         ),
         last=layer("expand"),
         input=InputFormat(mean=(0.0,), deviation=(LEVELS * STEP,), scale=1 / (LEVELS * STEP), signed=False),
-        beside=((0, REP_KERNEL),),
-        reads_image=False,
+        recipe=Recipe(attachments=(Attachment(block="start", kernel=3),)),
     )
 
 

@@ -19,24 +19,6 @@ the others."""
 Watch = Callable[[str, Tensor], None]
 
 
-def rep_modules(backbone: Backbone, *, image_channels: int = 3) -> tuple[RepModule, ...]:
-    """Return the Rep-Net modules that stand beside ``backbone``."""
-    modules = []
-    for number, (position, kernel) in enumerate(backbone.beside):
-        block = backbone.blocks[position]
-        from_image = number == 0 and backbone.reads_image
-        modules.append(
-            RepModule(
-                inputs=image_channels if from_image else block.inputs,
-                outputs=block.outputs,
-                kernel=kernel,
-                groups=1 if from_image else 2,
-                pool=backbone.image_pool if from_image else 2,
-            )
-        )
-    return tuple(modules)
-
-
 def _activate(x: Tensor, layer: BackboneLayer) -> Tensor:
     if layer.activation == "linear":
         return x
@@ -71,7 +53,7 @@ class FloatNetwork(nn.Module):
         self.weights = nn.ParameterDict({self._key(layer): layer.weight.clone() for layer in backbone.layers})
         self.biases = nn.ParameterDict({self._key(layer): layer.bias.clone() for layer in backbone.layers})
         self.rep = nn.ModuleList(FloatRepModule(module, norm=norm) for module in modules)
-        self.beside = {backbone.beside[number][0]: number for number in range(len(modules))}
+        self.beside = {backbone.beside[number]: number for number in range(len(modules))}
         self.head = nn.Linear(backbone.features, classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -112,7 +94,7 @@ class FloatNetwork(nn.Module):
                     watch(f"{block.name}.sum", y)
             if position in self.beside:
                 number = self.beside[position]
-                source = image if number == 0 and self.backbone.reads_image else x
+                source = image if number == 0 and self.backbone.recipe.reads_image else x
                 y = y + self.rep[number](source, (y.shape[2], y.shape[3]))
             x = y
         return self._layer(self.backbone.last, x, watch)

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from respin.golden.network import INPUT, Activations, Layer, reads, run_layers
+from respin.golden.network import (
+    INPUT,
+    Activations,
+    Convolution,
+    Layer,
+    convolution_called,
+    layer_called,
+    reads,
+    run_layers,
+)
 from respin.golden.ops import Padding, conv2d
 from respin.golden.ops.checks import require_int, require_tensor
 
@@ -155,6 +164,40 @@ class InferenceNetwork:
             raise ValueError(f"the raw sums {self.sums.name} are worth nothing that the model says")
         return result.to(torch.float64) * self.sums.scale[:, None, None]
 
+    # What it shares with a network that learns: nothing of it does.
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """What its input holds: ``torch.int8`` or ``torch.uint8``."""
+        return torch.int8 if self.signed_input else torch.uint8
+
+    @property
+    def loss(self) -> None:
+        """None."""
+
+    @property
+    def edges(self) -> tuple[()]:
+        """None."""
+        return ()
+
+    @property
+    def gradients(self) -> tuple[()]:
+        """None."""
+        return ()
+
+    @property
+    def trained(self) -> tuple[()]:
+        """No layer learns."""
+        return ()
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer called ``name``."""
+        return layer_called(self.layers, name)
+
+    def convolution(self, name: str) -> Convolution:
+        """Return the convolution called ``name``."""
+        return convolution_called(self.layers, name)
+
     @property
     def signed_input(self) -> bool:
         """Whether the input is int8; else it is uint8."""
@@ -162,8 +205,7 @@ class InferenceNetwork:
 
     def shapes(self) -> dict[str, Shape]:
         """Return (C, H, W) of every tensor, the input and the output included, from a run on zeros."""
-        dtype = torch.int8 if self.signed_input else torch.uint8
-        tensors = self.forward(torch.zeros((1, *self.input_shape), dtype=dtype)).tensors
+        tensors = self.forward(torch.zeros((1, *self.input_shape), dtype=self.input_dtype)).tensors
         if self.sums is not None:
             tensors[self.sums.name] = self.sums.run(tensors[self.sums.x])
         return {name: (x.shape[1], x.shape[2], x.shape[3]) for name, x in tensors.items()}

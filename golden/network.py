@@ -270,19 +270,18 @@ class IntegerNetwork:
                     f"the gradient of {gradient.layer} from {gradient.error} names no trained layer or edge"
                 )
 
+    @property
+    def output(self) -> str:
+        """The tensor that the network is for: the logits."""
+        return self.loss.logits
+
     def layer(self, name: str) -> Layer:
         """Return the layer called ``name``."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise ValueError(f"{name} is no layer; the layers are {', '.join(layer.name for layer in self.layers)}")
+        return layer_called(self.layers, name)
 
     def convolution(self, name: str) -> Convolution:
         """Return the convolution called ``name``."""
-        layer = self.layer(name)
-        if not isinstance(layer, Convolution):
-            raise ValueError(f"{name} must be a convolution, not {type(layer).__name__}")
-        return layer
+        return convolution_called(self.layers, name)
 
     @property
     def trained(self) -> tuple[Convolution, ...]:
@@ -333,6 +332,22 @@ class IntegerNetwork:
 
     def _require_input(self, x: Tensor) -> None:
         require_tensor("x", x, (self.input_dtype,), 4)
+
+
+def layer_called(layers: Sequence[Layer], name: str) -> Layer:
+    """Return the layer called ``name``; ValueError lists the names."""
+    for layer in layers:
+        if layer.name == name:
+            return layer
+    raise ValueError(f"{name} is no layer; the layers are {', '.join(layer.name for layer in layers)}")
+
+
+def convolution_called(layers: Sequence[Layer], name: str) -> Convolution:
+    """Return the convolution called ``name``; ValueError if it is none."""
+    layer = layer_called(layers, name)
+    if not isinstance(layer, Convolution):
+        raise ValueError(f"{name} must be a convolution, not {type(layer).__name__}")
+    return layer
 
 
 def reads(layer: Layer) -> tuple[str, ...]:

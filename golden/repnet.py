@@ -8,7 +8,6 @@ the nearest element.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -78,87 +77,6 @@ class RepModule:
     def parameters(self) -> int:
         """Trained numbers of the INT8 module: weights and biases, one byte each."""
         return self.weights + self.hidden + self.outputs
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
-    """A stage of a backbone that a module runs beside: the number of its block, its channels, the module's kernel."""
-
-    block: int
-    outputs: int
-    kernel: int = 5
-
-
-def modules_beside(stages: tuple[Stage, ...], *, image_channels: int = 3) -> tuple[RepModule, ...]:
-    """Return one module per stage; each starts from the output of the stage before, the first from the image.
-
-    The first module has one group and pools by 4, to come down from the image.
-    """
-    modules = []
-    inputs = image_channels
-    for index, stage in enumerate(stages):
-        first = index == 0
-        modules.append(
-            RepModule(
-                inputs=inputs,
-                outputs=stage.outputs,
-                kernel=stage.kernel,
-                groups=1 if first else 2,
-                pool=4 if first else 2,
-            )
-        )
-        inputs = stage.outputs
-    return tuple(modules)
-
-
-PROXYLESS_MOBILE = (
-    Stage(block=1, outputs=32),
-    Stage(block=5, outputs=40),
-    Stage(block=9, outputs=80),
-    Stage(block=13, outputs=96),
-    Stage(block=17, outputs=192, kernel=3),
-    Stage(block=21, outputs=320, kernel=3),
-)
-"""First blocks of ProxylessNAS-Mobile's stages; 3 x 3 where the output map is 7 x 7 (224 x 224 images)."""
-
-MOBILENET_V2 = (
-    Stage(block=1, outputs=24),
-    Stage(block=3, outputs=32),
-    Stage(block=6, outputs=64),
-    Stage(block=10, outputs=96),
-    Stage(block=13, outputs=160),
-    Stage(block=16, outputs=320, kernel=3),
-)
-"""First blocks of MobileNetV2's stages. The published 380,072 parameters leave block 13 with a 5 x 5 kernel, although
-its output map is 7 x 7 already: with 3 x 3 there would be 73,728 fewer."""
-
-EFFICIENTNET_LITE0 = (
-    Stage(block=1, outputs=24),
-    Stage(block=3, outputs=40),
-    Stage(block=5, outputs=80),
-    Stage(block=8, outputs=112),
-    Stage(block=11, outputs=192, kernel=3),
-    Stage(block=15, outputs=320, kernel=3),
-)
-"""First blocks of EfficientNet-Lite0's stages; 3 x 3 where the output map is 7 x 7. Nobody published one."""
-
-RECIPES: dict[str, tuple[Stage, ...]] = {
-    "proxyless-mobile": PROXYLESS_MOBILE,
-    "mobilenet-v2": MOBILENET_V2,
-    "efficientnet-lite0": EFFICIENTNET_LITE0,
-}
-
-
-def positions(stages: tuple[Stage, ...], numbers: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Return for each module its block's position among ``numbers``, those of a backbone's blocks, and its kernel."""
-    return tuple((numbers.index(stage.block), stage.kernel) for stage in stages)
-
-
-def recipe(name: str) -> tuple[RepModule, ...]:
-    """Return the modules beside the backbone ``name``; ValueError names the ones there are."""
-    if name not in RECIPES:
-        raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, not {name!r}")
-    return modules_beside(RECIPES[name])
 
 
 def weight_unit(fan_in: int) -> float:

@@ -189,6 +189,11 @@ class ProgramModel:
         channels = vector["channel0"] + np.arange(width)
         exists, block, lane = channels < vector["channels"], channels // WORD, channels % WORD
         pixel = (image * vector["h"] + y) * vector["w"] + x
+        if vector["mode"] == VectorMode.RAW.value:
+            words = vector["base"] + block * vector["block_stride"] + pixel
+            for byte in range(4):
+                self.store[words + byte * vector["raw_stride"], lane] = np.where(exists, sums >> (8 * byte) & 255, 0)
+            return
         mask_word = vector["mask_base"] + block * vector["mask_stride"] + pixel // 8
         if vector["per_channel"]:
             bias, mult, shift, lo, hi = self.table[vector["table"] : vector["table"] + width].T

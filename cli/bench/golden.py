@@ -75,7 +75,7 @@ def _measure(name: str, backbone: "Backbone", rounds: int, *, size: int) -> list
     import torch
 
     from respin.golden.builder import build_network
-    from respin.golden.float_network import FloatNetwork, rep_modules
+    from respin.golden.float_network import FloatNetwork
     from respin.golden.learn.learner import FloatLearner, IntegerLearner
     from respin.golden.schedule import Schedule
 
@@ -85,8 +85,7 @@ def _measure(name: str, backbone: "Backbone", rounds: int, *, size: int) -> list
     labels = torch.randint(0, CLASSES, (IMAGES,), generator=generator)
     network = build_network(backbone, images, CLASSES, seed=1, batch=BATCH)
     integer = IntegerLearner(network, backbone.input, Schedule(steps=1000, first=-4.0, last=-8.0), seed=1)
-    modules = rep_modules(backbone, image_channels=channels)
-    real = FloatLearner(FloatNetwork(backbone, CLASSES, modules), rate=1e-3, steps=1000)
+    real = FloatLearner(FloatNetwork(backbone, CLASSES, backbone.rep_modules), rate=1e-3, steps=1000)
     part = images[:BATCH], labels[:BATCH]
     # Until every scale is valid, a part of the errors is left out.
     for _ in range(len(network.edges) + 8):

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from respin.firmware_model.frontend.onnx_graph import Call, OnnxGraph
 from respin.firmware_model.frontend.onnx_operators import OPERATORS, SUPPORTED
 from respin.firmware_model.frontend.onnx_values import (
     BYTES,
+    Array,
     FloatInput,
     Integers,
     Real,
@@ -23,8 +25,11 @@ from respin.firmware_model.frontend.refusal import ModelError, Refusal, RefusedE
 from respin.golden.inference import InferenceNetwork, Shape
 from respin.golden.network import INPUT
 
-MIN_OPSET = 13
-"""The first in which a quantiser may have a scale for each channel, and all axes and ends are inputs."""
+OPSETS = (13, 25)
+"""The first in which a quantiser may have a scale for each channel, and all axes and ends are inputs; and the last one
+whose operators were read."""
+FOLDED = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that are carried out where all they read is constant."""
 FOUR = 4
 """Dimensions of a map's tensor."""
 
@@ -54,16 +59,17 @@ def import_onnx(model: onnx.ModelProto, *, name: str = "") -> InferenceNetwork:
     Raises
     ------
     ModelError
-        If it is no valid model, or of an opset before 13.
+        If it is no valid model, or not of opset 13 to 25.
     RefusedError
         With every node that is not supported.
     """
     if not model.graph.node:
         raise ModelError("the file holds no graph")
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    if opset < MIN_OPSET:
-        raise ModelError(f"opset must be at least {MIN_OPSET}, not {opset}: onnx.version_converter brings it there")
-    network = _Importer(model, name or model.graph.name).network()
+    first, last = OPSETS
+    if not first <= opset <= last:
+        raise ModelError(f"opset must be in {first}..{last}, not {opset}: onnx.version_converter brings it there")
+    network = _Importer(model, name or model.graph.name, opset).network()
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
@@ -74,8 +80,9 @@ def import_onnx(model: onnx.ModelProto, *, name: str = "") -> InferenceNetwork:
 class _Importer:
     """Reads the nodes of a graph in order."""
 
-    def __init__(self, model: onnx.ModelProto, name: str) -> None:
+    def __init__(self, model: onnx.ModelProto, name: str, opset: int) -> None:
         self.model = model.graph
+        self.opset = opset
         self.graph = OnnxGraph()
         self.name = name
         self.refusals: list[Refusal] = []
@@ -140,12 +147,27 @@ class _Importer:
         if any(isinstance(value, Refused) for value in read):
             return Refused()
         operator = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+        if operator in FOLDED and all(isinstance(value, np.ndarray) for value in read):
+            return self._folded(node, label)
         lower = OPERATORS.get(operator)
         if lower is None:
             raise refused(label, f"operator {operator}", SUPPORTED)
         attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
         with bounds_of(label):
             return lower(Call(graph=self.graph, node=node, label=label, attributes=attributes))
+
+    def _folded(self, node: onnx.NodeProto, label: str) -> Value:
+        """Carry out a node of constants."""
+        given = {name: self.graph.values[name] for name in node.input}
+        values = [onnx.helper.make_empty_tensor_value_info(name) for name in (*given, *node.output)]
+        graph = onnx.helper.make_graph([node], label, values[: len(given)], values[len(given) :])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", self.opset)])
+        try:
+            (made,) = ReferenceEvaluator(model).run(None, given)
+        except Exception as error:  # whatever the evaluator raises at shapes or types that are wrong
+            raise refused(label, str(error).strip().splitlines()[0], "constants that the operator takes") from error
+        constant: Array = np.asarray(made)
+        return constant
 
     def _output(self) -> str:
         outputs = [value.name for value in self.model.output]

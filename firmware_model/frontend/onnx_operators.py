@@ -323,6 +323,39 @@ def _add(call: Call) -> Value:
     return Unquantised(label=call.label, shape=a.shape, make=make, flat=a.flat)
 
 
+def _qlinear_add(call: Call) -> Value:
+    """onnxruntime's sum of quantised tensors: A, its scale and zero point, B, its ones, those of the sum."""
+    a, b = call.integers(0, "A"), call.integers(3, "B")
+    if a.shape != b.shape or a.flat != b.flat:
+        raise refused(call.label, f"operands of {a.shape!r} and {b.shape!r}", "operands of one shape")
+    operands = [
+        (x.name, _read(call, x, call.scale(at, "scale"), call.zero_point(at + 1, "zero point", x.dtype)))
+        for x, at in ((a, 1), (b, 4))
+    ]
+
+    def make(name: str, form: TensorFormat, ends: tuple[int, int]) -> Layer:
+        return merge(name, operands, form, ends=ends)
+
+    value = Unquantised(label=call.label, shape=a.shape, make=make, flat=a.flat)
+    return call.graph.finished(value, _contrib_form(call, 6, a))
+
+
+def _qlinear_global_pool(call: Call) -> Value:
+    """onnxruntime's average of a quantised map: X, its scale and zero point, those of the average."""
+    x = call.integers(0, "X")
+    if call.attributes.get("channels_last"):
+        raise refused(call.label, "channels_last", "maps (N, C, H, W)")
+    form = _read(call, x, call.scale(1, "scale"), call.zero_point(2, "zero point", x.dtype))
+    value = _pooled(call, Real(x=x, form=form), x.shape[1:], flat=False)
+    return call.graph.finished(value, _contrib_form(call, 3, x))
+
+
+def _contrib_form(call: Call, index: int, x: Integers) -> TensorFormat:
+    """The output's format: these operators leave the type as it is, and a zero point out where it is 0."""
+    zero = call.zero_point(index + 1, "zero point", x.dtype)
+    return call.form(call.scale(index, "scale"), zero, signed=x.dtype == np.int8)
+
+
 def _clamp(call: Call, low: float, high: float) -> Value:
     if not low <= 0 <= high or low == high:
         raise refused(call.label, f"a clamp between {low!r} and {high!r}", "clamps with 0 between their ends")
@@ -371,7 +404,7 @@ def _mean(call: Call) -> Value:
     return _pooled(call, x, x.shape[1:], flat=not call.attributes.get("keepdims", 1))
 
 
-def _pooled(call: Call, x: Real, kernel: tuple[int, int], *, flat: bool) -> Value:
+def _pooled(call: Call, x: Real, kernel: tuple[int, int], *, flat: bool) -> Unquantised:
     channels, height, width = x.shape
     if x.flat or kernel[0] > height or kernel[1] > width:
         raise refused(call.label, f"windows of {kernel!r} of {(height, width)!r}", "windows of at most the map")
@@ -460,6 +493,8 @@ def _reshape(call: Call) -> Value:
             made = [] if 0 in axes else [side for axis, side in enumerate(dims) if axis not in axes]
         case _:
             wanted = [int(side) for side in call.constant(1, "shape")]
+            if call.attributes.get("allowzero") and 0 in wanted:
+                raise refused(call.label, f"a reshape to {wanted!r} with allowzero", "sizes of 1 and more")
             # The batch is whatever it is.
             wanted = [1 if axis == 0 else dims[axis] if side == 0 else side for axis, side in enumerate(wanted)]
             free = abs(math.prod(wanted))
@@ -493,6 +528,8 @@ OPERATORS: dict[str, Callable[[Call], Value]] = {
     "QLinearMatMul": partial(_qlinear, build=_product),
     "ConvInteger": partial(_integer, build=_linear),
     "MatMulInteger": partial(_integer, build=_product),
+    "com.microsoft.QLinearAdd": _qlinear_add,
+    "com.microsoft.QLinearGlobalAveragePool": _qlinear_global_pool,
     "Conv": _conv,
     "Gemm": _gemm,
     "MatMul": _matmul,

@@ -24,7 +24,7 @@ from respin.firmware_model.frontend.float_graph import (
 )
 from respin.firmware_model.frontend.fuse import fuse
 from respin.firmware_model.frontend.refusal import ModelError, Refusal, RefusedError, bounds_of, refused
-from respin.golden.backbones.description import Sides
+from respin.golden.backbones.description import Sides, fold_norm
 from respin.golden.inference import Shape
 from respin.golden.network import INPUT
 from respin.golden.ops.convolution import MAX_KERNEL
@@ -429,13 +429,16 @@ def _norm(call: _Call) -> _Value:
     if mean is None or variance is None:
         raise refused(call.label, "a batch norm without running statistics", "track_running_stats=True")
     scale, shift = call.constant("weight"), call.constant("bias")
-    factor = torch.rsqrt(variance.to(torch.float64) + call.arguments["eps"])
-    if scale is not None:
-        factor = factor * scale
-    offset = -mean.to(torch.float64) * factor
-    if shift is not None:
-        offset = offset + shift
-    return _affine(call, x, factor.to(mean.dtype), offset.to(mean.dtype))
+    unit = torch.ones_like(variance)
+    factor, offset = fold_norm(
+        unit,
+        scale=unit if scale is None else scale,
+        shift=torch.zeros_like(mean) if shift is None else shift,
+        mean=mean,
+        variance=variance,
+        epsilon=call.arguments["eps"],
+    )
+    return _affine(call, x, factor, offset)
 
 
 def _affine(call: _Call, x: _Map, scale: Tensor, shift: Tensor) -> _Map:

@@ -7,6 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from respin.golden.backbones.recipe import NO_MODULES, Recipe, RecipeError
+from respin.golden.repnet import RepModule
+
 Activation = Literal["relu6", "relu", "linear"]
 RELU6_LIMIT = 6.0
 Sides = tuple[int, int, int, int]
@@ -100,6 +103,14 @@ class InputFormat:
     scale: float
     signed: bool = True
 
+    @classmethod
+    def reaching(cls, mean: tuple[float, ...], deviation: tuple[float, ...]) -> "InputFormat":
+        """Return the format whose integers reach the brightest or the darkest pixel; uint8 if none is below 0."""
+        ends = [(pixel - m) / d for m, d in zip(mean, deviation, strict=True) for pixel in (0, 255)]
+        signed = min(ends) < 0
+        scale = max(abs(end) for end in ends) / (127 if signed else 255)
+        return cls(mean=mean, deviation=deviation, scale=scale, signed=signed)
+
     def to_float(self, images: Tensor) -> Tensor:
         """Return uint8 images (N, C, H, W) as the float network's input."""
         mean, deviation = (torch.tensor(column)[:, None, None] for column in (self.mean, self.deviation))
@@ -110,6 +121,14 @@ class InputFormat:
         low, high = (-128, 127) if self.signed else (0, 255)
         levels = torch.round(self.to_float(images) / self.scale).clamp_(low, high)
         return levels.to(torch.int8 if self.signed else torch.uint8)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Classifier:
+    """A dense layer of the features: ``weight`` (classes, features) and ``bias`` (classes,), float32."""
+
+    weight: Tensor
+    bias: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -124,13 +143,15 @@ class Backbone:
         Its layers, in order.
     input:
         How a pixel becomes its input.
-    beside:
-        For each Rep-Net module: the position in ``blocks`` of the block that it stands beside, and the side of its
-        first convolution's kernel.
-    image_pool:
-        Side of the first module's pool, which comes down from the image to that block's output.
-    reads_image:
-        Whether the first module reads the image; else it reads its block's input, like all others.
+    recipe:
+        Which Rep-Net modules stand beside which blocks.
+    classifier:
+        What it was trained with, where that is known; none of its layers.
+
+    Raises
+    ------
+    RecipeError
+        If the recipe names a block that there is not, or blocks in another order.
     """
 
     name: str
@@ -139,9 +160,34 @@ class Backbone:
     blocks: tuple[Block, ...]
     last: BackboneLayer
     input: InputFormat
-    beside: tuple[tuple[int, int], ...]
-    image_pool: int = 4
-    reads_image: bool = True
+    recipe: Recipe = NO_MODULES
+    classifier: Classifier | None = None
+
+    def __post_init__(self) -> None:
+        positions = self.beside
+        if list(positions) != sorted(set(positions)):
+            raise RecipeError("modules must come in the order of their blocks, one beside each")
+
+    @property
+    def beside(self) -> tuple[int, ...]:
+        """For each Rep-Net module the position in ``blocks`` of the block that it stands beside."""
+        found: dict[str | tuple[str, str], int] = {block.name: at for at, block in enumerate(self.blocks)}
+        found |= {(block.layers[0].name, block.layers[-1].name): at for at, block in enumerate(self.blocks)}
+        for attachment in self.recipe.attachments:
+            if attachment.block not in found:
+                names = ", ".join(block.name for block in self.blocks)
+                raise RecipeError(f"{attachment} is no block of {self.name}; the blocks are {names}")
+        return tuple(found[attachment.block] for attachment in self.recipe.attachments)
+
+    @property
+    def rep_modules(self) -> tuple[RepModule, ...]:
+        """The Rep-Net modules that stand beside it."""
+        modules = []
+        for number, (position, attachment) in enumerate(zip(self.beside, self.recipe.attachments, strict=True)):
+            block = self.blocks[position]
+            inputs = self.stem.inputs if number == 0 and self.recipe.reads_image else block.inputs
+            modules.append(attachment.module(inputs, block.outputs))
+        return tuple(modules)
 
     @property
     def layers(self) -> tuple[BackboneLayer, ...]:

@@ -64,8 +64,8 @@ def equalise(
         How far.
     """
     factors = _factors(backbone, ranges, strength)
-    stem = _scaled(backbone.stem, inputs=None, outputs=factors["stem"])
-    x = factors["stem"]
+    stem = _scaled(backbone.stem, inputs=None, outputs=factors[backbone.stem.name])
+    x = factors[backbone.stem.name]
     blocks = []
     for block in backbone.blocks:
         layers = []

@@ -16,12 +16,13 @@ from respin.golden.backbones.description import (
     Backbone,
     BackboneLayer,
     Block,
+    Classifier,
     InputFormat,
     Sides,
     fold_norm,
 )
+from respin.golden.backbones.recipe import load_recipe
 from respin.golden.data.sources import Report, Source
-from respin.golden.repnet import EFFICIENTNET_LITE0, MOBILENET_V2, positions
 
 LITE0_WEIGHTS = Source(
     name="EfficientNet-Lite0's ImageNet weights",
@@ -152,7 +153,8 @@ def efficientnet_lite0(report: Report) -> Backbone:
         norm = {"expand": 0, "depthwise": 1, "project": 2}[part]
         return f"_blocks.{block}._{part}_conv", f"_blocks.{block}._bn{norm}"
 
-    reader = _Reader(weights=_load(LITE0_WEIGHTS, LITE0_FILE, report), padding=_same, epsilon=1e-3)
+    weights = _load(LITE0_WEIGHTS, LITE0_FILE, report)
+    reader = _Reader(weights=weights, padding=_same, epsilon=1e-3)
     blocks = reader.blocks(LITE0_STAGES, names)
     return Backbone(
         name="efficientnet-lite0",
@@ -161,7 +163,8 @@ def efficientnet_lite0(report: Report) -> Backbone:
         blocks=blocks,
         last=reader.layer("last", ("_conv_head", "_bn1")),
         input=InputFormat(mean=(127.0,) * 3, deviation=(128.0,) * 3, scale=1 / 128),
-        beside=positions(EFFICIENTNET_LITE0, range(len(blocks))),
+        recipe=load_recipe("efficientnet-lite0"),
+        classifier=Classifier(weight=weights["_fc.weight"], bias=weights["_fc.bias"]),
     )
 
 
@@ -174,13 +177,12 @@ def mobilenet_v2(report: Report) -> Backbone:
 
     reader = _Reader(weights=_load(MOBILENET_WEIGHTS, MOBILENET_FILE, report), padding=_symmetric, epsilon=1e-5)
     blocks = reader.blocks(MOBILENET_STAGES, names)
-    brightest = max((255 - mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True))
     return Backbone(
         name="mobilenet-v2",
         licence=MOBILENET_WEIGHTS.licence,
         stem=reader.layer("stem", ("features.0.0", "features.0.1"), stride=2),
         blocks=blocks,
         last=reader.layer("last", ("features.18.0", "features.18.1")),
-        input=InputFormat(mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION, scale=brightest / 127),
-        beside=positions(MOBILENET_V2, range(len(blocks))),
+        input=InputFormat.reaching(IMAGENET_MEAN, IMAGENET_DEVIATION),
+        recipe=load_recipe("mobilenet-v2"),
     )

@@ -8,7 +8,7 @@ import torch
 
 from respin.golden.backbones.description import Activation, Backbone, BackboneLayer, Block, InputFormat
 from respin.golden.backbones.inverted_residual import IMAGENET_DEVIATION, IMAGENET_MEAN
-from respin.golden.repnet import PROXYLESS_MOBILE, positions
+from respin.golden.backbones.recipe import load_recipe
 
 BLOCKS: tuple[tuple[int, int, int, int] | None, ...] = (
     (3, 1, 1, 16),
@@ -22,8 +22,6 @@ BLOCKS: tuple[tuple[int, int, int, int] | None, ...] = (
 """Of each block: kernel, stride, expansion, output channels; None where the search left a skip."""
 STEM, LAST = 32, 1280
 """Output channels of the first layer and of the last."""
-IMAGE_POOL = 8
-"""The released code halves the image before the first module pools it by 4."""
 
 
 def _layer(
@@ -66,7 +64,6 @@ def _blocks() -> tuple[Block, ...]:
 def proxyless_mobile_shapes() -> Backbone:
     """ProxylessNAS-Mobile on the ``meta`` device: 2,799,512 numbers before its norms are folded."""
     blocks = _blocks()
-    numbers = [number for number, row in enumerate(BLOCKS) if row is not None]
     return Backbone(
         name="proxyless-mobile",
         licence="none: it has no weights",
@@ -74,6 +71,5 @@ def proxyless_mobile_shapes() -> Backbone:
         blocks=blocks,
         last=_layer("last", blocks[-1].outputs, LAST, activation="relu6"),
         input=InputFormat(mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION, scale=1.0),
-        beside=positions(PROXYLESS_MOBILE, numbers),
-        image_pool=IMAGE_POOL,
+        recipe=load_recipe("proxyless-mobile"),
     )

@@ -7,6 +7,7 @@ from respin.golden.data.catalogue import (
     describe_datasets,
     find_pictures,
     load_dataset,
+    load_images,
     read_picture,
 )
 from respin.golden.data.images import Dataset, ImageSet
@@ -26,6 +27,7 @@ __all__ = [
     "describe_datasets",
     "find_pictures",
     "load_dataset",
+    "load_images",
     "make_task",
     "read_picture",
     "require_of_each",

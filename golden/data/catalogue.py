@@ -220,6 +220,33 @@ def load_dataset(name: str, report: Report = lambda _line: None) -> Dataset:
         raise SourceError(f"{name}: {error}") from None
 
 
+def load_images(
+    source: str, size: tuple[int, int], count: int, report: Report = lambda _line: None, *, test: bool = False
+) -> Tensor:
+    """Return ``count`` images, or all if there are fewer, (count, 3, *size), uint8, evenly spread over what there is.
+
+    ``source`` is one of :data:`DATASETS`, whose training images are taken, or its test images if ``test``; or a folder:
+    all pictures in it and in its folders. Raises SourceError if there is none.
+    """
+    if source in DATASETS:
+        dataset = DATASETS[source][0](report)
+        images = dataset.test if test and dataset.test is not None else dataset.train
+        chosen = torch.linspace(0, len(images) - 1, min(count, len(images))).to(torch.int64)
+        return images.take(chosen).resized(size).images
+    if not Path(source).is_dir():
+        raise SourceError(f"images must be one of {', '.join(DATASETS)}, or a folder, not {source!r}")
+    files = find_pictures(Path(source))
+    if not files:
+        raise SourceError(f"{source} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    places = torch.linspace(0, len(files) - 1, min(count, len(files))).to(torch.int64).tolist()
+    height, width = size
+    pictures = [
+        _picture(files[place], str(files[place]), "RGB").resize((width, height), Image.Resampling.BILINEAR)
+        for place in places
+    ]
+    return torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
+
+
 def _folder(folder: Path) -> Dataset:
     for batches in (folder, folder / "cifar-10-batches-py"):
         if (batches / "data_batch_1").is_file():

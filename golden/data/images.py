@@ -34,12 +34,14 @@ class ImageSet:
         """Return the images at ``index``, in its order."""
         return ImageSet(images=self.images[index], labels=self.labels[index])
 
-    def resized(self, size: int) -> "ImageSet":
-        """Return the images as (N, 3, size, size), bilinear and low-passed where they shrink; grey ones thrice."""
+    def resized(self, size: int | tuple[int, int]) -> "ImageSet":
+        """Return the images as (N, 3, size, size) or (N, 3, *size), bilinear and low-passed where they shrink; grey
+        ones thrice."""
+        sides = (size, size) if isinstance(size, int) else size
         parts = []
         for part in torch.split(self.images, RESIZED_AT_ONCE):
-            if part.shape[2:] != (size, size):
-                part = functional.interpolate(part, size=(size, size), mode="bilinear", antialias=True)
+            if part.shape[2:] != sides:
+                part = functional.interpolate(part, size=sides, mode="bilinear", antialias=True)
             parts.append(part.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
         return ImageSet(images=torch.cat(parts), labels=self.labels)
 

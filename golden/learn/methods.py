@@ -16,7 +16,7 @@ from torch import Tensor
 from respin.golden.backbones import Backbone
 from respin.golden.builder import Rules, build_network
 from respin.golden.data import Task
-from respin.golden.float_network import FloatNetwork, rep_modules
+from respin.golden.float_network import FloatNetwork
 from respin.golden.learn.learner import FloatLearner, IntegerLearner, Learner
 from respin.golden.learn.linear import LinearLearner
 from respin.golden.network import IntegerNetwork
@@ -122,7 +122,7 @@ class FloatMethod(Method):
 
     def learner(self, backbone: Backbone, task: Task, setting: Setting, plan: Plan) -> FloatLearner:
         """Make the float network, let its head see standardised features, and unfreeze what learns."""
-        modules = rep_modules(backbone) if self.trains == "modules" else ()
+        modules = backbone.rep_modules if self.trains == "modules" else ()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
             network = FloatNetwork(backbone, len(task.classes), modules, norm=bool(dict(setting.values).get("norm", 0)))

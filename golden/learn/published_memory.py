@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from respin.golden.backbones import Backbone, BackboneLayer
-from respin.golden.float_network import rep_modules
 from respin.golden.repnet import SMALLEST_POOLED_MAP, RepModule
 
 MEGABYTE = 1_000_000
@@ -166,10 +165,10 @@ def operations(
     trace = _Trace(norms=norms, trains=trains)
     modules: dict[int, RepModule] = {}
     if trains in ("modules", "modules+biases"):
-        modules = dict(zip((position for position, _ in backbone.beside), rep_modules(backbone), strict=True))
-    if backbone.reads_image and modules:
+        modules = dict(zip(backbone.beside, backbone.rep_modules, strict=True))
+    if backbone.recipe.reads_image and modules:
         # The released code runs the module that reads the image before everything else.
-        trace.module(modules.pop(backbone.beside[0][0]), size)
+        trace.module(modules.pop(backbone.beside[0]), size)
     size = trace.layer(backbone.stem, size)
     for position, block in enumerate(backbone.blocks):
         block_size = size

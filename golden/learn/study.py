@@ -10,7 +10,7 @@ import torch
 from respin.golden.backbones import Backbone, load_backbone
 from respin.golden.builder import build_network
 from respin.golden.data import DATASETS
-from respin.golden.float_network import FloatNetwork, rep_modules
+from respin.golden.float_network import FloatNetwork
 from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.experiment import Conditions, Result
 from respin.golden.learn.methods import IntegerMethod
@@ -159,7 +159,7 @@ def measure_memory(
 def _own_memory(backbone: Backbone, name: str, *, size: int, batch: int, classes: int) -> dict[str, int | None]:
     method = METHODS[name]
     if not isinstance(method, IntegerMethod):
-        modules = rep_modules(backbone) if method.trains == "modules" else ()
+        modules = backbone.rep_modules if method.trains == "modules" else ()
         task = float_task_storage(FloatNetwork(backbone, classes, modules), method.trains)
         return {"system": None, "mram": None, "task": task}
     # The figures follow from shapes, so any images do.

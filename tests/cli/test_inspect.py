@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from respin.cli.main import app
 from respin.rtl.config import preset
 
+MODELS = "NAME.onnx, MODULE.py:factory or one of efficientnet-lite0, mobilenet-v2"
 MODULE = """
 import beside
 import torch
@@ -142,8 +143,8 @@ def test_refusals_are_lines_and_json():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model.txt"], "a model must be a file NAME.onnx or MODULE.py:factory, not 'model.txt'"),
-        (["model.py"], "a model must be a file NAME.onnx or MODULE.py:factory, not 'model.py'"),
+        (["model.txt"], f"a model must be {MODELS}, not 'model.txt'"),
+        (["model.py"], f"a model must be {MODELS}, not 'model.py'"),
         (["none.py:network"], "none.py is no file"),
         (["none.onnx"], "none.onnx cannot be read as ONNX: "),
         (["broken.onnx"], "broken.onnx cannot be read as ONNX: "),

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from respin.cli.main import app
 from respin.golden.backbones import Backbone, BackboneLayer, Block, InputFormat
+from respin.golden.backbones.recipe import Attachment, Recipe
 from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.experiment import Conditions, FewImages, Result, ResultFolder, Run
 from respin.golden.learn.scenarios import ContinualResult
@@ -87,8 +88,7 @@ def _backbone() -> Backbone:
         blocks=tuple(Block(name=name, layers=(layer(f"{name}.project", 8, 8),)) for name in ("block0", "block1")),
         last=layer("last", 8, 16),
         input=InputFormat(mean=(127.0,) * 3, deviation=(128.0,) * 3, scale=1 / 128),
-        beside=((1, 3),),
-        reads_image=False,
+        recipe=Recipe(attachments=(Attachment(block="block1", kernel=3),)),
     )
 
 

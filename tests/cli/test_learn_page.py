@@ -12,6 +12,7 @@ from respin.cli.learn.differences import TARGETS
 from respin.cli.learn.page import write_page
 from respin.cli.learn.tables import signed
 from respin.golden.backbones import Backbone, BackboneLayer, Block, InputFormat
+from respin.golden.backbones.recipe import Attachment, Recipe
 from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.study import AGAINST, measure_memory
 from respin.golden.learn.variations import VARIATIONS
@@ -209,8 +210,7 @@ def test_memory_of_every_method():
         blocks=tuple(Block(name=name, layers=(layer(f"{name}.project", 8, 8),)) for name in ("block0", "block1")),
         last=layer("last", 8, 64),
         input=InputFormat(mean=(127.0,) * 3, deviation=(128.0,) * 3, scale=1 / 128),
-        beside=((1, 3),),
-        reads_image=False,
+        recipe=Recipe(attachments=(Attachment(block="block1", kernel=3),)),
     )
     memory = measure_memory(backbone, list(METHODS), size=32, batch=4, classes=5)
     assert list(memory) == list(METHODS)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random one-operator ONNX models with an input, what they must give, and who can run what becomes of them.
 
-A case knows its model and its exact real values; an executor runs the integer network. So whatever runs compiled
-networks can be held against the same cases: add it to EXECUTORS.
+A case knows its model and its exact real values; an executor runs the integer networks: golden, or
+compiled programs of them on a model of what descriptors do, or on the machine in a simulator.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from run_programs import run_on_machine, run_on_model
 
 from respin.golden.inference import InferenceNetwork
 
@@ -26,17 +27,21 @@ KINDS = {np.int8: TensorProto.INT8, np.uint8: TensorProto.UINT8, np.int32: Tenso
 
 @dataclass(frozen=True)
 class Executor:
-    """Who runs an integer network, and how many examples of a sweep it is fast enough for."""
+    """Who runs integer networks, each on its input, and how many examples of a sweep it is fast enough for."""
 
-    run: Callable[[InferenceNetwork, Array], Array]
+    run: Callable[[Sequence[tuple[InferenceNetwork, Array]]], list[Array]]
     examples: int
 
 
-def run_golden(network: InferenceNetwork, x: Array) -> Array:
-    return network.run(torch.from_numpy(x)).numpy()
+def run_golden(jobs: Sequence[tuple[InferenceNetwork, Array]]) -> list[Array]:
+    return [network.run(torch.from_numpy(x)).numpy() for network, x in jobs]
 
 
-EXECUTORS = {"golden": Executor(run=run_golden, examples=150)}
+EXECUTORS = {
+    "golden": Executor(run=run_golden, examples=150),
+    "descriptors": Executor(run=run_on_model, examples=60),
+    "machine": Executor(run=run_on_machine, examples=25),
+}
 
 
 @dataclass(frozen=True)

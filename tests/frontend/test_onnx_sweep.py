@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from onnx_cases import EXECUTORS, Case, Executor, integer_cases, quantised_cases
 
@@ -22,18 +22,26 @@ def executor(request: pytest.FixtureRequest) -> Executor:
 
 
 def sweep(cases: st.SearchStrategy[Case], executor: Executor, check) -> None:
-    """Run ``check`` on as many cases as the executor is fast enough for."""
+    """Run as many cases as the executor is fast enough for, all together, and ``check`` each."""
+    drawn: list[Case] = []
 
     @seed(SEED)
-    @settings(max_examples=executor.examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=executor.examples,
+        phases=[Phase.generate],
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(cases)
-    def run(case: Case) -> None:
-        network = import_onnx(case.model)
-        x = case.x if case.x.ndim == 4 else case.x[:, :, None, None]
-        result = executor.run(network, x)
-        check(case, result if case.x.ndim == 4 else result[:, :, 0, 0])
+    def draw(case: Case) -> None:
+        drawn.append(case)
 
-    run()
+    draw()
+    inputs = [case.x if case.x.ndim == 4 else case.x[:, :, None, None] for case in drawn]
+    networks = [import_onnx(case.model) for case in drawn]
+    for case, result in zip(drawn, executor.run(list(zip(networks, inputs, strict=True))), strict=True):
+        check(case, result if case.x.ndim == 4 else result[:, :, 0, 0])
 
 
 def test_sums_are_the_same(executor: Executor) -> None:

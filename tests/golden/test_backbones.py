@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from respin.golden.backbones import Backbone, BackboneLayer, fold_norm, inverted_residual, load_backbone
 from respin.golden.data import SourceError
-from respin.golden.float_network import FloatNetwork, rep_modules
-from respin.golden.repnet import recipe
+from respin.golden.float_network import FloatNetwork
+from respin.golden.repnet import RepModule
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 SIDE = 64
@@ -109,16 +109,19 @@ def test_maps_shrink_by_32(made: Made) -> None:
 
 
 def test_modules_beside_the_backbones(made: Made) -> None:
-    modules = rep_modules(made.backbone)
-    assert modules == recipe(made.name)
+    modules = made.backbone.rep_modules
     kernels = {"efficientnet-lite0": (5, 5, 5, 5, 3, 3), "mobilenet-v2": (5, 5, 5, 5, 5, 3)}
     blocks = {"efficientnet-lite0": (1, 3, 5, 8, 11, 15), "mobilenet-v2": (1, 3, 6, 10, 13, 16)}
-    assert made.backbone.beside == tuple(zip(blocks[made.name], kernels[made.name], strict=True))
+    assert made.backbone.beside == blocks[made.name]
     if made.name == "mobilenet-v2":
         assert sum(module.published_parameters for module in modules) == 380_072
     channels = {"efficientnet-lite0": (3, 24, 40, 80, 112, 192, 320), "mobilenet-v2": (3, 24, 32, 64, 96, 160, 320)}
-    assert tuple(module.inputs for module in modules) == channels[made.name][:-1]
-    assert tuple(module.outputs for module in modules) == channels[made.name][1:]
+    assert modules == tuple(
+        RepModule(inputs=inputs, outputs=outputs, kernel=kernel, groups=2 if number else 1, pool=2 if number else 4)
+        for number, (inputs, outputs, kernel) in enumerate(
+            zip(channels[made.name], channels[made.name][1:], kernels[made.name], strict=False)
+        )
+    )
     network = FloatNetwork(made.backbone, 2, modules).eval()
     features = network.features_of(made.images)
     # They start by adding nothing; what they come to add is of the blocks' own sizes.
@@ -182,7 +185,7 @@ def test_a_layer_pads_each_side_on_its_own(activation: str, padding: tuple[int, 
     expected = {"relu6": expected.clamp(0, 6), "relu": expected.clamp(min=0), "linear": expected}[activation]
     backbone = Backbone(
         name="one", licence="", stem=layer, blocks=(), last=dataclasses.replace(layer, name="last"),
-        input=inverted_residual.InputFormat(mean=(0.0,), deviation=(1.0,), scale=1.0), beside=(),
+        input=inverted_residual.InputFormat(mean=(0.0,), deviation=(1.0,), scale=1.0),
     )  # fmt: skip
     y = FloatNetwork(backbone, 1)._layer(layer, x, None)
     assert torch.allclose(y, expected, atol=1e-5)

@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from respin.golden.backbones import Backbone, BackboneLayer, Block
 from respin.golden.backbones.equalise import equalise
+from respin.golden.backbones.recipe import Attachment, Recipe
 from respin.golden.backward import backward
 from respin.golden.builder import Rules, build_network, channel_ranges
-from respin.golden.float_network import FloatNetwork, rep_modules
+from respin.golden.float_network import FloatNetwork
 from respin.golden.network import (
     INPUT,
     AveragePool,
@@ -143,7 +144,7 @@ def test_modules_read_the_image_or_their_block_s_input(reads_image: bool) -> Non
     second, third = network.layer("block2.rep.pool"), network.convolution("block4.rep.first")
     assert isinstance(second, AveragePool)
     assert (second.x, second.kernel, third.x) == ("block1.sum", (2, 2), "block3.project")
-    for name, module in zip(MODULES, rep_modules(small_backbone(SEED, reads_image=reads_image)), strict=True):
+    for name, module in zip(MODULES, small_backbone(SEED, reads_image=reads_image).rep_modules, strict=True):
         made = network.convolution(f"{name}.rep.first")
         assert made.weight.shape == (module.hidden, module.inputs // module.groups, module.kernel, module.kernel)
         # It starts from a normal distribution; its last convolution at 0.
@@ -235,7 +236,7 @@ def test_logits_come_near_the_float_network_s(reads_image: bool, equalised: bool
     if rules.equalise is not None:
         # Modules read and write channels in the units that those are brought to.
         backbone, _ = equalise(backbone, channel_ranges(backbone, small_images(96, SEED).images), rules.equalise)
-    reference = FloatNetwork(backbone, CLASSES, rep_modules(backbone))
+    reference = FloatNetwork(backbone, CLASSES, backbone.rep_modules)
     # The features are standardised before anything has been learned.
     reference.standardise(reference.features_of(small_images(96, SEED).images))
     images = small_images(64, SEED + 1).images
@@ -448,7 +449,7 @@ def test_sums_that_could_underflow_are_refused() -> None:
         stem=plain("stem", stem, "relu"),
         blocks=(Block(name="block0", layers=(plain("block0.project", inner, "linear"),)),),
         last=plain("last", last, "relu"),
-        beside=((0, 3),),
+        recipe=Recipe(attachments=(Attachment(block="block0", kernel=3, groups=1, pool=4),), reads_image=True),
     )
     images = small_images(16, SEED).images[:, :, :4, :4]
     accepted = 0

@@ -9,7 +9,7 @@ from small_backbone import BESIDE, BLOCKS, CLASSES, small_backbone, small_images
 from torch import Tensor, nn
 from torch.nn import functional
 
-from respin.golden.float_network import FloatNetwork, rep_modules
+from respin.golden.float_network import FloatNetwork
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 
@@ -20,7 +20,7 @@ def made(*, reads_image: bool = True, norm: bool = False, seed: int = SEED) -> F
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = FloatNetwork(backbone, CLASSES, rep_modules(backbone), norm=norm)
+        network = FloatNetwork(backbone, CLASSES, backbone.rep_modules, norm=norm)
     with torch.no_grad():
         for parameter in (*network.rep.parameters(), *network.head.parameters()):
             parameter += torch.randn(parameter.shape, generator=generator) / 8
@@ -52,7 +52,7 @@ def written_out(network: FloatNetwork, x: Tensor) -> Tensor:
             y = y + before
         if number in beside:
             rep = network.rep[beside[number]]
-            source = x if number == 1 and backbone.reads_image else before
+            source = x if number == 1 and backbone.recipe.reads_image else before
             if source.shape[3] > 4:
                 source = functional.avg_pool2d(source, 4 if source is x else 2)
             hidden = rep.first_norm(functional.conv2d(
@@ -132,7 +132,7 @@ def test_most_features_may_be_dead() -> None:
 
 def test_a_new_network_knows_nothing() -> None:
     backbone = small_backbone(SEED)
-    network = FloatNetwork(backbone, CLASSES, rep_modules(backbone))
+    network = FloatNetwork(backbone, CLASSES, backbone.rep_modules)
     images = small_images(4, SEED).images
     with torch.no_grad():
         assert not network(backbone.input.to_float(images)).any()

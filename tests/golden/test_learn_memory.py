@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from respin.golden.backbones import Backbone, BackboneLayer, Block, InputFormat
-from respin.golden.backbones.proxyless import BLOCKS, proxyless_mobile_shapes
+from respin.golden.backbones.proxyless import proxyless_mobile_shapes
+from respin.golden.backbones.recipe import Attachment, Recipe
 from respin.golden.backward import backward
-from respin.golden.float_network import FloatNetwork, rep_modules
+from respin.golden.float_network import FloatNetwork
 from respin.golden.learn.published_memory import (
     MEGABYTE,
     Operation,
@@ -36,7 +37,6 @@ from respin.golden.network import (
 )
 from respin.golden.ops import LossParameters
 from respin.golden.quantise import requantiser
-from respin.golden.repnet import recipe
 from respin.golden.trainer import TrainingState, train_step
 
 # The published rule.
@@ -61,16 +61,9 @@ def test_published_counts() -> None:
     assert proxyless("everything", classes=1000).frozen == 0
 
 
-def test_proxyless_modules_are_the_published_ones() -> None:
-    published = recipe("proxyless-mobile")
-    ours = rep_modules(proxyless_mobile_shapes())
-    assert [replace(module, pool=1) for module in ours] == [replace(module, pool=1) for module in published]
-    assert len(BLOCKS) == 22
-
-
 def test_operations_are_those_of_the_float_network() -> None:
     backbone = proxyless_mobile_shapes()
-    network = FloatNetwork(backbone, 102, rep_modules(backbone))
+    network = FloatNetwork(backbone, 102, backbone.rep_modules)
     memory = proxyless("modules", norms=False)
     assert sum(p.numel() for p in network.parameters()) == memory.trained + memory.frozen
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == memory.trained
@@ -121,8 +114,7 @@ SMALL = Backbone(
     blocks=(Block(name="block0", layers=(plain("block0.project", 4, 4, relu=False),), residual=True),),
     last=plain("last", 4, 16),
     input=InputFormat(mean=(0.0,), deviation=(1.0,), scale=1.0),
-    beside=((0, 1),),
-    reads_image=False,
+    recipe=Recipe(attachments=(Attachment(block="block0", kernel=1),)),
 )
 
 
@@ -321,7 +313,7 @@ def test_a_merge_of_four_takes_two_entries(rep_net: IntegerNetwork) -> None:
 
 
 def test_float_parameters_of_a_task_s_own() -> None:
-    network = FloatNetwork(SMALL, 5, rep_modules(SMALL))
+    network = FloatNetwork(SMALL, 5, SMALL.rep_modules)
     module, head = 4 * 8 // 2 + 8 + 8 * 4 + 4, 16 * 5 + 5
     assert float_task_storage(network, "modules") == 4 * (module + head)
     network = FloatNetwork(SMALL, 5)

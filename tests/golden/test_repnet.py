@@ -4,7 +4,24 @@
 import pytest
 import torch
 
-from respin.golden.repnet import FloatRepModule, RepModule, recipe, weight_unit
+from respin.golden.backbones.proxyless import proxyless_mobile_shapes
+from respin.golden.backbones.recipe import load_recipe
+from respin.golden.repnet import FloatRepModule, RepModule, weight_unit
+
+CHANNELS = {
+    "proxyless-mobile": (3, 32, 40, 80, 96, 192, 320),
+    "mobilenet-v2": (3, 24, 32, 64, 96, 160, 320),
+    "efficientnet-lite0": (3, 24, 40, 80, 112, 192, 320),
+}
+"""Of the image, and of the outputs of the blocks that the published recipes name."""
+
+
+def modules_of(name: str) -> list[RepModule]:
+    attachments, channels = load_recipe(name).attachments, CHANNELS[name]
+    return [
+        attachment.module(inputs, outputs)
+        for attachment, inputs, outputs in zip(attachments, channels, channels[1:], strict=False)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -15,15 +32,21 @@ from respin.golden.repnet import FloatRepModule, RepModule, recipe, weight_unit
     ],
 )
 def test_counts_equal_the_published_ones(name: str, counts: list[int] | None, total: int) -> None:
-    modules = recipe(name)
+    modules = modules_of(name)
     assert sum(module.published_parameters for module in modules) == total
     if counts:
         assert [module.published_parameters for module in modules] == counts
 
 
-@pytest.mark.parametrize("name", ["proxyless-mobile", "mobilenet-v2"])
+def test_proxyless_modules_stand_beside_the_stages() -> None:
+    backbone = proxyless_mobile_shapes()
+    assert list(backbone.rep_modules) == modules_of("proxyless-mobile")
+    assert [backbone.blocks[at].name for at in backbone.beside] == [f"block{at}" for at in (1, 5, 9, 13, 17, 21)]
+
+
+@pytest.mark.parametrize("name", CHANNELS)
 def test_counts_are_those_of_real_modules(name: str) -> None:
-    for module in recipe(name):
+    for module in modules_of(name):
         normed, plain = FloatRepModule(module, norm=True), FloatRepModule(module)
         assert sum(p.numel() for p in normed.parameters()) == module.published_parameters
         assert sum(p.numel() for p in plain.parameters()) == module.parameters
@@ -63,6 +86,3 @@ def test_wrong_modules_are_refused() -> None:
         RepModule(inputs=8, outputs=8, pool=0)
     with pytest.raises(TypeError, match=r"inputs must be an integer, not 8\.0"):
         RepModule(inputs=8.0, outputs=8)  # type: ignore[arg-type]
-    names = "proxyless-mobile, mobilenet-v2, efficientnet-lite0"
-    with pytest.raises(ValueError, match=f"recipe must be one of {names}, not 'resnet'"):
-        recipe("resnet")
