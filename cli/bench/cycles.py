@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """``respin bench cycles``: cycles of each pass, counted by the hardware itself in simulation."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from respin.cli.bench.report import report
+from respin.cli.bench import cycles_targets as targets
+from respin.cli.bench.report import report_parts
 from respin.cli.bench.simulated import run_program
 from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail
 from respin.sim.runner import SIMULATORS
@@ -24,6 +25,7 @@ def cycles(
 
     Steady rows are the difference of a run on 16 images and one on 8, so that start and drain are left out; the others
     are whole jobs, from the job's acceptance to its report. Ideal: real multiply-accumulates over the preset's peak.
+    The outputs of the peer's cases, the smallest job and fewer bits are compared with the golden model.
     """
     chosen = configuration(preset, config)
     if simulator not in SIMULATORS:
@@ -31,6 +33,13 @@ def cycles(
     if chosen.store_words < STORE_WORDS:
         fail(f"the cases need {STORE_WORDS} words of the store, {chosen.name} has {chosen.store_words}", BAD_INPUT)
     err.print(f"{simulator}: building and running ...", style="dim")
-    rows: list[dict[str, Any]] = run_program(chosen, simulator, "cycles", seconds=3600)
+    measured: dict[str, list[targets.Row]] = run_program(chosen, simulator, "cycles", seconds=3600)
     tools = {"verilator": verilator().version, "icarus": icarus().version}
-    report("cycles", [chosen], rows, json=json, title=f"Cycles on {chosen.name}", tools=tools)
+    parts = {
+        f"Forward jobs of N-EUREKA's cases on {chosen.name}": targets.beside_peer(measured["peer"]),
+        "The smallest job": targets.fixed_cost(measured["smallest"]),
+        "Fewer bits of the activations": targets.in_proportion(measured["bits"]),
+        "Steady passes": targets.steady(measured["steady"]),
+        "Passes of a Rep-Net module, 16 images": measured["whole"],
+    }
+    report_parts("cycles", [chosen], parts, json=json, tools=tools)
