@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles a network to a program image: what a host puts into external memory once, and starts from then on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from respin.firmware_model.descriptors import Descriptor, pack_program
+from respin.firmware_model.emitter import ENTRY_BYTES, WORD_BYTES, Addresses, Emitter
 from respin.firmware_model.image import Area, ProgramImage, Tensor
 from respin.firmware_model.jobs import Randomness
-from respin.firmware_model.layout import StoreTensor
+from respin.firmware_model.operations import LABELS
 from respin.firmware_model.placement import Placement
-from respin.firmware_model.program import Program, Task
+from respin.firmware_model.program import Program
 from respin.firmware_model.storage import CapacityError
-from respin.golden.network import INPUT, Edge, FanInEdge, Parameters
+from respin.golden.network import INPUT, Gradient, Parameters
 from respin.rtl.config import BLOCK, ROW_WEIGHTS
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
-WORD_BYTES = 32
-ENTRY_BYTES = 16
 PROVISION, INFER, TRAIN = "provision", "infer", "train"
 """Names of the programs of an image."""
 INPUT_AREA, LABELS_AREA, LOGITS_AREA, ROWS_AREA, TABLE_AREA = "input", "labels", "logits", "rows", "table"
@@ -33,10 +32,15 @@ class _Layout:
     areas: dict[str, Area] = field(default_factory=dict)
     content: bytearray = field(default_factory=bytearray)
 
+    @property
+    def end(self) -> int:
+        """The next multiple of 256."""
+        return self.base + -(-len(self.content) // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
+
     def add(self, name: str, content: bytes) -> int:
         """Put ``content`` at the next multiple of 256; returns its address."""
-        self.content += bytes(-len(self.content) % DESCRIPTOR_BYTES)
-        address = self.base + len(self.content)
+        address = self.end
+        self.content += bytes(address - self.base - len(self.content))
         self.areas[name] = Area(address=address, size=len(content))
         self.content += content
         return address
@@ -78,31 +82,30 @@ class Compiler:
     def compile(self, parameters: Mapping[str, Parameters]) -> ProgramImage:
         """Return the image; ``parameters`` of the trained layers are what provisioning writes."""
         place, layout = self.placement, _Layout(self.base)
-        logits = place.tensor(place.network.loss.logits)
+        logits = place.network.loss.logits
         rows = self._rows(parameters)
-        layout.add(INPUT_AREA, bytes(WORD_BYTES * place.tensor(INPUT).words))
-        layout.add(LABELS_AREA, bytes(WORD_BYTES * place.tensor(INPUT).shape[0]))
-        layout.add(LOGITS_AREA, bytes(WORD_BYTES * logits.words))
-        layout.add(ROWS_AREA, rows.tobytes())
-        layout.add(TABLE_AREA, self._table())
-        programs = {
-            PROVISION: (self._provision(layout, len(rows)), (0, len(rows))),
-            INFER: (self._infer(layout), (0, 0)),
+        areas = {
+            name: layout.add(area, bytes(WORD_BYTES * place.whole(name).words))
+            for name, area in ((INPUT, INPUT_AREA), (LABELS, LABELS_AREA), (logits, LOGITS_AREA))
         }
-        if place.training:
-            programs[TRAIN] = (self._train(layout), self._trained_rows())
-        for name, (descriptors, (first, count)) in programs.items():
-            layout.add(name, pack_program(place.config, list(descriptors), row_first=first, row_count=count))
+        layout.add(ROWS_AREA, rows.tobytes())
+        addresses = Addresses(areas=areas, spilled=0, table=layout.add(TABLE_AREA, self._table()))
+        # Programs are as long wherever the spilled tensors lie, which is behind them.
+        lengths = [DESCRIPTOR_BYTES * (1 + len(made)) for made, _ in self._programs(layout, addresses).values()]
+        start = layout.end + sum(lengths)
+        for name, (made, (first, count)) in self._programs(layout, replace(addresses, spilled=start)).items():
+            layout.add(name, pack_program(place.config, made, row_first=first, row_count=count))
         return ProgramImage(
             config=place.config,
             base=self.base,
             content=bytes(layout.content),
             areas=layout.areas,
-            programs=tuple(programs),
+            programs=tuple(name for name in (PROVISION, INFER, TRAIN) if name in layout.areas),
             tensors={
-                name: Tensor(shape=tensor.shape, signed=tensor.signed)
-                for name, tensor in ((INPUT_AREA, place.tensor(INPUT)), (LOGITS_AREA, logits))
+                area: Tensor(shape=place.whole(name).shape, signed=place.whole(name).signed)
+                for name, area in ((INPUT, INPUT_AREA), (logits, LOGITS_AREA))
             },
+            scratch=WORD_BYTES * place.schedule.spilled_words,
         )
 
     # Data.
@@ -142,95 +145,45 @@ class Compiler:
 
     # Programs.
 
-    def _provision(self, layout: _Layout, rows: int) -> Iterator[Descriptor]:
-        table = layout.areas[TABLE_AREA]
-        if rows:
-            body = {"address": layout.areas[ROWS_AREA].address, "row": 0, "count": rows}
-            yield Descriptor(opcode=Opcode.ROWS, body=body)
-        if table.size:
-            yield Descriptor(
-                opcode=Opcode.TABLE, body={"address": table.address, "index": 0, "count": table.size // ENTRY_BYTES}
-            )
-        for layer in self.placement.network.trained:
-            yield self._biases(layout, layer.name)
-        yield Descriptor(opcode=Opcode.END)
-
-    def _infer(self, layout: _Layout) -> Iterator[Descriptor]:
-        yield from self._forward(layout, self._program())
-        yield Descriptor(opcode=Opcode.END)
-
-    def _train(self, layout: _Layout) -> Iterator[Descriptor]:
-        place, network, program = self.placement, self.placement.network, self._program()
-        ids = self._tensor_ids()
-        labels = StoreTensor(place.labels, (place.tensor(INPUT).shape[0], 1, 1, 1), False)
-        yield self._transfer(Opcode.LOAD, layout.areas[LABELS_AREA], labels)
-        yield from self._forward(layout, program)
-        (job,) = program.loss().jobs
-        yield Descriptor.of_job(job)
-        edges = [self._edge(program, edge, ids) for edge in network.edges]
-        after = [descriptor for made in edges for descriptor in made]
-        for gradient in network.gradients:
-            plan = program.gradient(gradient)
-            source = (ids[plan.error],)
-            for job in plan.task.jobs:
-                flags = ["last"] if job["settle"] else []
-                after.append(Descriptor.of_job(job, flags=flags, sources=source, rate_shift=plan.rate_shift))
-            after.append(replace(self._biases(layout, gradient.layer), sources=source))
-        for number, descriptor in enumerate(after):
-            # Their tensors may lie where the logits did, which are on their way out.
-            yield descriptor if number else descriptor.waiting()
-        yield Descriptor(opcode=Opcode.END)
-
-    def _program(self) -> Program:
-        return Program(self.placement, Randomness())
-
-    def _forward(self, layout: _Layout, program: Program) -> Iterator[Descriptor]:
-        place = self.placement
-        yield self._transfer(Opcode.LOAD, layout.areas[INPUT_AREA], place.tensor(INPUT))
-        for number, job in enumerate(_jobs(program.forward())):
-            descriptor = Descriptor.of_job(job)
-            yield descriptor if number else descriptor.waiting()
-        yield self._transfer(Opcode.STORE, layout.areas[LOGITS_AREA], place.tensor(place.network.loss.logits))
-
-    @staticmethod
-    def _edge(program: Program, edge: Edge | FanInEdge, ids: Mapping[str, int]) -> Sequence[Descriptor]:
-        plan = program.edge(edge)
-        made = []
-        for number, job in enumerate(plan.task.jobs):
-            flags = ["edge"]
-            flags += ["first"] if number == 0 else []
-            flags += ["last"] if number == len(plan.task.jobs) - 1 else []
-            flags += ["fan_in"] if plan.fan_in else []
-            sources = [ids[name] for name in plan.sources]
-            made.append(Descriptor.of_job(job, flags=flags, sources=sources, fraction=plan.fraction))
-        return made
-
-    def _biases(self, layout: _Layout, name: str) -> Descriptor:
-        """A trained layer's biases into the table, where its quantiser adds them."""
-        layer = self.placement.network.convolution(name)
-        assert layer.trained is not None
-        index = self.placement.table(name)
-        body = {
-            "address": layout.areas[TABLE_AREA].address + ENTRY_BYTES * index,
-            "index": index,
-            "count": layer.table.channels,
-            "row": self.placement.bias_image(name),
-            "shift": layer.trained.bias_shift,
+    def _programs(
+        self, layout: _Layout, addresses: Addresses
+    ) -> dict[str, tuple[list[Descriptor], tuple[int, int]]]:
+        """The programs by name, each with the first row and the number of rows that it may write."""
+        rows = self.placement.rows.used
+        programs = {
+            PROVISION: (list(self._provision(layout, addresses)), (0, rows)),
+            INFER: (list(self._infer(addresses)), (0, 0)),
         }
-        return Descriptor(opcode=Opcode.BIASES, body=body)
+        if self.placement.training:
+            programs[TRAIN] = (list(self._train(addresses)), self._trained_rows())
+        return programs
 
-    @staticmethod
-    def _transfer(opcode: Opcode, area: Area, tensor: StoreTensor) -> Descriptor:
-        """Move a whole tensor, in rows of as many words as the field counts."""
-        words = tensor.words
-        row = next(size for size in range(min(words, (1 << 16) - 1), 0, -1) if words % size == 0)
-        body = {
-            "address": area.address, "pitch": WORD_BYTES * row, "base": tensor.base, "base_pitch": row, "words": row,
-            "rows": words // row,
-        }  # fmt: skip
-        return Descriptor(opcode=opcode, body=body)
+    def _provision(self, layout: _Layout, addresses: Addresses) -> Iterator[Descriptor]:
+        place, table = self.placement, layout.areas[TABLE_AREA]
+        if place.rows.used:
+            body = {"address": layout.areas[ROWS_AREA].address, "row": 0, "count": place.rows.used}
+            yield Descriptor(opcode=Opcode.ROWS, body=body)
+        if table.size and place.table_resident:
+            body = {"address": table.address, "index": 0, "count": table.size // ENTRY_BYTES}
+            yield Descriptor(opcode=Opcode.TABLE, body=body)
+            emitter = self._emitter(addresses)
+            for layer in place.network.trained:
+                yield emitter.biases(layer.name)
+        yield Descriptor(opcode=Opcode.END)
 
+    def _infer(self, addresses: Addresses) -> Iterator[Descriptor]:
+        emitter = self._emitter(addresses)
+        for operation in self.placement.operations[: len(self.placement.network.layers)]:
+            yield from emitter.operation(operation)
+        yield Descriptor(opcode=Opcode.END)
 
-def _jobs(tasks: Iterator[Task]) -> Iterator[dict[str, object]]:
-    for task in tasks:
-        yield from task.jobs
+    def _train(self, addresses: Addresses) -> Iterator[Descriptor]:
+        place, emitter, ids = self.placement, self._emitter(addresses), self._tensor_ids()
+        for operation in place.operations:
+            yield from emitter.operation(operation)
+            if isinstance(operation.item, Gradient) and place.table_resident:
+                yield emitter.biases(operation.item.layer, sources=(ids[operation.item.error],))
+        yield Descriptor(opcode=Opcode.END)
+
+    def _emitter(self, addresses: Addresses) -> Emitter:
+        return Emitter(self.placement, Program(self.placement, Randomness()), addresses, self._tensor_ids())

@@ -54,6 +54,8 @@ class ProgramImage:
         Which of the areas are programs.
     tensors:
         What the areas for input and output hold.
+    scratch:
+        Bytes of external memory behind the content that the programs use.
 
     Raises
     ------
@@ -67,17 +69,23 @@ class ProgramImage:
     areas: Mapping[str, Area]
     programs: tuple[str, ...]
     tensors: Mapping[str, Tensor]
+    scratch: int = 0
 
     def __post_init__(self) -> None:
         end = self.base + len(self.content)
-        if end > 1 << 32:
-            raise ImageError(f"the image must end within 32 bits of address, not at {end:#x}")
+        if self.base + self.memory > 1 << 32:
+            raise ImageError(f"the image must end within 32 bits of address, not at {self.base + self.memory:#x}")
         for name, area in self.areas.items():
             if not self.base <= area.address <= area.address + area.size <= end:
                 raise ImageError(f"area {name} must lie in {self.base:#x}..{end:#x}, not at {area.address:#x}")
         for name in self.programs:
             if name not in self.areas or self.areas[name].size < 2 * DESCRIPTOR_BYTES:
                 raise ImageError(f"program {name} must be an area with a header and a descriptor")
+
+    @property
+    def memory(self) -> int:
+        """Bytes of external memory that the programs need in all, from ``base`` on."""
+        return len(self.content) + self.scratch
 
     def bytes_of(self, name: str) -> bytes:
         """Return what the image holds in an area."""
@@ -101,6 +109,7 @@ class ProgramImage:
             "areas": {name: asdict(area) for name, area in self.areas.items()},
             "programs": self.programs,
             "tensors": {name: asdict(tensor) for name, tensor in self.tensors.items()},
+            "scratch": self.scratch,
         }
         text = json.dumps(about).encode()
         whole = FILE_MAGIC + len(text).to_bytes(_LENGTH_BYTES, "little") + text + self.content
@@ -144,4 +153,5 @@ class ProgramImage:
                 name: Tensor(shape=tuple(tensor["shape"]), signed=tensor["signed"])
                 for name, tensor in about["tensors"].items()
             },
+            scratch=about["scratch"],
         )

@@ -5,7 +5,7 @@ Each function returns jobs as nested mappings of the fields of :class:`respin.rt
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from respin.firmware_model.layout import StoreTensor, blocks, mask_words
@@ -26,6 +26,8 @@ class Requantise:
     hi: int = 127
     mask: int | None = None
     """Store word at which the packed mask ``lo < y < hi`` is written."""
+    mask_stride: int | None = None
+    """Words from one channel block of the mask to the next, if it is part of a larger one."""
 
     def fields(self, out: StoreTensor) -> Fields:
         """The part of a vector job that says how sums are finished."""
@@ -39,7 +41,7 @@ class Requantise:
             "hi": self.hi,
             "mask_write": int(self.mask is not None),
             "mask_base": self.mask or 0,
-            "mask_stride": mask_words(out),
+            "mask_stride": mask_words(out) if self.mask_stride is None else self.mask_stride,
         }
 
 
@@ -52,6 +54,8 @@ class RoundError:
     mult: int = 1
     mask: int | None = None
     """Store word of the packed mask that the errors are multiplied by."""
+    mask_stride: int | None = None
+    """Words from one channel block of the mask to the next, if it is part of a larger one."""
     stochastic: bool = True
 
     def fields(self, out: StoreTensor) -> Fields:
@@ -63,12 +67,48 @@ class RoundError:
             "mult": self.mult,
             "mask_read": int(self.mask is not None),
             "mask_base": self.mask or 0,
-            "mask_stride": mask_words(out),
+            "mask_stride": mask_words(out) if self.mask_stride is None else self.mask_stride,
             "stochastic": int(self.stochastic),
         }
 
 
 Finish = Requantise | RoundError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Which part of a tensor a job makes: some images or a band of an image's rows, and a range of channels.
+
+    Parameters
+    ----------
+    shape:
+        (N, C, H, W) of the whole tensor.
+    image, row:
+        The first ones of the part.
+    channels:
+        First channel, a multiple of 32, and the one past the last; all if it is None.
+    """
+
+    shape: tuple[int, int, int, int]
+    image: int = 0
+    row: int = 0
+    channels: tuple[int, int] | None = None
+
+    @property
+    def channel0(self) -> int:
+        """The first channel."""
+        return 0 if self.channels is None else self.channels[0]
+
+    def repeats(self, width: int) -> int:
+        """Entries of ``width`` channels that hold the part's."""
+        end = self.shape[1] if self.channels is None else self.channels[1]
+        return -(-(end - self.channel0) // width)
+
+    @property
+    def index(self) -> int:
+        """Number of the part's first element, in channel 0, in the whole tensor."""
+        _, c, h, w = self.shape
+        return (self.image * c * h + self.row) * w
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +198,7 @@ class JobBuilder:
     def _job(self, kind: Pass, **parts: Any) -> Fields:
         return {"kind": kind, "seed": self.randomness.seed, "step": self.randomness.step, **parts}
 
-    def _finish(self, out: StoreTensor, source: VectorSource, finish: Finish, **walk: int) -> Fields:
+    def _finish(self, out: StoreTensor, source: VectorSource, finish: Finish, part: Part, **walk: int) -> Fields:
         """The vector job of a pass, and what the pass says of its errors."""
         n, channels, h, w = out.shape
         width = self.config.slices if source is VectorSource.ENGINE else BLOCK
@@ -171,10 +211,13 @@ class JobBuilder:
             "w": w,
             "step_y": 1,
             "step_x": 1,
-            "repeats": -(-channels // width),
+            "repeats": part.repeats(width),
             "base": out.base,
             "block_stride": out.block_stride,
             "channels": channels,
+            "channel0": part.channel0,
+            "map_h": part.shape[2],
+            "index": part.index,
             **finish.fields(out),
             **walk,
         }
@@ -192,10 +235,13 @@ class JobBuilder:
         finish: Finish,
         pad: int = 0,
         bits: int = 8,
+        part: Part | None = None,
     ) -> Fields:
         """A full convolution of ``x`` with the image at row ``rows``; also an error pass, with the transposed image."""
+        part = part or Part(shape=out.shape)
         n, _, oh, ow = out.shape
-        return self._engine_pass(x, out, rows, geometry, finish, pad=pad, bits=bits, positions=(n, oh, ow), walk={})
+        positions = (n, oh, ow)
+        return self._engine_pass(x, out, rows, geometry, finish, part, pad=pad, bits=bits, positions=positions, walk={})
 
     def _engine_pass(
         self,
@@ -204,6 +250,7 @@ class JobBuilder:
         rows: int,
         geometry: Geometry,
         finish: Finish,
+        part: Part,
         *,
         pad: int,
         bits: int,
@@ -215,7 +262,8 @@ class JobBuilder:
         items = n * oh * ow
         tile = min(config.acc_depth * config.pixels, items)
         steps = blocks(x.shape[1]) * geometry.kh * geometry.kw
-        repeats = -(-out.shape[1] // config.slices)
+        repeats = part.repeats(config.slices)
+        rows += part.channel0 * steps
         return self._job(
             Pass.CONVOLUTION,
             window=self._window(x, geometry, (n, oh, ow), steps=steps, tile=tile, repeats=repeats, pad=pad),
@@ -228,24 +276,46 @@ class JobBuilder:
                 "bits": bits,
                 "signed": int(x.signed),
             },
-            **self._finish(out, VectorSource.ENGINE, finish, tile=tile, oh=oh, ow=ow, **walk),
+            **self._finish(out, VectorSource.ENGINE, finish, part, tile=tile, oh=oh, ow=ow, **walk),
         )
 
     def convolution_error(
-        self, dy: StoreTensor, dx: StoreTensor, *, rows: Sequence[int], geometry: Geometry, finish: Finish
+        self,
+        dy: StoreTensor,
+        dx: StoreTensor,
+        *,
+        rows: Sequence[int],
+        geometry: Geometry,
+        finish: Finish,
+        depthwise: bool = False,
+        part: Part | None = None,
+        dy_row: int = 0,
     ) -> Iterator[Fields]:
         """Errors back through a convolution of ``geometry``: one job per phase of the stride, no inserted zeros.
 
         ``rows`` are the bases of the phases' transposed images, row-major over (y, x) phases (:func:`error_phases`).
+        A band of rows begins at a multiple of the stride; ``dy`` begins at row ``dy_row`` of its map.
         """
-        n, _, h, w = dx.shape
-        phases = error_phases(geometry, h, w)
-        for base, phase in zip(rows, phases, strict=True):
-            walk = {"step_y": geometry.stride, "step_x": geometry.stride, "y0": phase.y0, "x0": phase.x0}
-            positions = (n, phase.oh, phase.ow)
-            job = self._engine_pass(dy, dx, base, phase.geometry, finish, pad=0, bits=8, positions=positions, walk=walk)
+        part = part or Part(shape=dx.shape)
+        stride, (n, _, band, _) = geometry.stride, dx.shape
+        phases = [
+            (base, phase)
+            for base, phase in zip(rows, error_phases(geometry, *part.shape[2:]), strict=True)
+            if phase.y0 < band
+        ]
+        for number, (base, phase) in enumerate(phases, 1):
+            oh, shape = -(-(band - phase.y0) // stride), phase.geometry
+            shape = replace(shape, pad_y=shape.pad_y - part.row // stride + dy_row)
+            walk = {"step_y": stride, "step_x": stride, "y0": phase.y0, "x0": phase.x0}
+            positions = (n, oh, phase.ow)
+            if depthwise:
+                job = self._depthwise_pass(dy, dx, base, shape, finish, part, pad=0, positions=positions, walk=walk)
+            else:
+                job = self._engine_pass(
+                    dy, dx, base, shape, finish, part, pad=0, bits=8, positions=positions, walk=walk
+                )
             # The tensor's largest magnitude is that of all its phases.
-            yield job | {"settle": int(phase is phases[-1])}
+            yield job | {"settle": int(number == len(phases))}
 
     def _window(
         self,
@@ -282,23 +352,59 @@ class JobBuilder:
         }
 
     def depthwise(
-        self, x: StoreTensor, out: StoreTensor, *, rows: int, geometry: Geometry, finish: Finish, pad: int = 0
+        self,
+        x: StoreTensor,
+        out: StoreTensor,
+        *,
+        rows: int,
+        geometry: Geometry,
+        finish: Finish,
+        pad: int = 0,
+        part: Part | None = None,
     ) -> Fields:
         """A depthwise convolution with the image at row ``rows``."""
-        n, channels, oh, ow = out.shape
+        part = part or Part(shape=out.shape)
+        n, _, oh, ow = out.shape
+        return self._depthwise_pass(x, out, rows, geometry, finish, part, pad=pad, positions=(n, oh, ow), walk={})
+
+    def _depthwise_pass(
+        self,
+        x: StoreTensor,
+        out: StoreTensor,
+        rows: int,
+        geometry: Geometry,
+        finish: Finish,
+        part: Part,
+        *,
+        pad: int,
+        positions: tuple[int, int, int],
+        walk: Fields,
+    ) -> Fields:
+        n, oh, ow = positions
         taps = geometry.kh * geometry.kw
-        count = blocks(channels)
+        count, block0 = part.repeats(BLOCK), part.channel0 // BLOCK
+        window = self._window(
+            x, geometry, positions, steps=taps, tile=1, repeats=count, pad=pad, advance=1, block0=block0
+        )
         return self._job(
             Pass.DEPTHWISE,
-            window=self._window(x, geometry, (n, oh, ow), steps=taps, tile=1, repeats=count, pad=pad, advance=1),
-            read={"base": rows, "count": taps, "tiles": 1, "repeats": count},
+            window=window,
+            read={"base": rows + block0 * taps, "count": taps, "tiles": 1, "repeats": count},
             depthwise={"blocks": count, "taps": taps, "items": n * oh * ow, "signed": int(x.signed)},
-            **self._finish(out, VectorSource.DEPTHWISE, finish),
+            **self._finish(out, VectorSource.DEPTHWISE, finish, part, oh=oh, ow=ow, **walk),
         )
 
-    def gather(self, out: StoreTensor, sources: Sequence[Source], *, finish: Finish, wide: bool = False) -> Fields:
+    def gather(
+        self,
+        out: StoreTensor,
+        sources: Sequence[Source],
+        *,
+        finish: Finish,
+        wide: bool = False,
+        part: Part | None = None,
+    ) -> Fields:
         """A gathered sum of up to four tensors, finished into ``out``."""
-        job = self._finish(out, VectorSource.GATHER, finish)
+        job = self._finish(out, VectorSource.GATHER, finish, part or Part(shape=out.shape))
         job["vector"]["unit"] = int(job["vector"]["per_channel"] == 0 and job["vector"]["mult"] == 1)
         operands = [source.fields() for source in sources]
         unused: list[Fields] = [{} for _ in range(GATHER_SOURCES - len(sources))]

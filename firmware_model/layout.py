@@ -22,11 +22,13 @@ def blocks(channels: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StoreTensor:
-    """A tensor of ``shape`` (N, C, H, W) at word ``base`` of the store; ``signed`` if it holds int8, else uint8."""
+    """A tensor of ``shape`` (N, C, H, W) at word ``base`` of the store; ``signed`` if it holds int8, else uint8. Of a
+    part of a larger one ``stride`` is the words from one channel block to the next."""
 
     base: int
     shape: tuple[int, int, int, int]
     signed: bool
+    stride: int | None = None
 
     @property
     def pixels(self) -> int:
@@ -37,12 +39,18 @@ class StoreTensor:
     @property
     def block_stride(self) -> int:
         """Words from one channel block to the next."""
-        return self.pixels
+        return self.pixels if self.stride is None else self.stride
 
     @property
     def words(self) -> int:
-        """Words the tensor takes."""
-        return blocks(self.shape[1]) * self.block_stride
+        """Words from its first to its last."""
+        return (blocks(self.shape[1]) - 1) * self.block_stride + self.pixels
+
+    def part(self, image: int, images: int, row: int, rows: int) -> "StoreTensor":
+        """``rows`` rows from ``row`` on of image ``image``, or ``images`` whole images."""
+        _, c, h, w = self.shape
+        base = self.base + (image * h + row) * w
+        return StoreTensor(base, (images, c, rows, w), self.signed, self.block_stride)
 
     def block_base(self, block: int) -> int:
         """Word of pixel 0 of channel block ``block``."""
@@ -63,6 +71,15 @@ def unpack_words(words: list[int], *, signed: bool) -> IntArray:
     planes = np.unpackbits(raw.reshape(-1, BLOCK), axis=1, bitorder="little").reshape(-1, PLANES, BLOCK)
     octets = np.packbits(planes, axis=1, bitorder="little").reshape(-1, BLOCK)
     return octets.view(np.int8) if signed else octets
+
+
+def require_input(x: IntArray, shape: tuple[int, int, int, int], *, signed: bool) -> None:
+    """Raise ValueError for an input of another shape, TypeError for one that is not int8 (``signed``) or uint8."""
+    if x.shape != shape:
+        raise ValueError(f"x must have shape {shape}, not {x.shape}")
+    wanted = np.dtype(np.int8 if signed else np.uint8)
+    if x.dtype != wanted:
+        raise TypeError(f"x must be {wanted}, as the network takes it, not {x.dtype}")
 
 
 def tensor_words(values: IntArray) -> list[int]:

@@ -15,7 +15,7 @@ from respin.firmware_model.compiler import (
     WORD_BYTES,
 )
 from respin.firmware_model.image import ImageError, ProgramImage
-from respin.firmware_model.layout import IntArray, StoreTensor, tensor_words, words_tensor
+from respin.firmware_model.layout import IntArray, StoreTensor, require_input, tensor_words, words_tensor
 from respin.firmware_model.training import label_words
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.host.dma_ports import DmaError
@@ -167,7 +167,8 @@ class ProgramSession:
         await self._run(PROVISION)
 
     async def infer(self, x: IntArray) -> IntArray:
-        """Run the network forward on a batch (N, C, H, W), uint8; returns the logits (N, classes)."""
+        """Run the network forward on a batch (N, C, H, W), int8 or uint8 as it takes it; returns the logits
+        (N, classes)."""
         await self._write_input(x)
         await self._run(INFER)
         return await self.logits()
@@ -187,9 +188,8 @@ class ProgramSession:
         return words_tensor(words, StoreTensor(0, about.shape, about.signed))[:, :, 0, 0]
 
     async def _write_input(self, x: IntArray) -> None:
-        shape = self.image.tensors[INPUT_AREA].shape
-        if x.shape != shape:
-            raise ValueError(f"x must have shape {shape}, not {x.shape}")
+        about = self.image.tensors[INPUT_AREA]
+        require_input(x, about.shape, signed=about.signed)
         await self._write_words(INPUT_AREA, tensor_words(x))
 
     async def _write_words(self, name: str, words: Sequence[int]) -> None:

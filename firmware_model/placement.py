@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where an integer network's tensors, images and quantiser tables lie on an accelerator."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from respin.firmware_model import layout
-from respin.firmware_model.jobs import Geometry, error_phases
+from respin.firmware_model.jobs import error_phases
 from respin.firmware_model.layout import IntArray, StoreTensor
-from respin.firmware_model.storage import RowPlan, StorePlan, TablePlan
+from respin.firmware_model.operations import LABELS, Shape, geometry, is_depthwise, operations, table_name
+from respin.firmware_model.schedule import Mask, Schedule
+from respin.firmware_model.storage import CapacityError, RowPlan, TablePlan
 from respin.golden.inference import RawSums
 from respin.golden.network import (
     INPUT,
@@ -18,33 +21,12 @@ from respin.golden.network import (
     Edge,
     FanInEdge,
     IntegerNetwork,
-    Layer,
-    Merge,
     Parameters,
+    reads,
     sources,
 )
 from respin.golden.ops import QuantiserTable
 from respin.rtl.config import AcceleratorConfig
-
-LABELS = "labels"
-Shape = tuple[int, int, int, int]
-
-
-def geometry(layer: Convolution) -> Geometry:
-    """Kernel, stride and padding of a convolution as the window takes them."""
-    padding = layer.padding
-    top, left = (padding, padding) if isinstance(padding, int) else (padding[0], padding[2])
-    return Geometry(kh=layer.weight.shape[2], kw=layer.weight.shape[3], stride=layer.stride, pad_y=top, pad_x=left)
-
-
-def is_depthwise(layer: Convolution | RawSums) -> bool:
-    """Whether a convolution has one input for each output channel."""
-    return layer.groups > 1 and layer.weight.shape[1] == 1
-
-
-def inputs(layer: Layer) -> list[str]:
-    """Names of the tensors that a layer reads."""
-    return [operand.x for operand in layer.operands] if isinstance(layer, Merge) else [layer.x]
 
 
 def forward_rows(layer: Convolution | RawSums, weight: IntArray, slices: int) -> IntArray:
@@ -73,14 +55,14 @@ class Placement:
     network:
         What runs.
     shape:
-        (N, C, H, W) of the uint8 input.
+        (N, C, H, W) of the input.
     training:
         Whether edges and gradients are to run, so that what they need is kept.
 
     Raises
     ------
     CapacityError
-        If something does not fit, with the figure.
+        If the rows do not fit the memory, or the operands of an operation the store, with the figure.
     """
 
     def __init__(self, config: AcceleratorConfig, network: IntegerNetwork, shape: Shape, *, training: bool) -> None:
@@ -97,20 +79,50 @@ class Placement:
         self._tables: dict[str, int] = {}
         self._constants: dict[int, list[int]] = {}
         self._place_tables()
-        self._store = self._plan_store().place()
+        self.operations = tuple(operations(network, self._shapes, training=training))
+        outside = (INPUT, LABELS, network.loss.logits)
+        self.schedule = Schedule(config, self.operations, self._shapes, outside=outside)
+
+    @property
+    def table_resident(self) -> bool:
+        """Whether the table holds the constants of the whole network at once."""
+        return self.table_entries <= self.config.table_channels
+
+    def require_resident(self) -> None:
+        """Raise CapacityError, with the figure, unless store and table hold the whole network at once: only a compiled
+        program brings in what does not fit."""
+        config, needed = self.config, self.schedule.needed
+        if not self.schedule.resident:
+            raise CapacityError(
+                f"the network needs {needed} words of the store, {config.name} has {config.store_words}: "
+                "raise store_words, or take a smaller batch"
+            )
+        if not self.table_resident:
+            raise CapacityError(
+                f"the network needs {self.table_entries} table entries, {config.name} has {config.table_channels}: "
+                "raise table_channels"
+            )
+
+    def whole(self, name: str) -> StoreTensor:
+        """An activation or error tensor as if it lay at word 0."""
+        return StoreTensor(0, self._shapes[name], self._signed[name])
 
     def tensor(self, name: str) -> StoreTensor:
-        """Where an activation or error tensor lies in the store."""
-        return StoreTensor(self._store[name], self._shapes[name], self._signed[name])
+        """Where an activation or error tensor lies in the store; raises CapacityError if it is spilled."""
+        base = self.schedule.base(name)
+        if base is None:
+            self.require_resident()
+            raise ValueError(f"nothing reads or makes {name}")
+        return replace(self.whole(name), base=base)
 
     def mask(self, name: str) -> int | None:
         """Store word of the packed mask of layer ``name``; None if no edge reads it."""
-        return self._store.get((name, "mask"))
+        return self.schedule.base(Mask(name))
 
     @property
     def labels(self) -> int:
         """Store word of the first image's label."""
-        return self._store[LABELS]
+        return self.tensor(LABELS).base
 
     def image(self, name: str) -> int:
         """First row of the image of layer ``name``."""
@@ -132,12 +144,13 @@ class Placement:
         return self._phases.get(name, [])
 
     def table(self, name: str) -> int:
-        """First table entry of a layer, or of the multipliers ``edge/operand`` of an edge."""
+        """First entry of a layer, or of an edge's multipliers (:func:`~respin.firmware_model.operations.table_name`),
+        among those of the whole network."""
         return self._tables[name]
 
-    def has_table(self, name: str) -> bool:
-        """Whether multipliers called ``name`` differ from channel to channel."""
-        return name in self._tables
+    def table_channels(self, name: str) -> int:
+        """How many entries those are."""
+        return len(self._constants[self._tables[name]])
 
     # What firmware writes once.
 
@@ -187,16 +200,17 @@ class Placement:
     def _infer_shapes(self, shape: Shape) -> None:
         """Shape and sign of every tensor, from a run on zeros and from what each edge passes through."""
         network = self.network
-        zeros = torch.zeros(shape, dtype=torch.uint8)
+        zeros = torch.zeros(shape, dtype=network.input_dtype)
         for name, tensor in network.forward(zeros, network.initial_parameters()).tensors.items():
             n, c, h, w = tensor.shape
             self._shapes[name] = (n, c, h, w)
             self._signed[name] = tensor.dtype == torch.int8
         self._shapes[network.loss.name] = self._shapes[network.loss.logits]
         self._signed[network.loss.name] = True
+        self._shapes[LABELS], self._signed[LABELS] = (shape[0], 1, 1, 1), False
         for edge in network.edges:
             layer = network.layer(edge.through) if isinstance(edge, Edge) and edge.through is not None else None
-            origin = sources(edge)[0] if layer is None else inputs(layer)[0]
+            origin = sources(edge)[0] if layer is None else reads(layer)[0]
             self._shapes[edge.name] = self._shapes[origin]
             self._signed[edge.name] = True
 
@@ -206,16 +220,12 @@ class Placement:
 
     def transposed_rows(self, layer: Convolution, weight: IntArray) -> list[IntArray]:
         """Rows of the images that carry errors back, one for each phase of the stride."""
-        if is_depthwise(layer):
-            return [layout.depthwise_rows(weight[:, :, ::-1, ::-1])]
-        dense = layout.dense_weights(weight, layer.groups)
         _, _, h, w = self._shapes[layer.x]
-        return [
-            layout.weight_rows(
-                dense[:, :, list(phase.taps_y)][:, :, :, list(phase.taps_x)].transpose(1, 0, 2, 3), self.config.slices
-            )
-            for phase in error_phases(geometry(layer), h, w)
-        ]
+        phases = [(list(phase.taps_y), list(phase.taps_x)) for phase in error_phases(geometry(layer), h, w)]
+        if is_depthwise(layer):
+            return [layout.depthwise_rows(weight[:, :, ys][:, :, :, xs]) for ys, xs in phases]
+        dense = layout.dense_weights(weight, layer.groups).transpose(1, 0, 2, 3)
+        return [layout.weight_rows(dense[:, :, ys][:, :, :, xs], self.config.slices) for ys, xs in phases]
 
     def _place_rows(self) -> None:
         for layer in self.network.layers:
@@ -232,7 +242,7 @@ class Placement:
                 self._phases[passed.name] = [int(base + start) for start in starts]
 
     def _place_tables(self) -> None:
-        plan = TablePlan(self.config)
+        plan = TablePlan()
         for layer in self.network.layers:
             if isinstance(layer, Convolution | AveragePool):
                 self._tables[layer.name] = plan.add(layer.table.channels)
@@ -241,47 +251,10 @@ class Placement:
             operands = edge.operands if isinstance(edge, FanInEdge) else [(edge.error, edge.mult)]
             for source, mult in operands:
                 if isinstance(mult, torch.Tensor):
-                    name = f"{edge.name}/{source}"
+                    name = table_name(edge.name, source)
                     self._tables[name] = plan.add(len(mult))
                     self._constants[self._tables[name]] = [
                         layout.table_entry(bias=0, mult=value, shift=0, lo=0, hi=0) for value in mult.tolist()
                     ]
-
-    def _words(self, name: str) -> int:
-        return StoreTensor(0, self._shapes[name], False).words
-
-    def _mask_words(self, name: str) -> int:
-        shape = self._shapes[name]
-        return layout.blocks(shape[1]) * layout.mask_words(StoreTensor(0, shape, False))
-
-    def _plan_store(self) -> StorePlan:
-        """Walk the operations in their order and note which buffers each of them touches."""
-        plan = StorePlan(self.config)
-        masked = {edge.mask for edge in self._edges if edge.mask is not None}
-
-        def touch(time: int, names: list[str], mask: str | None = None) -> None:
-            for name in names:
-                plan.touch(name, self._words(name), time)
-            if mask is not None:
-                key: Hashable = (mask, "mask")
-                plan.touch(key, self._mask_words(mask), time)
-
-        touch(0, [INPUT])
-        time = 1
-        for layer in self.network.layers:
-            touch(time, [*inputs(layer), layer.name], layer.name if layer.name in masked else None)
-            time += 1
-        loss = self.network.loss
-        touch(time, [loss.logits])
-        if not self.training:
-            return plan
-        for moment in (0, time):
-            plan.touch(LABELS, self._shapes[loss.name][0], moment)
-        touch(time, [loss.name])
-        for edge in self._edges:
-            time += 1
-            touch(time, [*sources(edge), edge.name], edge.mask)
-        for gradient in self.network.gradients:
-            time += 1
-            touch(time, [self.network.convolution(gradient.layer).x, gradient.error])
-        return plan
+        self.table_entries = plan.used
+        """Entries that the constants of the whole network take."""

@@ -2,13 +2,15 @@
 """The jobs of a network's layers, edges and gradients."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from respin.firmware_model import jobs
-from respin.firmware_model.jobs import Fields, Finish, JobBuilder, Randomness, Requantise, RoundError, Source
-from respin.firmware_model.placement import Placement, geometry, is_depthwise
+from respin.firmware_model.jobs import Fields, JobBuilder, Part, Randomness, Requantise, RoundError, Source
+from respin.firmware_model.layout import StoreTensor, mask_words
+from respin.firmware_model.operations import LABELS, Operation, geometry, is_depthwise, table_name
+from respin.firmware_model.placement import Placement
 from respin.golden.network import (
     AveragePool,
     Convolution,
@@ -16,6 +18,7 @@ from respin.golden.network import (
     FanInEdge,
     Gradient,
     Layer,
+    Loss,
     Merge,
     Upsample,
     sources,
@@ -148,6 +151,31 @@ class GradientPlan:
         return replace(self.task, jobs=tuple(job | {"rate": own} for job in self.task.jobs))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Where what an operation touches lies while it makes a part of its result.
+
+    Parameters
+    ----------
+    part:
+        Which part.
+    out:
+        The part of the result, all channels of it; of a gradient its errors.
+    operands:
+        The rows of each operand that the part needs, by name, and the first of these rows in its map.
+    mask:
+        Store word of the mask's part, and the words from one channel block of it to the next.
+    tables:
+        First entry, for the part's first channel, of what the operation takes for each channel, by name.
+    """
+
+    part: Part
+    out: StoreTensor
+    operands: Mapping[str, tuple[StoreTensor, int]]
+    mask: tuple[int, int] | None = None
+    tables: Mapping[str, int] = field(default_factory=dict)
+
+
 class Program:
     """Makes the jobs of a placed network.
 
@@ -164,39 +192,93 @@ class Program:
         self._network = placement.network
         self._build = JobBuilder(placement.config, randomness)
 
+    # Of a network that lies in store and table as a whole.
+
     def forward(self) -> Iterator[Task]:
         """One task for each layer, in order."""
-        for layer in self._network.layers:
-            yield self._layer(layer)
+        for operation in self._place.operations[: len(self._network.layers)]:
+            yield self._task(operation)
 
     def loss(self) -> Task:
         """The loss and its error."""
-        loss = self._network.loss
+        return self._task(self._operation(self._network.loss))
+
+    def edge(self, edge: Edge | FanInEdge) -> EdgePlan:
+        """A backward edge."""
+        return EdgePlan(
+            task=self._task(self._operation(edge)),
+            sources=tuple(sources(edge)),
+            fraction=edge_fraction(edge),
+            fan_in=isinstance(edge, FanInEdge),
+        )
+
+    def gradient(self, gradient: Gradient) -> GradientPlan:
+        """The weight gradient of a layer and the update that follows from it."""
+        trained = self._network.convolution(gradient.layer).trained
+        assert trained is not None
+        task = self._task(self._operation(gradient))
+        return GradientPlan(task=task, error=gradient.error, rate_shift=trained.rate_shift)
+
+    def _operation(self, item: Loss | Edge | FanInEdge | Gradient) -> Operation:
+        return next(operation for operation in self._place.operations if operation.item is item)
+
+    def _task(self, operation: Operation) -> Task:
         place = self._place
-        job = self._build.loss(
-            place.tensor(loss.logits),
-            place.tensor(loss.name),
-            place.labels,
+        out = place.tensor(operation.result or operation.operands[-1].name)
+        mask = None if operation.mask is None else place.mask(operation.mask)
+        setting = Setting(
+            part=Part(shape=out.shape),
+            out=out,
+            operands={operand.name: (place.tensor(operand.name), 0) for operand in operation.operands},
+            mask=None if mask is None else (mask, mask_words(out)),
+            tables={name: place.table(name) for name in operation.tables},
+        )
+        item = operation.item
+        stage, layer = "other", None
+        match item:
+            case Convolution():
+                stage, layer = "forward", item
+            case Gradient():
+                stage, layer = "gradient", self._network.convolution(item.layer)
+            case Edge() if item.through is not None:
+                through = self._network.layer(item.through)
+                if isinstance(through, Convolution):
+                    stage, layer = "error", through
+        macs = 0 if layer is None else self._macs(layer)
+        return Task(name=operation.name, stage=stage, jobs=tuple(self.jobs(operation, setting)), macs=macs)
+
+    def _macs(self, layer: Convolution) -> int:
+        """Multiply-accumulates of any of a convolution's three passes over the batch."""
+        n, _, oh, ow = self._place.whole(layer.name).shape
+        return n * oh * ow * layer.weight.numel()
+
+    # Of any part of it.
+
+    def jobs(self, operation: Operation, setting: Setting) -> Iterator[Fields]:
+        """Yield the jobs that make a part of an operation's result."""
+        match operation.item:
+            case Loss() as loss:
+                yield self._loss(loss, setting)
+            case Gradient() as gradient:
+                yield from self._gradient(gradient, setting)
+            case Edge() | FanInEdge() as edge:
+                yield from self._edge(operation, edge, setting)
+            case layer:
+                yield self._layer(operation, layer, setting)
+
+    def _loss(self, loss: Loss, setting: Setting) -> Fields:
+        return self._build.loss(
+            setting.operands[loss.logits][0],
+            setting.out,
+            setting.operands[LABELS][0].base,
             tensor=loss.tensor,
             alpha=loss.parameters.alpha,
             on=loss.parameters.on,
             off=loss.parameters.off,
             stochastic=loss.stochastic,
         )
-        return Task(name=loss.name, stage="other", jobs=(job,))
 
-    def edge(self, edge: Edge | FanInEdge) -> EdgePlan:
-        """A backward edge."""
-        fan_in = isinstance(edge, FanInEdge)
-        return EdgePlan(
-            task=self._fan_in(edge) if isinstance(edge, FanInEdge) else self._single_edge(edge),
-            sources=tuple(sources(edge)),
-            fraction=edge.fraction + (FAN_IN_BITS if fan_in else 0),
-            fan_in=fan_in,
-        )
-
-    def gradient(self, gradient: Gradient) -> GradientPlan:
-        """The weight gradient of a layer and the update that follows from it."""
+    def _gradient(self, gradient: Gradient, setting: Setting) -> Iterator[Fields]:
         place = self._place
         layer = self._network.convolution(gradient.layer)
         if layer.trained is None or layer.trained.tensor is None:
@@ -210,102 +292,87 @@ class Program:
             bias_tensor=layer.trained.bias_tensor,
             groups=layer.groups,
         )
-        x, error = place.tensor(layer.x), place.tensor(gradient.error)
-        made = tuple(self._build.gradient(x, error, geometry=geometry(layer), images=images))
-        task = Task(name=f"{layer.name} gradient", stage="gradient", jobs=made, macs=self._macs(layer))
-        return GradientPlan(task=task, error=gradient.error, rate_shift=layer.trained.rate_shift)
+        x, _ = setting.operands[layer.x]
+        return self._build.gradient(x, setting.out, geometry=geometry(layer), images=images)
 
-    def _macs(self, layer: Convolution) -> int:
-        """Multiply-accumulates of any of a convolution's three passes over the batch."""
-        n, _, oh, ow = self._place.tensor(layer.name).shape
-        return n * oh * ow * layer.weight.numel()
-
-    def _layer(self, layer: Layer) -> Task:
-        place, build = self._place, self._build
-        out = place.tensor(layer.name)
-        macs = 0
+    def _layer(self, operation: Operation, layer: Layer, setting: Setting) -> Fields:
+        mask, mask_stride = setting.mask or (None, None)
         match layer:
             case Convolution():
-                finish = Requantise(table=place.table(layer.name), mask=place.mask(layer.name))
-                x = place.tensor(layer.x)
-                run = build.depthwise if is_depthwise(layer) else build.convolution
-                job = run(
+                x, row = setting.operands[layer.x]
+                shape = geometry(layer)
+                run = self._build.depthwise if is_depthwise(layer) else self._build.convolution
+                return run(
                     x,
-                    out,
-                    rows=place.image(layer.name),
-                    geometry=geometry(layer),
-                    finish=finish,
+                    setting.out,
+                    rows=self._place.image(layer.name),
+                    geometry=replace(shape, pad_y=shape.pad_y - setting.part.row * shape.stride + row),
+                    finish=Requantise(table=setting.tables[layer.name], mask=mask, mask_stride=mask_stride),
                     pad=layer.pad_value,
+                    part=setting.part,
                 )
-                macs = self._macs(layer)
             case AveragePool():
-                finish = Requantise(table=place.table(layer.name))
-                job = build.average_pool(place.tensor(layer.x), out, layer.kernel, finish=finish)
+                finish = Requantise(table=setting.tables[layer.name])
+                operands = self._gathered(operation, setting)
             case Upsample():
-                lo, hi = (-128, 127) if out.signed else (0, 255)
-                job = build.gather(out, jobs.upsample(place.tensor(layer.x), out), finish=Requantise(lo=lo, hi=hi))
+                lo, hi = (-128, 127) if setting.out.signed else (0, 255)
+                finish = Requantise(lo=lo, hi=hi)
+                operands = self._gathered(operation, setting)
             case Merge():
+                finish = Requantise(shift=layer.shift, lo=layer.lo, hi=layer.hi)
                 operands = [
-                    Source(tensor=place.tensor(operand.x), mult=operand.mult, zero=operand.zero_point)
-                    for operand in layer.operands
+                    replace(source, mult=operand.mult, zero=operand.zero_point)
+                    for source, operand in zip(self._gathered(operation, setting), layer.operands, strict=True)
                 ]
-                job = build.gather(out, operands, finish=Requantise(shift=layer.shift, lo=layer.lo, hi=layer.hi))
-        return Task(name=layer.name, stage="forward" if macs else "other", jobs=(job,), macs=macs)
+        return self._build.gather(setting.out, operands, finish=finish, part=setting.part)
 
-    def _round(self, edge: Edge | FanInEdge, mult: int | torch.Tensor) -> RoundError:
-        """How an edge's sums become errors; a multiplier for each channel comes from the table."""
-        per_channel = isinstance(mult, torch.Tensor)
-        return RoundError(
-            tensor=edge.tensor,
-            table=self._place.table(f"{edge.name}/{edge.error}") if per_channel and isinstance(edge, Edge) else None,
-            mult=1 if isinstance(mult, torch.Tensor) else mult,
-            mask=None if edge.mask is None else self._place.mask(edge.mask),
-            stochastic=edge.stochastic,
-        )
+    @staticmethod
+    def _gathered(operation: Operation, setting: Setting) -> list[Source]:
+        """The operands of a gathered sum, with the maps of their rows moved to where the parts begin."""
+        found = []
+        for operand in operation.operands:
+            tensor, row = setting.operands[operand.name]
+            num, den, add, span = operand.y
+            moved = (num, den, setting.part.row * num + add - row * den, span)
+            found.append(Source(tensor=tensor, y=moved, x=operand.x))
+        return found
 
-    def _single_edge(self, edge: Edge) -> Task:
-        place, build = self._place, self._build
-        error, out = place.tensor(edge.error), place.tensor(edge.name)
-        finish = self._round(edge, edge.mult)
-        layer = None if edge.through is None else self._network.layer(edge.through)
-        match layer:
-            case Convolution():
-                made = tuple(self._convolution_error(layer, edge, finish))
-                return Task(name=edge.name, stage="error", jobs=made, macs=self._macs(layer))
-            case AveragePool():
-                operands = jobs.pool_error(error, layer.kernel)
-            case Upsample():
-                operands = jobs.upsample_error(error, out)
-            case _:
-                operands = [Source(tensor=error)]
-        return Task(name=edge.name, stage="other", jobs=(build.gather(out, operands, finish=finish),))
-
-    def _convolution_error(self, layer: Convolution, edge: Edge, finish: Finish) -> Iterator[Fields]:
-        place, build = self._place, self._build
-        error, out = place.tensor(edge.error), place.tensor(edge.name)
-        rows, shape = place.transposed_images(layer.name), geometry(layer)
-        if not is_depthwise(layer):
-            yield from build.convolution_error(error, out, rows=rows, geometry=shape, finish=finish)
+    def _edge(self, operation: Operation, edge: Edge | FanInEdge, setting: Setting) -> Iterator[Fields]:
+        mask, mask_stride = setting.mask or (None, None)
+        finish = RoundError(tensor=edge.tensor, mask=mask, mask_stride=mask_stride, stochastic=edge.stochastic)
+        if isinstance(edge, FanInEdge):
+            operands = [
+                replace(source, table=setting.tables.get(table_name(edge.name, name)), mult=_same(mult))
+                for source, (name, mult) in zip(self._gathered(operation, setting), edge.operands, strict=True)
+            ]
+            yield self._build.gather(setting.out, operands, finish=finish, wide=True, part=setting.part)
             return
-        if shape.stride != 1:
-            raise ValueError(f"errors pass a depthwise convolution of stride 1 only; {layer.name} has {shape.stride}")
-        back = jobs.Geometry(
-            kh=shape.kh, kw=shape.kw, pad_y=shape.kh - 1 - shape.pad_y, pad_x=shape.kw - 1 - shape.pad_x
-        )
-        yield build.depthwise(error, out, rows=rows[0], geometry=back, finish=finish)
-
-    def _fan_in(self, edge: FanInEdge) -> Task:
-        """Where errors meet."""
-        operands = []
-        for name, mult in edge.operands:
-            per_channel = isinstance(mult, torch.Tensor)
-            operands.append(
-                Source(
-                    tensor=self._place.tensor(name),
-                    mult=1 if isinstance(mult, torch.Tensor) else mult,
-                    table=self._place.table(f"{edge.name}/{name}") if per_channel else None,
-                )
+        table = setting.tables.get(table_name(edge.name, edge.error))
+        finish = replace(finish, table=table, mult=_same(edge.mult))
+        layer = None if edge.through is None else self._network.layer(edge.through)
+        if not isinstance(layer, Convolution):
+            yield self._build.gather(
+                setting.out, self._gathered(operation, setting), finish=finish, part=setting.part
             )
-        out = self._place.tensor(edge.name)
-        job = self._build.gather(out, operands, finish=self._round(edge, 1), wide=True)
-        return Task(name=edge.name, stage="other", jobs=(job,))
+            return
+        error, row = setting.operands[edge.error]
+        yield from self._build.convolution_error(
+            error,
+            setting.out,
+            rows=self._place.transposed_images(layer.name),
+            geometry=geometry(layer),
+            finish=finish,
+            depthwise=is_depthwise(layer),
+            part=setting.part,
+            dy_row=row,
+        )
+
+
+def edge_fraction(edge: Edge | FanInEdge) -> int:
+    """What an edge's multipliers, and the widening where errors meet, take off the outgoing exponent."""
+    return edge.fraction + (FAN_IN_BITS if isinstance(edge, FanInEdge) else 0)
+
+
+def _same(mult: int | torch.Tensor) -> int:
+    """A multiplier for all channels; 1 where there is a table of them."""
+    return 1 if isinstance(mult, torch.Tensor) else mult

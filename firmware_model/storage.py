@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where things go: store words by the span in which they are needed, rows and table entries in order."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from respin.firmware_model.layout import blocks
 from respin.rtl.config import BLOCK, ROW_WEIGHTS, AcceleratorConfig
@@ -13,21 +14,19 @@ class CapacityError(ValueError):
 
 
 @dataclass(slots=True)
-class StorePlan:
-    """Places buffers in the store so that those needed at the same time never overlap.
+class BufferPlan:
+    """Places buffers so that those needed at the same time never overlap.
 
-    A buffer is needed from the operation that first touches it to the one that does so last. The largest are placed
-    first, each at the lowest address that is free for all of its span.
-
-    Parameters
-    ----------
-    config:
-        ``store_words`` bounds the plan.
+    A buffer is needed from the operation that first touches it to the one that does so last.
     """
 
-    config: AcceleratorConfig
     _words: dict[Hashable, int] = field(default_factory=dict)
     _spans: dict[Hashable, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def buffers(self) -> list[Hashable]:
+        """All of them, in the order in which they were first touched."""
+        return list(self._words)
 
     def touch(self, name: Hashable, words: int, time: int) -> None:
         """Say that operation number ``time`` reads or writes buffer ``name`` of ``words`` words."""
@@ -35,31 +34,37 @@ class StorePlan:
         self._words[name] = words
         self._spans[name] = (min(first, time), max(last, time))
 
-    def place(self) -> dict[Hashable, int]:
-        """Return each buffer's first word.
-
-        Raises
-        ------
-        CapacityError
-            With the words that are missing.
-        """
+    def place(self, names: Iterable[Hashable] | None = None) -> dict[Any, int]:
+        """Return the first word of each buffer, or of those named: the largest are placed first, each at the lowest
+        address that is free for all of its span."""
         placed: dict[Hashable, int] = {}
-        for name in sorted(self._words, key=lambda name: (-self._words[name], str(name))):
-            base = 0
-            for other in sorted(self._neighbours(name, placed), key=placed.__getitem__):
-                if base + self._words[name] <= placed[other]:
-                    break
-                base = max(base, placed[other] + self._words[other])
-            placed[name] = base
-        needed = max((base + self._words[name] for name, base in placed.items()), default=0)
-        if needed > self.config.store_words:
-            raise CapacityError(
-                f"the network needs {needed} words of the store, {self.config.name} has {self.config.store_words}: "
-                "raise store_words, or take a smaller batch"
-            )
+        chosen = self._words if names is None else names
+        for name in sorted(chosen, key=lambda name: (-self._words[name], str(name))):
+            placed[name] = self._lowest(name, placed)
         return placed
 
-    def _neighbours(self, name: Hashable, placed: dict[Hashable, int]) -> list[Hashable]:
+    def place_smallest(self, words: int) -> dict[Any, int]:
+        """Return the first word of those buffers that fit ``words`` words, the smallest placed first."""
+        placed: dict[Hashable, int] = {}
+        for name in sorted(self._words, key=lambda name: (self._words[name], str(name))):
+            base = self._lowest(name, placed)
+            if base + self._words[name] <= words:
+                placed[name] = base
+        return placed
+
+    def end(self, placed: Mapping[Any, int]) -> int:
+        """Return the words that placed buffers take in all."""
+        return max((base + self._words[name] for name, base in placed.items()), default=0)
+
+    def _lowest(self, name: Hashable, placed: Mapping[Hashable, int]) -> int:
+        base = 0
+        for other in sorted(self._neighbours(name, placed), key=placed.__getitem__):
+            if base + self._words[name] <= placed[other]:
+                break
+            base = max(base, placed[other] + self._words[other])
+        return base
+
+    def _neighbours(self, name: Hashable, placed: Mapping[Hashable, int]) -> list[Hashable]:
         first, last = self._spans[name]
         return [other for other in placed if self._spans[other][0] <= last and first <= self._spans[other][1]]
 
@@ -104,29 +109,12 @@ class RowPlan:
 
 @dataclass(slots=True)
 class TablePlan:
-    """Hands out entries of the per-channel table, in whole blocks of 32.
+    """Hands out entries for per-channel constants, in whole blocks of 32."""
 
-    Parameters
-    ----------
-    config:
-        ``table_channels`` bounds the plan.
-    """
-
-    config: AcceleratorConfig
     used: int = 0
 
     def add(self, channels: int) -> int:
-        """Reserve entries for ``channels`` channels; returns the first.
-
-        Raises
-        ------
-        CapacityError
-            If the table holds fewer.
-        """
+        """Reserve entries for ``channels`` channels; returns the first."""
         base = self.used
         self.used += blocks(channels) * BLOCK
-        if self.used > self.config.table_channels:
-            raise CapacityError(
-                f"the network needs more than {self.config.table_channels} table entries: raise table_channels"
-            )
         return base

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from respin.firmware_model.driver import Driver
 from respin.firmware_model.jobs import Randomness
-from respin.firmware_model.layout import IntArray, pack_words
+from respin.firmware_model.layout import IntArray, pack_words, require_input
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import EdgeState, Program, Task
 from respin.golden.network import INPUT, Parameters, sources
@@ -46,6 +46,11 @@ class Session:
         Key of the random numbers.
     step:
         Training steps taken so far.
+
+    Raises
+    ------
+    CapacityError
+        If store and table do not hold the whole network at once.
     """
 
     driver: Driver
@@ -54,6 +59,9 @@ class Session:
     step: int = 0
     _measured: dict[str, int] = field(default_factory=dict)
     """The exponent that each edge's errors came in with when its scale was measured."""
+
+    def __post_init__(self) -> None:
+        self.placement.require_resident()
 
     async def provision(
         self, parameters: Mapping[str, Parameters], progress: Callable[[int], None] = lambda rows: None
@@ -70,8 +78,11 @@ class Session:
             await self._load_biases(name, learned.bias)
 
     async def infer(self, x: IntArray, observe: Observer = ignore) -> IntArray:
-        """Run the network forward on a batch (N, C, H, W), uint8; returns the logits (N, classes)."""
-        await self.driver.write_tensor(self.placement.tensor(INPUT), x)
+        """Run the network forward on a batch (N, C, H, W), int8 or uint8 as it takes it; returns the logits
+        (N, classes)."""
+        tensor = self.placement.tensor(INPUT)
+        require_input(x, tensor.shape, signed=tensor.signed)
+        await self.driver.write_tensor(tensor, x)
         for task in self._program().forward():
             await self._run(task, observe)
         logits = self.placement.tensor(self.placement.network.loss.logits)

@@ -394,7 +394,13 @@ def build_network(
         parameters=LossParameters.of(rules.logit_unit, classes, rules.smoothing),
     )
     edges, gradients = backward(layers, loss=LOSS, logits=HEAD, new_tensor=builder.new_tensor)
-    return IntegerNetwork(layers=tuple(layers), loss=loss, edges=edges, gradients=gradients)
+    return IntegerNetwork(
+        layers=tuple(layers),
+        loss=loss,
+        edges=edges,
+        gradients=gradients,
+        input_dtype=torch.int8 if backbone.input.signed else torch.uint8,
+    )
 
 
 def _prove_backward(layers: list[Layer], pixels: dict[str, int], batch: int) -> None:

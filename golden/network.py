@@ -23,6 +23,7 @@ from respin.golden.ops import (
     requantise,
     upsample_nearest,
 )
+from respin.golden.ops.checks import require_tensor
 from respin.golden.ops.errors import Multiplier
 
 INPUT = "input"
@@ -210,19 +211,24 @@ class IntegerNetwork:
         In order of execution.
     loss, edges, gradients:
         Its training, edges in order of execution; the loss's logits are also the network's output.
+    input_dtype:
+        What its input holds: ``torch.int8`` or ``torch.uint8``.
 
     Raises
     ------
     ValueError
-        If a name is used before it is made, made twice, or a tensor id is used twice.
+        If ``input_dtype`` is another one, a name is used before it is made, made twice, or a tensor id is used twice.
     """
 
     layers: tuple[Layer, ...]
     loss: Loss
     edges: tuple[Edge | FanInEdge, ...]
     gradients: tuple[Gradient, ...]
+    input_dtype: torch.dtype = torch.uint8
 
     def __post_init__(self) -> None:
+        if self.input_dtype not in (torch.int8, torch.uint8):
+            raise ValueError(f"input_dtype must be torch.int8 or torch.uint8, not {self.input_dtype!r}")
         self._check_layers()
         self._check_edges()
         ids = [self.loss.tensor, *(edge.tensor for edge in self.edges)]
@@ -288,11 +294,12 @@ class IntegerNetwork:
         return initial_parameters(self.layers)
 
     def forward(self, x: Tensor | Mapping[str, Tensor], parameters: Mapping[str, Parameters]) -> Activations:
-        """Run the network on ``x`` (N, C, H, W), int8 or uint8, or on what :meth:`prepare` made of it.
+        """Run the network on ``x`` (N, C, H, W) of its ``input_dtype``, or on what :meth:`prepare` made of it.
 
         Returns every tensor; of a prepared ``x`` the frozen ones that are not among it are left out.
         """
         if isinstance(x, Tensor):
+            self._require_input(x)
             return run_layers(self.layers, {INPUT: x}, parameters)
         learning = needs_error(self.layers)
         return run_layers([layer for layer in self.layers if layer.name in learning], x, parameters)
@@ -304,6 +311,7 @@ class IntegerNetwork:
 
         However often an image is trained on, these tensors stay the same. ``observe`` is shown all of them.
         """
+        self._require_input(x)
         learning = needs_error(self.layers)
         frozen = [layer for layer in self.layers if layer.name not in learning]
         read = {name for layer in self.layers if layer.name in learning for name in reads(layer)}
@@ -314,6 +322,7 @@ class IntegerNetwork:
 
     def predict(self, x: Tensor, parameters: Mapping[str, Parameters]) -> Tensor:
         """Return the class with the largest logit for each image of ``x``; the first of equals."""
+        self._require_input(x)
         # Some images at a time, so that the tensors between two layers stay in the cache.
         parts = (
             run_layers(self.layers, {INPUT: part}, parameters, masks=False)
@@ -321,6 +330,9 @@ class IntegerNetwork:
         )
         logits = torch.cat([part.tensors[self.loss.logits] for part in parts])
         return logits.flatten(1).to(torch.int64).argmax(1)
+
+    def _require_input(self, x: Tensor) -> None:
+        require_tensor("x", x, (self.input_dtype,), 4)
 
 
 def reads(layer: Layer) -> tuple[str, ...]:

@@ -126,7 +126,8 @@ class VectorJob(data.Struct):
     ``shift``, ``lo``, ``hi`` hold for all and the bias is 0. ERROR takes only the multiplier from the table: its
     shift is the job's, its bias 0, its limits -127 and 127. ``unit``: the multiplier is 1 and sums may have 48 bits.
     ``tile``: pixels in the engine's tiles, after each of which the rest of an entry is padding; of no account where
-    P = 1 or the source is another.
+    P = 1 or the source is another. The map may be a band of rows of a larger one: random numbers are those of a tensor
+    of ``map_h`` rows, in which the first element of the map, in channel 0, is number ``index``.
     """
 
     source: VectorSource
@@ -158,6 +159,8 @@ class VectorJob(data.Struct):
     mask_base: STORE_ADDRESS
     mask_stride: STORE_ADDRESS
     stochastic: unsigned(1)
+    map_h: EXTENT
+    index: unsigned(32)
     tile: COUNT
 
 

@@ -73,10 +73,12 @@ class DescriptorModel:
         elif is_job:
             require(not flags["first"] and (not flags["last"] or kind == GRADIENT), "flags")
         if is_job and flags["fan_in"]:
-            require(bool(edge and flags["first"] and flags["last"] and kind == GATHER), "flags")
+            require(bool(edge and kind == GATHER), "flags")
         require((header["opcode"] == END) == last, "order")
         if header["opcode"] == END:
             require(self.open is None, "order")
+        if not is_job and self.open is not None:
+            require(not any(source["valid"] for source in header["sources"]), "order")
         if is_job:
             goes_on = edge and not flags["first"]
             require(bool(goes_on) == (self.open is not None), "order")

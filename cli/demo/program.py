@@ -68,6 +68,7 @@ class Demo:
         shape = (options.batch, 9, digits.SIDE, digits.SIDE)
         try:
             self.placement = Placement(self.config, self.network, shape, training=True)
+            self.placement.require_resident()
         except CapacityError as error:
             self.events.emit(REFUSED, message=str(error))
             raise

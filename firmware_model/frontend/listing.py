@@ -4,7 +4,8 @@
 import math
 from dataclasses import dataclass
 
-from respin.firmware_model.placement import forward_rows, is_depthwise
+from respin.firmware_model.operations import is_depthwise
+from respin.firmware_model.placement import forward_rows
 from respin.golden.inference import InferenceNetwork, RawSums, Shape
 from respin.golden.network import AveragePool, Convolution, Layer, Merge, Upsample, reads
 from respin.golden.ops import Padding, QuantiserTable

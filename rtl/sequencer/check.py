@@ -161,10 +161,12 @@ class DescriptorCheck(Component):
         yield ~is_job & (flags.edge | flags.first | flags.last | flags.fan_in), Problem.FLAGS
         yield edge & ~(measuring & (self._job.vector.mode == VectorMode.ERROR)), Problem.FLAGS
         yield is_job & ~flags.edge & (flags.first | (flags.last & ~job.updating)), Problem.FLAGS
-        yield is_job & flags.fan_in & ~(flags.edge & flags.first & flags.last & job.gather), Problem.FLAGS
+        yield is_job & flags.fan_in & ~(flags.edge & job.gather), Problem.FLAGS
 
         yield self._is[Opcode.END] != self.last, Problem.ORDER
         yield (self._is[Opcode.END] & self._open), Problem.ORDER
+        # What was found of the sources of an edge holds to its last job.
+        yield ~is_job & self._open & any_of(*(source.valid for source in header.sources)), Problem.ORDER
         goes_on = edge & ~flags.first
         other = header.tensor != self._open_tensor
         yield is_job & ((self._open & ~(goes_on & ~other)) | (~self._open & goes_on)), Problem.ORDER

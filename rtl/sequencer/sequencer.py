@@ -121,7 +121,8 @@ class Sequencer(Component):
         self._wanted_sum = Signal(CRC_BITS)
         self._current = Signal(DESCRIPTOR)
         self._loading, self._storing = Signal(INDEX_BITS), Signal(INDEX_BITS)  # the descriptors under way there
-        self._aborted, self._stuck, self._skipping = Signal(), Signal(), Signal()
+        self._aborted, self._stuck = Signal(), Signal()
+        self._skipping, self._edge_skipped = Signal(), Signal()  # the descriptor at hand, the edge under way
         self._alive, self._measured = Signal(), Signal()  # over the jobs of an edge
         self._report = Signal(Report)
         self._stop = Signal()
@@ -312,8 +313,10 @@ class Sequencer(Component):
             self._fail_waiting(m)
         with m.State("Begin"):
             begins = ~header.flags.edge | header.flags.first
-            with m.If(begins):
-                m.d.sync += [self._skipping.eq(0), self._alive.eq(0), self._measured.eq(0)]
+            m.d.sync += self._skipping.eq(Mux(begins, 0, self._edge_skipped))
+            # Transfers between an edge's jobs change nothing of what is known of it.
+            with m.If(begins & (header.opcode == Opcode.JOB)):
+                m.d.sync += [self._edge_skipped.eq(0), self._alive.eq(0), self._measured.eq(0)]
             m.next = "Go"
             # An end that is skipped would be none.
             skippable = header.opcode != Opcode.END
@@ -321,7 +324,7 @@ class Sequencer(Component):
                 m.d.comb += edges.resolve.eq(1)
                 m.next = "Resolve"
         with m.State("Resolve"):
-            m.d.sync += self._skipping.eq(~edges.usable)
+            m.d.sync += [self._skipping.eq(~edges.usable), self._edge_skipped.eq(header.flags.edge & ~edges.usable)]
             with m.If(edges.resolved):
                 m.next = "Go"
             self._fail_waiting(m)

@@ -10,13 +10,14 @@ from respin.rtl.vector.multiplier import SerialMultiplier
 PLANE_BITS = 18
 """Bits of ``h * w``."""
 TENSOR_BITS = PLANE_BITS + 12
-"""Bits of ``h * w * channels``."""
+"""Bits of ``map_h * w * channels``."""
 
 
 class MapConstants(Component):
     """Distances between the elements of a job's map, in elements.
 
-    Latency: 8 cycles plus the bit lengths of ``h``, ``step_y``, ``y0`` and, for a stochastic job, ``channels``.
+    Latency: 10 cycles plus the bit lengths of ``h``, ``step_y``, ``y0`` and, for a stochastic job, ``map_h`` and
+    ``channels``.
 
     Members
     -------
@@ -25,8 +26,10 @@ class MapConstants(Component):
         Work them out for ``job``, which has to hold.
     ready: Out(1)
         They are there. Low from the cycle after ``start``.
+    image: Out(18)
+        ``h * w``: from an image to the next in the store.
     plane: Out(18)
-        ``h * w``: from a channel to the next.
+        ``map_h * w``: from a channel to the next in the tensor; 0 unless the job is stochastic.
     plane_ready: Out(1)
         High for a cycle when ``plane`` is there.
     row: Out(22)
@@ -34,12 +37,13 @@ class MapConstants(Component):
     origin: Out(18)
         ``w * y0 + x0``: the first output.
     tensor: Out(30)
-        ``h * w * channels``: from an image to the next; 0 unless the job is stochastic.
+        ``map_h * w * channels``: from an image to the next in the tensor; 0 unless the job is stochastic.
     """
 
     job: In(VectorJob)
     start: In(1)
     ready: Out(1)
+    image: Out(PLANE_BITS)
     plane: Out(PLANE_BITS)
     plane_ready: Out(1)
     row: Out(PLANE_BITS + 4)
@@ -52,7 +56,8 @@ class MapConstants(Component):
         m.submodules.multiplier = multiplier = SerialMultiplier(width=TENSOR_BITS, factor_width=len(job.channels))
         product = multiplier.product
         steps: list[tuple[str, Value, Value, Signal, Value]] = [
-            ("PLANE", job.w, job.h, self.plane, product),
+            ("IMAGE", job.w, job.h, self.image, product),
+            ("PLANE", job.w, Mux(job.stochastic, job.map_h, 0), self.plane, product),
             ("ROW", job.w, job.step_y, self.row, product),
             ("ORIGIN", job.w, job.y0, self.origin, product + job.x0),
             ("TENSOR", self.plane, Mux(job.stochastic, job.channels, 0), self.tensor, product),
@@ -61,7 +66,7 @@ class MapConstants(Component):
             with m.State("READY"):
                 m.d.comb += self.ready.eq(1)
                 with m.If(self.start):
-                    m.next = "MULTIPLY PLANE"
+                    m.next = "MULTIPLY IMAGE"
             for number, (name, a, b, result, value) in enumerate(steps):
                 with m.State(f"MULTIPLY {name}"):
                     m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b), multiplier.start.eq(1)]

@@ -66,13 +66,13 @@ class OutputWalker(Component):
     running: Out(1)
         From the cycle after ``start`` to the last token.
     plane: Out(18), plane_ready: Out(1)
-        ``h * w``; ``plane_ready`` is high for one cycle when it is known.
+        ``map_h * w`` of a stochastic job; ``plane_ready`` is high for one cycle when it is known.
     step: In(1)
         The token is taken.
     token: Out(token_layout(config))
         The group at hand; ``place.valid`` is low if there is none.
     index: Out(32)
-        Linear NCHW index of its first element.
+        Linear NCHW index of its first element in the tensor.
 
     Raises
     ------
@@ -150,7 +150,7 @@ class OutputWalker(Component):
         with m.If(~self._live | (loop.step & loop.repeat_last)):
             m.d.sync += [image.eq(0), image_index.eq(0)]
         with m.Elif(loop.step & loop.image_last):
-            m.d.sync += [image.eq(image + constants.plane), image_index.eq(image_index + constants.tensor)]
+            m.d.sync += [image.eq(image + constants.image), image_index.eq(image_index + constants.tensor)]
         return pixel, image, image_index
 
     def _held(self, m: Module, name: str, value: Value) -> Signal:
@@ -205,7 +205,7 @@ class OutputWalker(Component):
             self.index.eq(self._held(m, "pixel", pixel) + self._held(m, "group", group)),
         ]
         with m.If(self.start):
-            m.d.sync += [entry.eq(0), group.eq(0)]
+            m.d.sync += [entry.eq(self.job.index), group.eq(self.job.index)]
         with m.Elif(seek | (loop.step & loop.repeat_last)):
             m.d.sync += [entry.eq(next_entry), group.eq(next_entry)]
         with m.Elif(loop.step):

@@ -96,7 +96,7 @@ class Builder:
             "block_stride": n * h * w * parts, "raw_stride": n * h * w, "channels": channels, "channel0": 0,
             "per_channel": 0, "unit": 1, "table": TABLE_BASE, "mult": 1, "shift": 0, "lo": -128, "hi": 127,
             "mask_write": 0, "mask_read": int(mask), "mask_base": 0, "mask_stride": -(-n * h * w // 8),
-            "stochastic": 0, "tile": 0,
+            "stochastic": 0, "map_h": h, "index": 0, "tile": 0,
         } | fields  # fmt: skip
         job["mode"] = job["mode"].value
         job["base"] = self._room(blocks * n * h * w * parts)

@@ -14,6 +14,7 @@ from respin.firmware_model import jobs, layout
 from respin.firmware_model.driver import AcceleratorError, Driver
 from respin.firmware_model.jobs import Geometry, JobBuilder, Randomness, Requantise, RoundError, Source
 from respin.firmware_model.layout import StoreTensor
+from respin.firmware_model.operations import Reach
 from respin.firmware_model.placement import table_entries
 from respin.firmware_model.training import label_words
 from respin.golden import ops
@@ -133,6 +134,58 @@ async def strided_error(dut):
         assert max(report["magnitude"].bit_length() for report in reports) == want.largest.bit_length()
         assert {report["shift"] for report in reports} == {scale.at(0)}
         scale = scale.after(want.largest)
+
+
+async def depthwise_error_case(
+    bench: Bench, size: tuple[int, int], kernel: int, padding: tuple[int, int, int, int], tensor: int
+) -> None:
+    """The error of a depthwise convolution of stride 2 with ``padding`` (top, bottom, left, right), twice: as a whole,
+    then, with the shift that was measured, two rows at a time."""
+    bench.next_word = 0
+    channels, (top, _, left, _) = 40, padding
+    oh, ow = ops.output_size(size, (kernel, kernel), 2, padding)
+    dy, errors = await bench.tensor(1, channels, oh, ow, signed=True, low=-127)
+    weights = bench.random.integers(-127, 128, size=(channels, 1, kernel, kernel))
+    geometry = Geometry(kh=kernel, kw=kernel, stride=2, pad_y=top, pad_x=left)
+    rows, base = [], 0
+    for phase in jobs.error_phases(geometry, *size):
+        image = layout.depthwise_rows(weights[:, :, list(phase.taps_y)][:, :, :, list(phase.taps_x)])
+        await bench.driver.write_rows(base, image)
+        rows.append(base)
+        base += len(image)
+    dx = bench.place(1, channels, *size, signed=True)
+    sums = ops.conv2d_error(
+        errors, torch.from_numpy(weights.astype(np.int8)), size=size, stride=2, padding=padding, groups=channels
+    )
+    scale = ops.DelayedScale()
+    for band in (size[0], 2):
+        made = []
+        for row in range(0, size[0], band):
+            first, count = Reach.of_error(geometry).rows(row, min(band, size[0] - row), oh)
+            made += bench.build.convolution_error(
+                dy.part(0, 1, first, count), dx.part(0, 1, row, min(band, size[0] - row)), rows=rows,
+                geometry=geometry, finish=RoundError(tensor=tensor), depthwise=True,
+                part=jobs.Part(shape=dx.shape, row=row), dy_row=first,
+            )  # fmt: skip
+        reports = [await bench.driver.run(job | {"settle": int(job is made[-1])}) for job in made]
+        want = ops.error_edge(sums, 1, shift=scale.at(0), random=SOURCE.field(tensor, sums.shape))
+        await bench.expect(dx, want.error)
+        assert max(report["magnitude"].bit_length() for report in reports) == want.largest.bit_length()
+        scale = scale.after(want.largest)
+
+
+@cocotb.test()
+async def strided_depthwise_error(dut):
+    """Even and odd maps, padding on both sides and on one, kernels of 3 and 5."""
+    bench = await Bench.start(dut)
+    cases = [
+        ((5, 7), 3, (1, 1, 1, 1)),
+        ((6, 4), 3, (0, 1, 0, 1)),
+        ((7, 6), 5, (1, 2, 1, 2)),
+        ((6, 5), 3, (0, 0, 0, 0)),
+    ]
+    for number, (size, kernel, padding) in enumerate(cases):
+        await depthwise_error_case(bench, size, kernel, padding, tensor=30 + number)
 
 
 @cocotb.test()

@@ -150,8 +150,9 @@ class VectorCase:
         """Random numbers of the whole tensor, and the slice of them that the job's elements have."""
         job = self.job
         seed, step, tensor = self.key
-        shape = (job["n"], job["channels"], job["h"], job["w"])
-        drawn = RandomSource(seed=seed, step=step).field(tensor, shape).numpy()
+        image, row = divmod(job["index"] // job["w"], job["channels"] * job["map_h"])
+        shape = (image + job["n"], job["channels"], job["map_h"], job["w"])
+        drawn = RandomSource(seed=seed, step=step).field(tensor, shape).numpy()[image:, :, row:]
         oh, ow = job["oh"], job["ow"]
         rows = job["y0"] + job["step_y"] * np.arange(oh)
         columns = job["x0"] + job["step_x"] * np.arange(ow)
@@ -220,6 +221,10 @@ def draw_case(rng: random.Random, config: AcceleratorConfig, words: int, **fixed
     }  # fmt: skip
     job["mask_read"] = int(error and rng.random() < 0.6)
     job |= {name: value for name, value in fixed.items() if name not in ("source", "mode")}
+    # Whole maps of some images of a tensor, or a band of rows of one.
+    above, below = (rng.randrange(4), rng.randrange(4)) if job["n"] == 1 else (0, 0)
+    job["map_h"] = above + job["h"] + below
+    job["index"] = (rng.randrange(3) * job["channels"] * job["map_h"] + above) * job["w"]
     assert job["mask_base"] + blocks * job["mask_stride"] < words
     wide = 48 if unit and source is VectorSource.GATHER else 32
     signed = job["lo"] < 0

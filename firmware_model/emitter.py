@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptors of operations: what is brought in, the jobs, what is taken out, tile by tile."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from respin.firmware_model.descriptors import Descriptor
+from respin.firmware_model.fences import Fences, Space, Span, Step
+from respin.firmware_model.jobs import Part
+from respin.firmware_model.layout import StoreTensor
+from respin.firmware_model.operations import LABELS, Operation
+from respin.firmware_model.placement import Placement
+from respin.firmware_model.program import Program, Setting, edge_fraction
+from respin.firmware_model.schedule import Buffer, Mask, Piece, Tile
+from respin.golden.network import INPUT, Edge, FanInEdge, Gradient, sources
+from respin.rtl.config import BLOCK
+from respin.rtl.sequencer.descriptor import Opcode
+
+WORD_BYTES = 32
+ENTRY_BYTES = 16
+_LONGEST = 1 << 15
+"""Words of a row of a transfer, which counts them with 16 bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where things lie in external memory, in bytes: the tensors that have areas of their own, what is spilled, and the
+    table."""
+
+    areas: Mapping[str, int]
+    spilled: int
+    table: int
+
+
+@dataclass(slots=True)
+class _Stage:
+    """A tile's descriptors."""
+
+    loads: list[Step] = field(default_factory=list)
+    jobs: list[Step] = field(default_factory=list)
+    stores: list[Step] = field(default_factory=list)
+
+
+class Emitter:
+    """Makes the descriptors of one program, operation by operation.
+
+    Parameters
+    ----------
+    placement:
+        The network and where its parts lie.
+    program:
+        Its jobs.
+    addresses:
+        Of external memory.
+    ids:
+        Tensor ids of the errors by name.
+    """
+
+    def __init__(
+        self, placement: Placement, program: Program, addresses: Addresses, ids: Mapping[str, int]
+    ) -> None:
+        self._place, self._program, self._addresses, self._ids = placement, program, addresses, ids
+        self._schedule = placement.schedule
+        self._fences = Fences()
+        self._brought: set[str] = set()
+        self._in_table: tuple[tuple[str, int], ...] = ()
+
+    def operation(self, operation: Operation) -> Iterator[Descriptor]:
+        """Yield the descriptors of an operation."""
+        steps = list(self._ordered(operation))
+        if isinstance(operation.item, Edge | FanInEdge):
+            jobs = [number for number, step in enumerate(steps) if step.descriptor.opcode is Opcode.JOB]
+            for number, flag in ((jobs[0], "first"), (jobs[-1], "last")):
+                descriptor = steps[number].descriptor
+                steps[number] = replace(
+                    steps[number], descriptor=replace(descriptor, flags=descriptor.flags | {flag})
+                )
+        for step in steps:
+            yield self._fences.pass_(step)
+
+    def biases(self, name: str, *, sources: Sequence[int] = ()) -> Descriptor:
+        """A trained layer's biases into the table, where its quantiser adds them, if errors came to ``sources``."""
+        channels = self._place.table_channels(name)
+        return replace(self._biases(name, 0, channels, self._place.table(name)), sources=tuple(sources))
+
+    # Tiles.
+
+    def _ordered(self, operation: Operation) -> Iterator[Step]:
+        """The descriptors of all tiles. With two slots the next tile comes in, and the one before it goes out, while a
+        tile's jobs run."""
+        tiling = self._schedule.tiling(operation)
+        base, words = self._schedule.workspace
+        sizes = self._schedule.sizes(operation, tiling.tiles)
+        stages = [
+            self._stage(operation, tile, sizes, base + number % tiling.slots * (words // tiling.slots))
+            for number, tile in enumerate(tiling.tiles)
+        ]
+        if tiling.slots == 1:
+            for stage in stages:
+                yield from (*stage.loads, *stage.jobs, *stage.stores)
+            return
+        nothing = _Stage()
+        yield from stages[0].loads
+        for before, stage, after in zip([nothing, *stages], stages, [*stages[1:], nothing], strict=False):
+            yield from (*after.loads, *before.stores, *stage.jobs)
+        yield from stages[-1].stores
+
+    def _stage(self, operation: Operation, tile: Tile, sizes: Mapping[Buffer, int], workspace: int) -> _Stage:
+        stage, schedule = _Stage(), self._schedule
+        written: set[Buffer] = set() if operation.result is None else {operation.result}
+        if operation.mask is not None and operation.mask == operation.result:
+            written.add(Mask(operation.mask))
+        places: dict[Buffer, tuple[int, int]] = {}
+        pieces = {piece.buffer: piece for piece in schedule.pieces(operation, tile)}
+        for buffer, piece in pieces.items():
+            base = schedule.base(buffer)
+            if base is None:
+                places[buffer] = (workspace, piece.words)
+                workspace += sizes[buffer]
+                moved, opcode = (stage.stores, Opcode.STORE) if buffer in written else (stage.loads, Opcode.LOAD)
+                moved += self._moves(opcode, piece, places[buffer])
+            else:
+                places[buffer] = (base + piece.first, schedule.stride(buffer))
+                stage.loads += self._bring(buffer, base)
+        spans = {
+            buffer: Span(Space.STORE, base, base + (schedule.blocks(buffer) - 1) * stride + pieces[buffer].words)
+            for buffer, (base, stride) in places.items()
+        }
+        reads = tuple(span for buffer, span in spans.items() if buffer not in written)
+        writes = tuple(span for buffer, span in spans.items() if buffer in written)
+        for step in self._runs(operation, tile, pieces, places):
+            is_job = step.descriptor.opcode is Opcode.JOB
+            stage.jobs.append(replace(step, reads=reads, writes=writes) if is_job else step)
+        logits = self._place.network.loss.logits
+        if operation.result == logits and schedule.base(logits) is not None:
+            stage.stores += self._take(logits)
+        return stage
+
+    def _runs(
+        self,
+        operation: Operation,
+        tile: Tile,
+        pieces: Mapping[Buffer, Piece],
+        places: Mapping[Buffer, tuple[int, int]],
+    ) -> Iterator[Step]:
+        """Table entries and jobs of a tile, for as many channels at a time as the table has room for."""
+        place = self._place
+        views: dict[str, tuple[StoreTensor, int]] = {}
+        for buffer, (base, stride) in places.items():
+            if isinstance(buffer, str):
+                part = pieces[buffer].tile
+                assert part is not None
+                _, c, _, w = place.whole(buffer).shape
+                shape = (part.images, c, part.rows, w)
+                views[buffer] = (StoreTensor(base, shape, place.whole(buffer).signed, stride), part.row)
+        name = operation.result or operation.operands[-1].name
+        shape = place.whole(name).shape
+        for channels in self._channels(operation, shape[1]):
+            tables, steps = self._tables(operation, channels)
+            yield from steps
+            setting = Setting(
+                part=Part(shape=shape, image=tile.image, row=tile.row, channels=channels),
+                out=views[name][0],
+                operands={operand.name: views[operand.name] for operand in operation.operands},
+                mask=None if operation.mask is None else places[Mask(operation.mask)],
+                tables=tables,
+            )
+            for job in self._program.jobs(operation, setting):
+                yield Step(descriptor=self._descriptor(operation, job))
+
+    def _descriptor(self, operation: Operation, job: dict[str, object]) -> Descriptor:
+        item = operation.item
+        if isinstance(item, Gradient):
+            trained = self._place.network.convolution(item.layer).trained
+            assert trained is not None
+            flags = ["last"] if job["settle"] else []
+            return Descriptor.of_job(
+                job, flags=flags, sources=[self._ids[item.error]], rate_shift=trained.rate_shift
+            )
+        if isinstance(item, Edge | FanInEdge):
+            flags = ["edge", "fan_in"] if isinstance(item, FanInEdge) else ["edge"]
+            incoming = [self._ids[name] for name in sources(item)]
+            return Descriptor.of_job(job, flags=flags, sources=incoming, fraction=edge_fraction(item))
+        return Descriptor.of_job(job)
+
+    # The table.
+
+    def _channels(self, operation: Operation, channels: int) -> list[tuple[int, int]]:
+        """The ranges of channels for which an operation's constants fit the table together."""
+        room = channels
+        if operation.tables and not self._place.table_resident:
+            room = self._place.config.table_channels // len(operation.tables) // BLOCK * BLOCK
+        return [(first, min(first + room, channels)) for first in range(0, channels, room)]
+
+    def _tables(self, operation: Operation, channels: tuple[int, int]) -> tuple[dict[str, int], list[Step]]:
+        """First table entries of an operation's constants for a range of channels, and what brings them there."""
+        place, (first, end) = self._place, channels
+        if place.table_resident:
+            return {name: place.table(name) + first for name in operation.tables}, []
+        room = -(-(end - first) // BLOCK) * BLOCK
+        tables = {name: number * room for number, name in enumerate(operation.tables)}
+        wanted = tuple((name, first) for name in operation.tables)
+        if not wanted or wanted == self._in_table:
+            return tables, []
+        self._in_table = wanted
+        steps = []
+        for name, index in tables.items():
+            trained = {layer.name for layer in place.network.trained}
+            make = self._biases if name in trained else self._entries
+            steps.append(Step(descriptor=make(name, first, end - first, index)))
+        return tables, steps
+
+    def _entries(self, name: str, first: int, count: int, index: int) -> Descriptor:
+        address = self._addresses.table + ENTRY_BYTES * (self._place.table(name) + first)
+        return Descriptor(opcode=Opcode.TABLE, body={"address": address, "index": index, "count": count})
+
+    def _biases(self, name: str, first: int, count: int, index: int) -> Descriptor:
+        trained = self._place.network.convolution(name).trained
+        assert trained is not None
+        body = {
+            **self._entries(name, first, count, index).body,
+            "row": self._place.bias_image(name) + first // BLOCK,
+            "shift": trained.bias_shift,
+        }
+        return Descriptor(opcode=Opcode.BIASES, body=body)
+
+    # Transfers.
+
+    def _bring(self, buffer: Buffer, base: int) -> Iterator[Step]:
+        """What comes from outside into the store as a whole, before it is first read."""
+        if isinstance(buffer, str) and buffer in (INPUT, LABELS) and buffer not in self._brought:
+            self._brought.add(buffer)
+            yield from self._run(Opcode.LOAD, self._addresses.areas[buffer], base, self._place.whole(buffer).words)
+
+    def _take(self, name: str) -> Iterator[Step]:
+        tensor = self._place.tensor(name)
+        yield from self._run(Opcode.STORE, self._addresses.areas[name], tensor.base, tensor.words)
+
+    def _moves(self, opcode: Opcode, piece: Piece, place: tuple[int, int]) -> Iterator[Step]:
+        """Move a piece of a spilled buffer, whose channel blocks lie one after the other in the workspace."""
+        schedule, (base, _) = self._schedule, place
+        blocks, stride = schedule.blocks(piece.buffer), schedule.stride(piece.buffer)
+        address = self._address(piece.buffer) + WORD_BYTES * piece.first
+        if stride == piece.words or blocks == 1:
+            yield from self._run(opcode, address, base, blocks * piece.words)
+        elif piece.words <= _LONGEST:
+            yield _transfer(opcode, address, WORD_BYTES * stride, base, piece.words, piece.words, blocks)
+        else:
+            for block in range(blocks):
+                start = address + WORD_BYTES * block * stride
+                yield from self._run(opcode, start, base + block * piece.words, piece.words)
+
+    def _address(self, buffer: Buffer) -> int:
+        if isinstance(buffer, str) and buffer in self._addresses.areas:
+            return self._addresses.areas[buffer]
+        return self._addresses.spilled + WORD_BYTES * self._schedule.offset(buffer)
+
+    @staticmethod
+    def _run(opcode: Opcode, address: int, base: int, words: int) -> Iterator[Step]:
+        """Move words that lie together, in rows that the field counts and one that is shorter."""
+        rows, rest = divmod(words, _LONGEST)
+        if rows:
+            yield _transfer(opcode, address, WORD_BYTES * _LONGEST, base, _LONGEST, _LONGEST, rows)
+        if rest:
+            done = words - rest
+            yield _transfer(opcode, address + WORD_BYTES * done, WORD_BYTES * rest, base + done, rest, rest, 1)
+
+
+def _transfer(
+    opcode: Opcode, address: int, pitch: int, base: int, base_pitch: int, words: int, rows: int
+) -> Step:
+    body = {
+        "address": address, "pitch": pitch, "base": base, "base_pitch": base_pitch, "words": words, "rows": rows,
+    }  # fmt: skip
+    first, last = address // WORD_BYTES, rows - 1
+    outside = Span(Space.EXTERNAL, first, first + last * (pitch // WORD_BYTES) + words)
+    inside = Span(Space.STORE, base, base + last * base_pitch + words)
+    source, target = (outside, inside) if opcode is Opcode.LOAD else (inside, outside)
+    return Step(descriptor=Descriptor(opcode=opcode, body=body), reads=(source,), writes=(target,))
