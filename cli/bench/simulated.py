@@ -18,13 +18,15 @@ _FIGURES = "RESPIN_BENCH_FIGURES"
 _CONFIG = "RESPIN_BENCH_CONFIG"
 
 
-def run_program(config: AcceleratorConfig, simulator: str, bench: str, *, seconds: float) -> Any:
+def run_program(
+    config: AcceleratorConfig, simulator: str, bench: str, *, seconds: float, optimise: bool = True
+) -> Any:
     """Run the cocotb module ``respin.cli.bench.{bench}_program`` on a faultless memory; returns what it measured."""
     folder = FOLDER / bench
     folder.mkdir(parents=True, exist_ok=True)
     figures = (folder / f"{config.name}-{simulator}.json").absolute()
     run(
-        build_accelerator(config, simulator),
+        build_accelerator(config, simulator, optimise=optimise),
         f"respin.cli.bench.{bench}_program",
         tests=1,
         env={_FIGURES: str(figures), _CONFIG: json.dumps(asdict(config))},
