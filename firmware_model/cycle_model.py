@@ -22,12 +22,16 @@ from respin.rtl.vector.unit import VectorUnit
 
 Fields = Mapping[str, Any]
 
-OFFERED = 2
+OFFERED = 1
 """Cycles from a job to its units' start."""
-REPORTED = 5
+REPORTED = 3
 """Cycles from a job's last word in the store to its report."""
-SETTLED = 1
+SETTLED = 2
 """Cycles more where the delayed scale is measured."""
+ROW_BEGUN = 4
+"""Cycles that the gather unit loses at the start of a row of outputs."""
+UPDATED = 17
+"""Cycles from the last sums of a gradient to the walk over the rows of their tile, of 32 inputs."""
 
 
 class CycleModel:
@@ -70,7 +74,7 @@ class CycleModel:
     def _window_start(self, window: Fields) -> int:
         """The cycle of the first word."""
         factors = (
-            window["h"],
+            window["h"] if window["n"] > 1 else 0,
             window["stride"],
             window["kh"] - 1,
             abs(window.get("ky0", 0) - window.get("pad_y", 0)),
@@ -91,7 +95,7 @@ class CycleModel:
         groups = width // self._config.vector_width
         if vector["mode"] is VectorMode.RAW:
             return RAW_BYTES * groups
-        return max(groups, 2) if vector.get("mask_write") else groups
+        return groups + 1 if vector.get("mask_write") else groups
 
     def _stored(self, fetched: int, vector: Fields) -> int:
         """The cycle of the last word's write, its last sums having been taken in cycle ``fetched``."""
@@ -126,6 +130,8 @@ class CycleModel:
         planes = engine["bits"] * config.beats
         pace = max(planes, pixels)
         pixel = self._pixel(job["vector"], slices)
+        # A cycle is lost between two entries, unless masks are written then.
+        between = 0 if job["vector"].get("mask_write") else 1
         refill = min(config.banks, slices - 1) * self._row_at_hand + max(0, slices - 1 - config.banks) * self._row
         loaded, streamed, taken, half = words_there - 1, -1, free - 1, 0
         drained = [0, 0]
@@ -149,8 +155,8 @@ class CycleModel:
                 drawn = max(streamed + self._engine_latency - 3, taken)
                 taken = max(drawn + 2, free) + min(size, pixels) * pixel - 1
                 if groups > 1:
-                    drawn = taken + (groups - 2) * (pixels * pixel + 1)
-                    taken = drawn + 1 + rest * pixel
+                    drawn = taken + (groups - 2) * (pixels * pixel + between)
+                    taken = drawn + between + rest * pixel
                 drained[half], half = drawn + 1, 1 - half
         return taken
 
@@ -159,18 +165,19 @@ class CycleModel:
         beats = BLOCK // self._config.depthwise_lanes
         taps, items = depthwise["taps"], depthwise["items"]
         pixel = self._pixel(vector, BLOCK)
-        word = taps * beats + (1 if vector.get("mask_read") else 0)
-        item = max(word, pixel)
-        rows_there = self._first_row + (taps - 1) * self._row + 1
-        free = self._window_start(job["window"])
-        ended = [0, 0]
-        for block in range(depthwise["blocks"]):
-            start = max(free, rows_there)
-            free = start + items * item
-            rows_there = max(rows_there + taps * self._row, ended[block % 2] + taps * self._row)
-            ended[block % 2] = free
-        last_word = free - 1 - (item - word)
-        taken = max(last_word + 1 + beats, self._vector_start(vector, BLOCK)) + pixel
+        # The mask's reader goes first; it is in the way only where words are wanted in every cycle.
+        word = taps * beats + (1 if vector.get("mask_read") and beats == 1 else 0)
+        latency = 2 + beats
+        row_there = self._first_row + 1  # of the first tap; the others follow in time
+        start, taken = self._window_start(job["window"]), self._vector_start(vector, BLOCK) - 1
+        for _ in range(depthwise["blocks"]):
+            start = max(start, row_there)
+            first = start + max((taps - 1) * beats, row_there + (taps - 1) * self._row - start) + latency
+            end = start + items * max(word, pixel)
+            last = start + items * word - beats + latency
+            taken = max(max(first, taken + 1) + items * pixel, last + pixel) - 1
+            row_there += taps * self._row
+            start = end
         return self._stored(taken, vector)
 
     def _gather(self, job: Fields) -> int:
@@ -183,10 +190,12 @@ class CycleModel:
             columns = _range_sizes(source["x"], vector["ow"], source["w"])
             elements += np.maximum(rows[:, None] * columns[None, :], 1)
         maps = vector["repeats"] * vector["n"]
-        busy = int(np.maximum(elements * groups + 1, pixel).sum()) * maps
+        busy = int(np.maximum(elements * groups + 1 + vector.get("mask_read", 0), pixel).sum()) * maps
+        moves = max(source["x"]["num"] // source["x"]["den"] for source in gather["sources"][: gather["count"]])
+        row = ROW_BEGUN + 2 * max(0, moves - 1)
         rows_begun = vector["oh"] * maps
         start = max(OFFERED + 7, self._vector_start(vector, BLOCK) - Gather.latency)
-        return self._stored(start + busy + (rows_begun - 1) * 6 + Gather.latency, vector)
+        return self._stored(start + busy + (rows_begun - 1) * row + Gather.latency - 3, vector)
 
     def _loss(self, loss: Fields) -> int:
         images, classes = loss["n"], loss["classes"]
@@ -207,7 +216,8 @@ class CycleModel:
             return self._stored(streamed + self._engine_latency + groups * entry, job["vector"])
         width = max(1, config.slices * config.pixels * config.lanes // 256)
         entry = max(2, config.slices * config.pixels // width)
-        return streamed + self._engine_latency + groups * entry
+        tiles = -(-engine["items"] // BLOCK)
+        return streamed + self._engine_latency + groups * entry + UPDATED + BLOCK * tiles
 
 
 def _tile_sizes(engine: Fields) -> list[int]:

@@ -30,8 +30,8 @@ class JobControl(Component):
 
     A job is held at ``job.payload`` until its report is taken; units read their parts there. In a first cycle the
     delayed scale is looked up, then every unit that takes part is offered its job, until it takes it. When all have and
-    all are idle, what was measured is settled if the job says so, and the report goes out. Where nothing moves for ``watchdog_cycles`` the
-    job ends with WATCHDOG, and so does every later one until reset: the units still wait.
+    all are idle, what was measured is settled, if the job says so, and the report goes out. Where nothing moves for
+    ``watchdog_cycles`` the job ends with WATCHDOG, and so does every later one until reset: the units still wait.
 
     Overhead: 2 cycles a job, and the settling.
 

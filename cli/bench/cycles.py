@@ -14,8 +14,8 @@ from respin.sim.runner import SIMULATORS
 from respin.sim.tools import icarus, verilator
 
 STORE_WORDS = 4096
-"""Operands of 64 channels on 16 maps of 8 x 8, both of a layer's. A larger store is cut to it: no cycle hangs on its size,
-and simulators take minutes to read hundreds of thousands of words that are 0."""
+"""Operands of 64 channels on 16 maps of 8 x 8, both of a layer's. A larger store is cut to it: no cycle hangs on its
+size, and simulators take minutes to read hundreds of thousands of words that are 0."""
 
 Simulator = Annotated[str, typer.Option(help=f"One of {', '.join(SIMULATORS)}.")]
 
@@ -36,9 +36,7 @@ def cycles(
         fail(f"the cases need {STORE_WORDS} words of the store, {chosen.name} has {chosen.store_words}", BAD_INPUT)
     err.print(f"{simulator}: building and running ...", style="dim")
     simulated = replace(chosen, store_words=STORE_WORDS)
-    measured: dict[str, list[targets.Row]] = run_program(
-        simulated, simulator, "cycles", seconds=3600, optimise=False
-    )
+    measured: dict[str, list[targets.Row]] = run_program(simulated, simulator, "cycles", seconds=3600, optimise=False)
     tools = {"verilator": verilator().version, "icarus": icarus().version}
     parts = {
         f"Forward jobs of N-EUREKA's cases on {chosen.name}": targets.beside_peer(measured["peer"]),

@@ -18,9 +18,7 @@ _FIGURES = "RESPIN_BENCH_FIGURES"
 _CONFIG = "RESPIN_BENCH_CONFIG"
 
 
-def run_program(
-    config: AcceleratorConfig, simulator: str, bench: str, *, seconds: float, optimise: bool = True
-) -> Any:
+def run_program(config: AcceleratorConfig, simulator: str, bench: str, *, seconds: float, optimise: bool = True) -> Any:
     """Run the cocotb module ``respin.cli.bench.{bench}_program`` on a faultless memory; returns what it measured."""
     folder = FOLDER / bench
     folder.mkdir(parents=True, exist_ok=True)

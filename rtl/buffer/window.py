@@ -43,9 +43,10 @@ class Window(Component):
 
     A job is held at ``job.payload`` until its last word has been taken; ``job.ready`` then ends it.
 
-    Latency: 5 cycles plus the bits of the largest of ``h`` (unless ``n`` is 1), ``stride``, ``kh - 1``, ``|ky0 - pad_y|`` and ``block0``
-    (at most 14 in all) from ``job.valid`` to the first word; 2 cycles from the last word to the next job.
-    Throughput: one word a cycle with no gap at any loop's end; a word of padding costs no access to the store.
+    Latency: 5 cycles plus the bits of the largest of ``h`` (unless ``n`` is 1), ``stride``, ``kh - 1``,
+    ``|ky0 - pad_y|`` and ``block0`` (at most 14 in all) from ``job.valid`` to the first word; 2 cycles from the last
+    word to the next job. Throughput: one word a cycle with no gap at any loop's end; a word of padding costs no access
+    to the store.
 
     Parameters
     ----------

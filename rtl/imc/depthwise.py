@@ -25,8 +25,8 @@ class DepthwiseUnit(Component):
     Arithmetic: int8 rows, 8-bit words (signed or unsigned), int32 sums, exact.
 
     Throughput: one word in ``32 / depthwise_lanes`` cycles, without gaps between taps, items and blocks while the rows
-    of the next block are there, and those of the first one as they arrive; results at most one for each ``taps`` words. Latency: a result is there ``latency``
-    cycles after the last word of its item was accepted.
+    of the next block are there; a word of the first block waits for the row of its tap. Results at most one for each
+    ``taps`` words. Latency: a result is there ``latency`` cycles after the last word of its item was accepted.
 
     Parameters
     ----------
