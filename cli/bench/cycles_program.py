@@ -9,7 +9,7 @@ import numpy as np
 
 from respin.cli.bench.cycles_cases import FEWER_BITS, MODULE, PEER, SMALLEST, STEADY, Layer
 from respin.cli.bench.cycles_checked import CheckedForward
-from respin.cli.bench.simulated import config_of_program, write_figures
+from respin.cli.bench.simulated import arguments_of_program, config_of_program, write_figures
 from respin.cli.hardware import start
 from respin.firmware_model.driver import Driver
 from respin.firmware_model.jobs import Fields, JobBuilder, Requantise, RoundError, TrainedImages
@@ -92,6 +92,16 @@ class Cycles:
         images = STEADY_IMAGES[1] - STEADY_IMAGES[0]
         return self._row(layer, "forward", totals[1] - totals[0], images, steady=True)
 
+    async def fill(self) -> None:
+        """Random operands, so that updates move weights: cycles of the engine do not depend on them."""
+        generator = np.random.default_rng(seed())
+        words = max(sum(tensor.words for tensor in layer.tensors(STEADY_IMAGES[1])) for layer in (*STEADY, *MODULE))
+        values = generator.integers(0, 1 << 62, size=(words, 5), dtype=np.int64)
+        lanes = [sum(int(part) << (62 * i) for i, part in enumerate(row)) & ((1 << 256) - 1) for row in values]
+        await self._driver.write_words(0, lanes)
+        rows = generator.integers(-100, 101, size=(2 * MODULE[0].rows(self._config) + 1, 32), dtype=np.int8)
+        await self._driver.write_rows(0, rows)
+
     def _row(self, layer: Layer, stage: str, cycles: int, images: int, *, steady: bool) -> dict[str, Any]:
         ideal = layer.macs(images) * layer.bits / 8 / self._config.peak_macs_per_cycle
         return {
@@ -109,36 +119,41 @@ def _signed(tensor: StoreTensor) -> StoreTensor:
     return StoreTensor(tensor.base, tensor.shape, True)
 
 
-async def _fill(config: AcceleratorConfig, driver: Driver) -> None:
-    """Random operands, so that updates move weights: cycles of the engine do not depend on them."""
-    generator = np.random.default_rng(seed())
-    words = max(sum(tensor.words for tensor in layer.tensors(STEADY_IMAGES[1])) for layer in (*STEADY, *MODULE))
-    values = generator.integers(0, 1 << 62, size=(words, 5), dtype=np.int64)
-    lanes = [sum(int(part) << (62 * i) for i, part in enumerate(row)) & ((1 << 256) - 1) for row in values]
-    await driver.write_words(0, lanes)
-    rows = generator.integers(-100, 101, size=(2 * MODULE[0].rows(config) + 1, 32), dtype=np.int8)
-    await driver.write_rows(0, rows)
+async def _peer(bench: Cycles) -> list[dict[str, Any]]:
+    return [await bench.job(layer) for layer in PEER]
+
+
+async def _smallest(bench: Cycles) -> list[dict[str, Any]]:
+    return [await bench.job(SMALLEST)]
+
+
+async def _bits(bench: Cycles) -> list[dict[str, Any]]:
+    return [await bench.bits(layer) for layer in FEWER_BITS]
+
+
+async def _steady(bench: Cycles) -> list[dict[str, Any]]:
+    await bench.fill()
+    return [await bench.steady(layer, stage) for layer in STEADY for stage in ("forward", "error", "gradient")]
+
+
+async def _whole(bench: Cycles) -> list[dict[str, Any]]:
+    await bench.fill()
+    # Updates first: the other passes overwrite the operands, and what is 0 moves nothing.
+    updates = [await bench.update(layer) for layer in MODULE]
+    rows = []
+    for layer, update in zip(MODULE, updates, strict=True):
+        rows += [await bench.whole(layer, stage) for stage in ("forward", "error", "gradient")]
+        rows.append(update)
+    return rows
+
+
+PARTS = {"peer": _peer, "smallest": _smallest, "bits": _bits, "steady": _steady, "whole": _whole}
+"""What each part of the report is made of."""
 
 
 @cocotb.test()
 async def cycles(dut: Any) -> None:
-    """Measure every case and write the rows, by the part of the report that they belong to."""
+    """Measure the parts that were asked for, and write their rows."""
     config = config_of_program()
-    driver = Driver(config, await start(dut))
-    bench = Cycles(config, driver)
-    parts = {
-        "peer": [await bench.job(layer) for layer in PEER],
-        "smallest": [await bench.job(SMALLEST)],
-        "bits": [await bench.bits(layer) for layer in FEWER_BITS],
-    }
-    await _fill(config, driver)
-    # Updates first: the other passes overwrite the operands, and what is 0 moves nothing.
-    updates = [await bench.update(layer) for layer in MODULE]
-    parts["steady"] = [
-        await bench.steady(layer, stage) for layer in STEADY for stage in ("forward", "error", "gradient")
-    ]
-    parts["whole"] = []
-    for layer, update in zip(MODULE, updates, strict=True):
-        parts["whole"] += [await bench.whole(layer, stage) for stage in ("forward", "error", "gradient")]
-        parts["whole"].append(update)
-    write_figures(parts)
+    bench = Cycles(config, Driver(config, await start(dut)))
+    write_figures({name: await PARTS[name](bench) for name in arguments_of_program()})

@@ -14,7 +14,7 @@ from respin.rtl.config import AcceleratorConfig
 
 if TYPE_CHECKING:
     from respin.firmware_model.placement import Placement
-    from respin.firmware_model.program import Task
+    from respin.firmware_model.program import Program, Task
     from respin.golden.network import IntegerNetwork
 
 Row = dict[str, Any]
@@ -147,7 +147,8 @@ def _network(name: str, size: int, batch: int) -> "tuple[IntegerNetwork, tuple[i
     return build_network(backbone, images, CLASSES, seed=1, batch=batch), (batch, channels, side, side)
 
 
-def _tasks(placement: "Placement", program: Any) -> "Iterator[Task]":
+def _tasks(placement: "Placement", program: "Program") -> "Iterator[Task]":
+    """The tasks of an inference or of a training step, in their order."""
     network = placement.network
     yield from program.forward()
     if placement.training:

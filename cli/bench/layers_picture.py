@@ -16,6 +16,8 @@ COLOURS = {
     "loss": "#aa3377",
     "gradient": "#228833",
 }
+NAMED = 4
+"""The tallest bars get their names."""
 
 
 def draw(rows: list[dict[str, Any]], path: Path, *, title: str) -> None:
@@ -30,6 +32,9 @@ def draw(rows: list[dict[str, Any]], path: Path, *, title: str) -> None:
     axes.bar(
         range(len(rows)), [row["ideal_cycles"] for row in rows], width=0.4, color="black", label="ideal: MACs over peak"
     )
+    for place in sorted(range(len(rows)), key=lambda number: -rows[number]["cycles"])[:NAMED]:
+        axes.annotate(rows[place]["case"], (place, rows[place]["cycles"]), (3, 2), textcoords="offset points", size=8)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set(title=title, xlabel="operation, in the order in which they run", ylabel="cycles")
     axes.margins(x=0.01)
     axes.spines[["top", "right"]].set_visible(False)
