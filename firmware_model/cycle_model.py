@@ -30,8 +30,8 @@ SETTLED = 2
 """Cycles more where the delayed scale is measured."""
 ROW_BEGUN = 4
 """Cycles that the gather unit loses at the start of a row of outputs."""
-UPDATED = 17
-"""Cycles from the last sums of a gradient to the walk over the rows of their tile, of 32 inputs."""
+UPDATED, BIAS_UPDATED = 17, 30
+"""Cycles from the last sums of a gradient until no row is left to look at, and those that the bias adds."""
 
 
 class CycleModel:
@@ -214,10 +214,10 @@ class CycleModel:
         if job["kind"] is Pass.GRADIENT_RAW:
             entry = config.pixels * self._pixel(job["vector"], config.slices) + 1
             return self._stored(streamed + self._engine_latency + groups * entry, job["vector"])
-        width = max(1, config.slices * config.pixels * config.lanes // 256)
-        entry = max(2, config.slices * config.pixels // width)
-        tiles = -(-engine["items"] // BLOCK)
-        return streamed + self._engine_latency + groups * entry + UPDATED + BLOCK * tiles
+        width = max(1, config.slices * config.pixels * config.lanes // 256)  # sums that the update takes in a cycle
+        entry = config.slices * config.pixels // width + 1
+        bias = BIAS_UPDATED if feed["bias"] else 0
+        return streamed + self._engine_latency + groups * entry + UPDATED + bias
 
 
 def _tile_sizes(engine: Fields) -> list[int]:
