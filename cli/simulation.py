@@ -10,8 +10,11 @@ from respin.sim.runner import Build, build
 TOP = "respin"
 
 
-def build_accelerator(config: AcceleratorConfig, simulator: str) -> Build:
-    """Generate the accelerator and build its simulation, with a bank model on each group of bank pins."""
+def build_accelerator(config: AcceleratorConfig, simulator: str, *, optimise: bool = True) -> Build:
+    """Generate the accelerator and build its simulation, with a bank model on each group of bank pins.
+
+    ``optimise`` spends longer in the compiler for a faster simulation, which pays for more than some 100,000 cycles.
+    """
     verilog = emit(Accelerator(config=config), TOP, config=config)
     texts = with_banks(verilog, TOP, rows=config.mram_rows)
-    return build("bench", texts, simulator=simulator, files=[BANK_MODEL], optimise=True)
+    return build("bench", texts, simulator=simulator, files=[BANK_MODEL], optimise=optimise)

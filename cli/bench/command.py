@@ -7,6 +7,7 @@ from respin.cli.bench.area import area
 from respin.cli.bench.cycles import cycles
 from respin.cli.bench.generation import gen
 from respin.cli.bench.golden import golden
+from respin.cli.bench.layers import layers
 from respin.cli.bench.speed import sim
 
 bench = typer.Typer(
@@ -16,4 +17,5 @@ bench.command()(area)
 bench.command()(cycles)
 bench.command()(gen)
 bench.command()(golden)
+bench.command()(layers)
 bench.command()(sim)

@@ -2,61 +2,22 @@
 """The bench of ``respin bench cycles``: what runs inside the simulator."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import cocotb
 import numpy as np
 
-from respin.cli.bench.simulated import config_of_program, write_figures
+from respin.cli.bench.cycles_cases import FEWER_BITS, MODULE, PEER, SMALLEST, STEADY, Layer
+from respin.cli.bench.cycles_checked import CheckedForward
+from respin.cli.bench.simulated import arguments_of_program, config_of_program, write_figures
 from respin.cli.hardware import start
 from respin.firmware_model.driver import Driver
-from respin.firmware_model.jobs import Fields, Geometry, JobBuilder, Requantise, RoundError, TrainedImages
-from respin.firmware_model.layout import StoreTensor, blocks
+from respin.firmware_model.jobs import Fields, JobBuilder, Requantise, RoundError, TrainedImages
+from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import AcceleratorConfig
 from respin.sim.runner import seed
 
 STEADY_IMAGES = (8, 16)
-STEADY_TARGET = 0.95
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """A convolution of ``channels`` to ``channels`` channels on square maps, stride 1, padded to the same size."""
-
-    case: str
-    channels: int
-    kernel: int
-    side: int
-
-    @property
-    def geometry(self) -> Geometry:
-        """Kernel and padding."""
-        return Geometry(kh=self.kernel, kw=self.kernel, pad_y=self.kernel // 2, pad_x=self.kernel // 2)
-
-    def macs(self, images: int) -> int:
-        """Multiply-accumulates of one pass over ``images`` images."""
-        return images * (self.side * self.channels * self.kernel) ** 2
-
-    def tensors(self, images: int) -> tuple[StoreTensor, StoreTensor]:
-        """Input and output, side by side in the store."""
-        shape = (images, self.channels, self.side, self.side)
-        x = StoreTensor(0, shape, False)
-        return x, StoreTensor(x.words, shape, True)
-
-    def rows(self, config: AcceleratorConfig) -> int:
-        """Rows of its image."""
-        return -(-self.channels // config.slices) * config.slices * blocks(self.channels) * self.kernel**2
-
-
-STEADY = (
-    Layer(case="64-64 1x1", channels=64, kernel=1, side=8),
-    Layer(case="64-64 3x3", channels=64, kernel=3, side=8),
-)
-MODULE = (
-    Layer(case="Rep-Net 3x3 32-32, one group", channels=32, kernel=3, side=4),
-    Layer(case="Rep-Net 1x1 32-32", channels=32, kernel=1, side=4),
-)
 MODULE_IMAGES = 16
 
 
@@ -67,7 +28,7 @@ class Cycles:
         self._config = config
         self._driver = driver
         self._build = JobBuilder(config)
-        self._step = 0
+        self._checked = CheckedForward(config, driver)
 
     def jobs(self, layer: Layer, stage: str, images: int, *, apply: bool = False) -> Iterator[Fields]:
         """The jobs of one pass of a layer."""
@@ -97,15 +58,13 @@ class Cycles:
         totals = []
         for images in STEADY_IMAGES:
             totals.append(sum(report["cycles"] for report in await self.run(self.jobs(layer, stage, images))))
-        cycles = totals[1] - totals[0]
-        macs = layer.macs(STEADY_IMAGES[1]) - layer.macs(STEADY_IMAGES[0])
-        return self._row(layer, stage, cycles, macs, steady=True)
+        return self._row(layer, stage, totals[1] - totals[0], STEADY_IMAGES[1] - STEADY_IMAGES[0], steady=True)
 
     async def whole(self, layer: Layer, stage: str) -> dict[str, Any]:
         """A pass from its job's acceptance to its report."""
         reports = await self.run(self.jobs(layer, stage, MODULE_IMAGES))
         cycles = sum(report["cycles"] for report in reports)
-        return self._row(layer, stage, cycles, layer.macs(MODULE_IMAGES), steady=False)
+        return self._row(layer, stage, cycles, MODULE_IMAGES, steady=False)
 
     async def update(self, layer: Layer) -> dict[str, Any]:
         """What applying the steps adds to a gradient pass: rows read, changed, verified."""
@@ -122,9 +81,30 @@ class Cycles:
             "rows_written": rows,
         }
 
-    def _row(self, layer: Layer, stage: str, cycles: int, macs: int, *, steady: bool) -> dict[str, Any]:
-        ideal = macs / self._config.peak_macs_per_cycle
-        row = {
+    async def job(self, layer: Layer) -> dict[str, Any]:
+        """One forward job on one image, its outputs compared with golden."""
+        report = await self._checked.run(layer)
+        return self._row(layer, "forward", report["cycles"], 1, steady=False)
+
+    async def bits(self, layer: Layer) -> dict[str, Any]:
+        """A forward pass without its start and drain, its outputs compared with golden; ideal: ``bits`` of 8."""
+        totals = [(await self._checked.run(layer, images))["cycles"] for images in STEADY_IMAGES]
+        images = STEADY_IMAGES[1] - STEADY_IMAGES[0]
+        return self._row(layer, "forward", totals[1] - totals[0], images, steady=True)
+
+    async def fill(self) -> None:
+        """Random operands, so that updates move weights: cycles of the engine do not depend on them."""
+        generator = np.random.default_rng(seed())
+        words = max(sum(tensor.words for tensor in layer.tensors(STEADY_IMAGES[1])) for layer in (*STEADY, *MODULE))
+        values = generator.integers(0, 1 << 62, size=(words, 5), dtype=np.int64)
+        lanes = [sum(int(part) << (62 * i) for i, part in enumerate(row)) & ((1 << 256) - 1) for row in values]
+        await self._driver.write_words(0, lanes)
+        rows = generator.integers(-100, 101, size=(2 * MODULE[0].rows(self._config) + 1, 32), dtype=np.int8)
+        await self._driver.write_rows(0, rows)
+
+    def _row(self, layer: Layer, stage: str, cycles: int, images: int, *, steady: bool) -> dict[str, Any]:
+        ideal = layer.macs(images) * layer.bits / 8 / self._config.peak_macs_per_cycle
+        return {
             "case": layer.case,
             "steady": steady,
             "pass": stage,
@@ -133,35 +113,47 @@ class Cycles:
             "ideal_cycles": ideal,
             "utilisation": round(ideal / cycles, 4),
         }
-        return row | ({"target": STEADY_TARGET} if steady else {})
 
 
 def _signed(tensor: StoreTensor) -> StoreTensor:
     return StoreTensor(tensor.base, tensor.shape, True)
 
 
-async def _fill(config: AcceleratorConfig, driver: Driver) -> None:
-    """Random operands, so that updates move weights: cycles of the engine do not depend on them."""
-    generator = np.random.default_rng(seed())
-    words = max(sum(tensor.words for tensor in layer.tensors(STEADY_IMAGES[1])) for layer in (*STEADY, *MODULE))
-    values = generator.integers(0, 1 << 62, size=(words, 5), dtype=np.int64)
-    lanes = [sum(int(part) << (62 * i) for i, part in enumerate(row)) & ((1 << 256) - 1) for row in values]
-    await driver.write_words(0, lanes)
-    rows = generator.integers(-100, 101, size=(2 * MODULE[0].rows(config) + 1, 32), dtype=np.int8)
-    await driver.write_rows(0, rows)
+async def _peer(bench: Cycles) -> list[dict[str, Any]]:
+    return [await bench.job(layer) for layer in PEER]
+
+
+async def _smallest(bench: Cycles) -> list[dict[str, Any]]:
+    return [await bench.job(SMALLEST)]
+
+
+async def _bits(bench: Cycles) -> list[dict[str, Any]]:
+    return [await bench.bits(layer) for layer in FEWER_BITS]
+
+
+async def _steady(bench: Cycles) -> list[dict[str, Any]]:
+    await bench.fill()
+    return [await bench.steady(layer, stage) for layer in STEADY for stage in ("forward", "error", "gradient")]
+
+
+async def _whole(bench: Cycles) -> list[dict[str, Any]]:
+    await bench.fill()
+    # Updates first: the other passes overwrite the operands, and what is 0 moves nothing.
+    updates = [await bench.update(layer) for layer in MODULE]
+    rows = []
+    for layer, update in zip(MODULE, updates, strict=True):
+        rows += [await bench.whole(layer, stage) for stage in ("forward", "error", "gradient")]
+        rows.append(update)
+    return rows
+
+
+PARTS = {"peer": _peer, "smallest": _smallest, "bits": _bits, "steady": _steady, "whole": _whole}
+"""What each part of the report is made of."""
 
 
 @cocotb.test()
 async def cycles(dut: Any) -> None:
-    """Measure every case and write the rows."""
+    """Measure the parts that were asked for, and write their rows."""
     config = config_of_program()
-    driver = Driver(config, await start(dut))
-    await _fill(config, driver)
-    bench = Cycles(config, driver)
-    # Updates first: the other passes overwrite the operands, and what is 0 moves nothing.
-    updates = [await bench.update(layer) for layer in MODULE]
-    rows = [await bench.steady(layer, stage) for layer in STEADY for stage in ("forward", "error", "gradient")]
-    for layer, update in zip(MODULE, updates, strict=True):
-        rows += [await bench.whole(layer, stage) for stage in ("forward", "error", "gradient")]
-        rows.append(update)
-    write_figures(rows)
+    bench = Cycles(config, Driver(config, await start(dut)))
+    write_figures({name: await PARTS[name](bench) for name in arguments_of_program()})

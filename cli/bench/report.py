@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The form that every bench's figures come out in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,8 +23,22 @@ def report(
 
     A figure that was not measured is None, or its key is absent.
     """
+    report_parts(bench, configs, {title: rows}, json=json, tools=tools)
+
+
+def report_parts(
+    bench: str,
+    configs: Sequence[AcceleratorConfig],
+    parts: Mapping[str, list[dict[str, Any]]],
+    *,
+    json: bool,
+    tools: dict[str, str],
+) -> None:
+    """Print rows as :func:`report` does, a table for each of ``parts`` under its title; JSON has them in one list."""
     if json:
         config = {item.name: asdict(item) for item in configs}
+        rows = [row for part in parts.values() for row in part]
         print_json({"bench": bench, "config": config, "versions": versions() | tools, "rows": rows})
-    else:
-        print_rows(rows, title=title)
+        return
+    for title, part in parts.items():
+        print_rows(part, title=title)

@@ -43,9 +43,10 @@ class Window(Component):
 
     A job is held at ``job.payload`` until its last word has been taken; ``job.ready`` then ends it.
 
-    Latency: 5 cycles plus the bits of the largest of ``h``, ``stride``, ``kh - 1``, ``|ky0 - pad_y|`` and ``block0``
-    (at most 14 in all) from ``job.valid`` to the first word; 2 cycles from the last word to the next job.
-    Throughput: one word a cycle with no gap at any loop's end; a word of padding costs no access to the store.
+    Latency: 5 cycles plus the bits of the largest of ``h`` (unless ``n`` is 1), ``stride``, ``kh - 1``,
+    ``|ky0 - pad_y|`` and ``block0`` (at most 14 in all) from ``job.valid`` to the first word; 2 cycles from the last
+    word to the next job. Throughput: one word a cycle with no gap at any loop's end; a word of padding costs no access
+    to the store.
 
     Parameters
     ----------
@@ -135,7 +136,8 @@ class Window(Component):
         ]
         first_offset = Mux(above, job.pad_y - job.ky0, job.ky0 - job.pad_y)
         products = (  # sum, its initial value, factor, the sum with a set bit of the factor
-            (self._image_step, 0, job.h, self._image_step + rows),
+            # With a single image there is no step to a next one, and the map's height costs no cycles.
+            (self._image_step, 0, Mux(job.n == 1, 0, job.h), self._image_step + rows),
             (self._row_step, 0, job.stride, self._row_step + rows[: len(self._row_step)]),
             (self._block_step, job.block_stride, (job.kh - 1)[:4], self._block_step - rows),
             (moved, job.base ^ above.replicate(len(moved)), first_offset[:6], moved + rows),

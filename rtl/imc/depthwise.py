@@ -25,8 +25,8 @@ class DepthwiseUnit(Component):
     Arithmetic: int8 rows, 8-bit words (signed or unsigned), int32 sums, exact.
 
     Throughput: one word in ``32 / depthwise_lanes`` cycles, without gaps between taps, items and blocks while the rows
-    of the next block are there; results at most one for each ``taps`` words. Latency: a result is there ``latency``
-    cycles after the last word of its item was accepted.
+    of the next block are there; a word of the first block waits for the row of its tap. Results at most one for each
+    ``taps`` words. Latency: a result is there ``latency`` cycles after the last word of its item was accepted.
 
     Parameters
     ----------
@@ -69,24 +69,33 @@ class DepthwiseUnit(Component):
         loading, running = Signal(), Signal()
         loaded, consumed = Signal(), Signal()  # a block's rows are in; its last word is
         held = Signal(range(3))  # blocks whose rows are in the memory
+        arrived = Signal(range(MAX_TAPS))  # rows of the block that loads
 
         m.submodules.row_memory = row_memory = Memory(shape=ROW, depth=2 * MAX_TAPS, init=[])
         m.d.comb += self.job.ready.eq(~loading & ~running)
-        self._load_rows(m, row_memory.write_port(), job, loading, held, loaded)
+        self._load_rows(m, row_memory.write_port(), job, loading, held, arrived, loaded)
         m.d.sync += held.eq(held + loaded - consumed)
 
         go = Signal()  # the pipeline moves
-        stage = self._take_words(m, row_memory.read_port(), job, running, go, held, consumed)
+        rows = (held, arrived)
+        stage = self._take_words(m, row_memory.read_port(), job, running, go, rows, consumed)
         self._accumulate(m, stage, go)
         with m.If(self.job.ready & self.job.valid):
             m.d.sync += [job.eq(self.job.payload), loading.eq(1), running.eq(1)]
         return m
 
     def _load_rows(
-        self, m: Module, write: object, job: data.View, loading: Signal, held: Signal, loaded: Signal
+        self,
+        m: Module,
+        write: object,
+        job: data.View,
+        loading: Signal,
+        held: Signal,
+        tap: Signal,
+        loaded: Signal,
     ) -> None:
         """Fill the halves of the row memory in turn, a block each."""
-        tap, block, half = Signal(range(MAX_TAPS)), Signal.like(job.blocks), Signal()
+        block, half = Signal.like(job.blocks), Signal()
         accepted = self.rows.valid & self.rows.ready
         m.d.comb += [
             self.rows.ready.eq(loading & (held != 2)),
@@ -103,7 +112,14 @@ class DepthwiseUnit(Component):
                 m.d.sync += [block.eq(0), loading.eq(0)]
 
     def _take_words(
-        self, m: Module, read: object, job: data.View, running: Signal, go: Signal, held: Signal, consumed: Signal
+        self,
+        m: Module,
+        read: object,
+        job: data.View,
+        running: Signal,
+        go: Signal,
+        rows: tuple[Signal, Signal],
+        consumed: Signal,
     ) -> data.View:
         """Walk blocks, items and taps; return the registered products and their place."""
         lanes = self.config.depthwise_lanes
@@ -113,10 +129,13 @@ class DepthwiseUnit(Component):
         beat, beat_end, accepted = Signal(range(self.beats)), Signal(), Signal()
         tap, item, block, half = Signal(range(MAX_TAPS)), Signal.like(job.items), Signal.like(job.blocks), Signal()
         tap_last = tap == job.taps - 1
+        held, arrived = rows
+        # While no block is whole, the one that loads is the one that is wanted: its first rows will do.
+        row_there = (held != 0) | (tap < arrived)
 
         m.d.comb += [
             beat_end.eq(beat == self.beats - 1),
-            self.words.ready.eq(running & (held != 0) & go & (~valid | beat_end)),
+            self.words.ready.eq(running & row_there & go & (~valid | beat_end)),
             accepted.eq(self.words.valid & self.words.ready),
             read.en.eq(accepted),
             read.addr.eq(Cat(tap, half)),

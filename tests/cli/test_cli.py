@@ -65,6 +65,9 @@ def test_a_configuration_of_ones_own(tmp_path):
         (["sim", "streams", "--preset", "huge"], "preset must be one of "),
         (["bench", "area", "--block", "moon"], "block must be one of "),
         (["bench", "sim", "--simulator", "other"], "--simulator must be one of verilator, icarus, compiled, not"),
+        (["bench", "cycles", "--part", "moon"], "--part must be of peer, smallest, bits, steady, whole, not 'moon'"),
+        (["bench", "cycles", "--preset", "tiny"], "the cases need 4096 words of the store, tiny has 1024"),
+        (["bench", "layers", "--network", "moon"], "--network must be one of digits, efficientnet-lite0, mobilenet-v2"),
         (["bench", "gen", "--preset", "huge"], "preset must be one of "),
         (["bench", "gen", "--preset", "tiny", "--preset", "tiny"], "--preset names a preset twice"),
     ],
@@ -134,7 +137,8 @@ def test_bench_area_counts_a_block():
 
 @pytest.mark.parametrize(
     "command",
-    ["", "doctor", "verilog", "registers", "sim", "inspect", "bench", "bench area", "bench gen", "bench sim"],
+    ["", "doctor", "verilog", "registers", "sim", "inspect", "bench", "bench area", "bench cycles", "bench gen",
+     "bench layers", "bench sim"],
 )
 def test_every_command_has_help(command):
     done = respin(*command.split(), "--help")

@@ -59,9 +59,11 @@ def test_a_word_in_every_cycle(change):
     assert bench.reads == 2 * int((window_addresses(job) != PADDING).sum())
 
 
-def test_longest_start():
-    cycles, _ = run([CONV3 | {"h": 511, "w": 1, "n": 1, "ow": 1, "steps": 3, "base": 0}], "start")
-    assert cycles[0] == 14
+@pytest.mark.parametrize(("images", "start"), [(2, 14), (1, 7)])
+def test_longest_start(images, start):
+    """The height of the map takes its bits only where there is a next image."""
+    cycles, _ = run([CONV3 | {"h": 511, "w": 1, "n": images, "ow": 1, "steps": 3, "base": 0}], "start")
+    assert cycles[0] == start
 
 
 def test_largest_map():
