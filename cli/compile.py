@@ -22,7 +22,7 @@ from respin.cli.console import (
     print_rows,
     require,
 )
-from respin.cli.sources import CALIBRATION_IMAGES, calibration, image_shape, numbers, say
+from respin.cli.sources import TASK_IMAGES, calibration, image_shape, numbers, say
 
 if TYPE_CHECKING:
     from respin.firmware_model.frontend.source import Source
@@ -156,7 +156,7 @@ def _source(
         dataset = load_dataset(labels, say)
         classes, names, train = len(dataset.classes), dataset.classes, dataset.train
         if load is None:
-            count = min(CALIBRATION_IMAGES, len(train))
+            count = min(TASK_IMAGES, len(train))
             chosen = train.take(balanced(train.labels, count, torch.Generator().manual_seed(seed)))
 
             def load(size: tuple[int, int]) -> torch.Tensor:

@@ -9,8 +9,10 @@ from respin.cli.console import BAD_INPUT, err, fail
 if TYPE_CHECKING:
     from torch import Tensor
 
-CALIBRATION_IMAGES = 512
+CALIBRATION_IMAGES = 128
 """Images that scales are set by, at most."""
+TASK_IMAGES = 512
+"""Images of a task that scales and a new head's features are set by, at most."""
 COMPARED_IMAGES = 1000
 """Images that a network is compared on, at most."""
 

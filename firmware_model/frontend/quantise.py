@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ from respin.golden.quantise import common_multipliers, quantise_layer, quantise_
 
 MAX_OPERANDS = 4
 """Tensors that a merge adds."""
+SQUARE_ROOT = Strength(free=0.5, hidden=0.5, between=0.5)
+"""Half of a channel's range goes into its weights, everywhere: of frozen networks more classes stay than with more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +49,7 @@ class QuantisationRules:
         Head room of every scale over what calibration saw; a clamp's end is never passed.
     """
 
-    equalise: Strength | None = field(default_factory=Strength)
+    equalise: Strength | None = SQUARE_ROOT
     correct: bool = True
     room: float = 1.0
 
