@@ -61,7 +61,7 @@ def test_every_tensor_of_a_network_that_learns(trial):
 
     x, _ = trial._next()
     want = trial.network.forward(x, trial.state.parameters)
-    name = trial.network.layers[3].name
+    name = trial.network.loss.logits
     wrong = want.tensors[name].clone()
     wrong[1, 0, 0, 0] ^= 1
     watcher = trial._watch(INFER, replace(want, tensors=want.tensors | {name: wrong}))
