@@ -88,18 +88,19 @@ class CycleModel:
         if vector.get("stochastic"):
             factors += [vector.get("map_h", 0), vector["channels"]]
         constants = 11 + sum(factor.bit_length() for factor in factors)
-        return OFFERED + constants + 4 + vector.get("channel0", 0) // width + self._walk_ahead
+        skipped = vector.get("channel0", 0) // width
+        return int(OFFERED + constants + 4 + skipped + self._walk_ahead)
 
     def _pixel(self, vector: Fields, width: int) -> int:
         """Cycles in which the vector path finishes ``width`` channels of a pixel."""
         groups = width // self._config.vector_width
         if vector["mode"] is VectorMode.RAW:
-            return RAW_BYTES * groups
+            return int(RAW_BYTES * groups)
         return groups + 1 if vector.get("mask_write") else groups
 
     def _stored(self, fetched: int, vector: Fields) -> int:
         """The cycle of the last word's write, its last sums having been taken in cycle ``fetched``."""
-        return fetched + VectorUnit.latency + (1 if vector.get("mask_write") else 0)
+        return fetched + int(VectorUnit.latency) + (1 if vector.get("mask_write") else 0)
 
     # Passes.
 
@@ -199,7 +200,7 @@ class CycleModel:
 
     def _loss(self, loss: Fields) -> int:
         images, classes = loss["n"], loss["classes"]
-        return OFFERED + images * ((3 + 6 + 39) * classes + 3 * (1 + 4 * -(-classes // BLOCK)))
+        return int(OFFERED + images * ((3 + 6 + 39) * classes + 3 * (1 + 4 * -(-classes // BLOCK))))
 
     def _gradient(self, job: Fields) -> int:
         """Errors and activations through the transposer; one tile of sums, which drain when it is complete."""
@@ -217,7 +218,7 @@ class CycleModel:
         width = max(1, config.slices * config.pixels * config.lanes // 256)  # sums that the update takes in a cycle
         entry = config.slices * config.pixels // width + 1
         bias = BIAS_UPDATED if feed["bias"] else 0
-        return streamed + self._engine_latency + groups * entry + UPDATED + bias
+        return int(streamed + self._engine_latency + groups * entry + UPDATED + bias)
 
 
 def _tile_sizes(engine: Fields) -> list[int]:
