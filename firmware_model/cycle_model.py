@@ -170,15 +170,19 @@ class CycleModel:
         word = taps * beats + (1 if vector.get("mask_read") and beats == 1 else 0)
         latency = 2 + beats
         row_there = self._first_row + 1  # of the first tap; the others follow in time
-        start, taken = self._window_start(job["window"]), self._vector_start(vector, BLOCK) - 1
+        start, free = self._window_start(job["window"]), self._vector_start(vector, BLOCK)
+        taken = free - 1
+        # The first result waits for the vector path, and the second one waits in the unit until it is gone.
+        second = max(start, row_there) + (2 * taps - 1) * beats + latency - 1
+        held = max(0, free + pixel - 1 - second) if word >= pixel and items * depthwise["blocks"] > 1 else 0
         for _ in range(depthwise["blocks"]):
             start = max(start, row_there)
             first = start + max((taps - 1) * beats, row_there + (taps - 1) * self._row - start) + latency
-            end = start + items * max(word, pixel)
-            last = start + items * word - beats + latency
+            end = start + items * max(word, pixel) + held
+            last = start + items * word - beats + latency + held
             taken = max(max(first, taken + 1) + items * pixel, last + pixel) - 1
             row_there += taps * self._row
-            start = end
+            start, held = end, 0
         return self._stored(taken, vector)
 
     def _gather(self, job: Fields) -> int:

@@ -16,7 +16,7 @@ from respin.firmware_model.layout import StoreTensor, blocks, mask_words
 from respin.rtl.config import AcceleratorConfig
 from respin.sim.runner import seed
 
-CYCLES, SHARE = 12, 0.03
+CYCLES, SHARE = 12, 0.06
 """How far off the model may be: so many cycles, or this share of the job."""
 
 LONGEST = 6000
