@@ -67,7 +67,7 @@ def bytes_(shape: tuple[int, ...] = (N, C, H, W), dtype: type = np.int8, seed: i
     return np.random.default_rng(seed).integers(bounds.min, bounds.max, shape, endpoint=True).astype(dtype)
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(params=["golden", "descriptors"])
 def executor(request: pytest.FixtureRequest) -> Executor:
     return EXECUTORS[request.param]
 
@@ -76,7 +76,7 @@ def held(executor: Executor, model: onnx.ModelProto, x: Array, *, share: float =
     """Hold the imported network against the reference: a step apart at most, in at most ``share`` of the elements."""
     (expected,) = ReferenceEvaluator(model).run(None, {"x": x})
     network = import_onnx(model)
-    result = executor.run(network, x).reshape(expected.shape)
+    result = executor.run([(network, x)])[0].reshape(expected.shape)
     difference = result.astype(np.int64) - expected.astype(np.int64)
     assert np.abs(difference).max() <= 1
     assert np.count_nonzero(difference) <= share * difference.size
@@ -104,7 +104,7 @@ def test_a_sum_of_powers_of_two_is_exact_but_for_ties(executor: Executor) -> Non
     y = graph.quantise(graph.node("Add", a, b), 1.0, -77)
     model = graph.model(y, np.int8)
     (expected,) = ReferenceEvaluator(model).run(None, {"x": graph.x})
-    result = executor.run(import_onnx(model), graph.x)
+    result = executor.run([(import_onnx(model), graph.x)])[0]
     first = np.floor((graph.x.astype(np.int64) + 3) * 0.5 + 0.5) + 11
     both = np.clip(first, -128, 127)
     exact = (graph.x + 3.0) * 0.25 + (both - 11) * 0.5 - 77
@@ -123,7 +123,7 @@ def test_pools(executor: Executor, dtype: type, zeros: tuple[int, int]) -> None:
     network = held(executor, model, graph.x, share=0.2)
     assert [type(layer) for layer in network.layers] == [AveragePool]
     (expected,) = ReferenceEvaluator(model).run(None, {"x": graph.x})
-    result = executor.run(network, graph.x)
+    result = executor.run([(network, graph.x)])[0]
     ratio = 0.05 / 0.04 / 6
     windows = graph.x.astype(np.int64).reshape(N, C, H // 2, 2, W // 3, 3).sum((3, 5))
     exact = (windows - 6 * zeros[0]) * ratio + zeros[1]
@@ -227,7 +227,7 @@ def test_a_channel_that_hardly_counts_keeps_its_zero_point(executor: Executor) -
     weight = graph.node("DequantizeLinear", levels, scales, axis=0)
     y = graph.quantise(graph.node("Conv", graph.dequantise("x", 0.05, 1), weight), 0.2, 100)
     network = held(executor, graph.model(y, np.int8), graph.x)
-    assert set(executor.run(network, graph.x)[:, -1].flatten().tolist()) == {100}
+    assert set(executor.run([(network, graph.x)])[0][:, -1].flatten().tolist()) == {100}
 
 
 def test_a_file(tmp_path: Path) -> None:
@@ -239,5 +239,5 @@ def test_a_file(tmp_path: Path) -> None:
     assert network.name == "small"
     assert network.shapes()[network.output] == (4, H - 2, W - 2)
     np.testing.assert_array_equal(
-        EXECUTORS["golden"].run(network, graph.x), EXECUTORS["golden"].run(import_onnx(model), graph.x)
+        EXECUTORS["golden"].run([(network, graph.x)])[0], EXECUTORS["golden"].run([(import_onnx(model), graph.x)])[0]
     )

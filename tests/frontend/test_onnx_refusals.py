@@ -63,8 +63,8 @@ REFUSED: dict[str, tuple[Callable[[Graph], str], str]] = {
     ),
     "activation": (lambda g: closed(g, g.node("Sigmoid", conv(g, x_of(g)))), "Sigmoid3: operator Sigmoid"),
     "another domain": (
-        lambda g: g.node("QLinearAdd", "x", domain="com.microsoft"),
-        "QLinearAdd0: operator com.microsoft.QLinearAdd",
+        lambda g: g.node("QLinearMul", "x", domain="com.microsoft"),
+        "QLinearMul0: operator com.microsoft.QLinearMul",
     ),
     "weights from the image": (
         lambda g: closed(g, g.node("Conv", x_of(g), x_of(g))),
