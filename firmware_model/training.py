@@ -96,8 +96,9 @@ class Session:
         """
         place, network = self.placement, self.placement.network
         program = self._program()
-        await self.driver.write_words(place.labels, label_words(labels))
         await self.infer(x, observe)
+        # Not before: until the loss reads them, other tensors may lie where they do.
+        await self.driver.write_words(place.labels, label_words(labels))
         (report,) = await self._run(program.loss(), observe)
         usable = {place.loss.name: EdgeState(exponent=0, alive=bool(report["alive"]))}
         for edge in network.edges:
