@@ -14,20 +14,21 @@ CLASSES = 4
 STEM, FEATURES = 16, 32
 BLOCKS = ((1, 16, 1), (2, 16, 2), (2, 16, 1), (2, 24, 2), (2, 24, 1))
 """Expansion, outputs and stride of each block: the third and the fifth are residual."""
-BESIDE = ((1, 3), (2, 5), (4, 3))
+Beside = tuple[tuple[int, int], ...]
+BESIDE: Beside = ((1, 3), (2, 5), (4, 3))
 """Modules that pool by 4 from the image, resize from 4 x 4 to 8 x 8, and neither pool nor resize."""
 
 
-def recipe(*, reads_image: bool) -> Recipe:
-    """The modules of BESIDE; one that reads the image has no groups and pools by 4."""
+def recipe(beside: Beside = BESIDE, *, reads_image: bool) -> Recipe:
+    """Modules beside blocks by their numbers, with their kernels; one that reads the image has no groups and pools by 4."""
     attachments = []
-    for number, (position, kernel) in enumerate(BESIDE):
+    for number, (position, kernel) in enumerate(beside):
         first = {"groups": 1, "pool": 4} if reads_image and not number else {}
         attachments.append(Attachment(block=f"block{position}", kernel=kernel, **first))
     return Recipe(attachments=tuple(attachments), reads_image=reads_image)
 
 
-def small_backbone(seed: int, *, reads_image: bool = True) -> Backbone:
+def small_backbone(seed: int, *, reads_image: bool = True, beside: Beside = BESIDE) -> Backbone:
     """Maps of 16 x 16 (stem and first block), 8 x 8 and 4 x 4; strided layers pad as TensorFlow does."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -61,7 +62,7 @@ def small_backbone(seed: int, *, reads_image: bool = True) -> Backbone:
         blocks=tuple(blocks),
         last=layer("last", inputs, FEATURES),
         input=InputFormat(mean=(127.0,) * 3, deviation=(64.0,) * 3, scale=1 / 64),
-        recipe=recipe(reads_image=reads_image),
+        recipe=recipe(beside, reads_image=reads_image),
     )
 
 

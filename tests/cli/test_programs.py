@@ -31,7 +31,7 @@ def made(tmp_path_factory):
     """A program file, a folder of pictures by class, the network and the pictures as the files lie in it."""
     folder = tmp_path_factory.mktemp("program")
     compiled_machine(preset("tiny"))  # here, where it may take as long as it takes
-    backbone = replace(small_backbone(seed()), beside=(BESIDE[0], BESIDE[2]))
+    backbone = small_backbone(seed(), beside=(BESIDE[0], BESIDE[2]))
     images = small_images(8, seed())
     network = build_network(backbone, images.images, CLASSES, seed=seed(), batch=BATCH)
     placement = Placement(preset("tiny"), network, (BATCH, 3, SIDE, SIDE), training=True)

@@ -31,7 +31,7 @@ def machine() -> CompiledMachine:
 
 @pytest.fixture(scope="module")
 def trial() -> Trial:
-    backbone, images = replace(small_backbone(seed()), beside=(BESIDE[0], BESIDE[2])), small_images(64, seed())
+    backbone, images = small_backbone(seed(), beside=(BESIDE[0], BESIDE[2])), small_images(64, seed())
     network = build_network(backbone, images.images, CLASSES, seed=seed(), batch=BATCH)
     x = backbone.input.to_integer(images.images)
     made = Trial.of_network(
