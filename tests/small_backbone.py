@@ -20,7 +20,7 @@ BESIDE: Beside = ((1, 3), (2, 5), (4, 3))
 
 
 def recipe(beside: Beside = BESIDE, *, reads_image: bool) -> Recipe:
-    """Modules beside blocks by their numbers, with their kernels; one that reads the image has no groups and pools by 4."""
+    """Modules beside blocks, by number and kernel; one that reads the image has no groups and pools by 4."""
     attachments = []
     for number, (position, kernel) in enumerate(beside):
         first = {"groups": 1, "pool": 4} if reads_image and not number else {}
