@@ -650,12 +650,3 @@ def error_phases(geometry: Geometry, h: int, w: int) -> list[ErrorPhase]:
         for y0, oh, ty, py in axes[0]
         for x0, ow, tx, px in axes[1]
     ]
-
-
-def merge_add(a: StoreTensor, b: StoreTensor, mults: tuple[int, int], zeros: tuple[int, int] = (0, 0)) -> list[Source]:
-    """The operands of a merge: ``b`` is resized to ``a``'s map by nearest neighbours if they differ."""
-    (_, _, h, w), (_, _, hb, wb) = a.shape, b.shape
-    return [
-        Source(tensor=a, mult=mults[0], zero=zeros[0]),
-        Source(tensor=b, mult=mults[1], zero=zeros[1], y=(hb, h, 0, 0), x=(wb, w, 0, 0)),
-    ]

@@ -210,7 +210,10 @@ async def merge_of_a_resized_map(dut):
     a, xa = await bench.tensor(1, 5, 6, 6, signed=True)
     b, xb = await bench.tensor(1, 5, 3, 3, signed=False)
     y = bench.place(1, 5, 6, 6, signed=True)
-    sources = jobs.merge_add(a, b, (300, 500), (3, 100))
+    (_, _, h, w), (_, _, hb, wb) = a.shape, b.shape
+    # The second is resized to the first one's map by nearest neighbours.
+    resized = Source(tensor=b, mult=500, zero=100, y=(hb, h, 0, 0), x=(wb, w, 0, 0))
+    sources = [Source(tensor=a, mult=300, zero=3), resized]
     await bench.driver.run(bench.build.gather(y, sources, finish=Requantise(shift=9)))
     operands = [
         ops.MergeOperand(x=xa, mult=300, zero_point=3),
