@@ -60,10 +60,10 @@ class Runner:
         drive(self.session.machine.write_fields("CONTROL", "clear_counters"))
         return drive(self.session.infer(x))
 
-    def train(self, x: IntArray, labels: Sequence[int], *, rate: int) -> tuple[int, IntArray]:
+    def train(self, x: IntArray, labels: Sequence[int], *, log2_rate: int) -> tuple[int, IntArray]:
         """Take a training step; returns how many rows were written, and the logits before it."""
         drive(self.session.machine.write_fields("CONTROL", "clear_counters"))
-        drive(self.session.train(x, labels, rate=rate))
+        drive(self.session.train(x, labels, log2_rate=log2_rate))
         return drive(self.session.machine.read("ROWS_WRITTEN")), drive(self.session.logits())
 
     def program_cycles(self) -> int:

@@ -16,8 +16,10 @@ def train_rtl(
     program: Program,
     images: Images,
     steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="Training steps.")] = 10,
-    first: Annotated[float, typer.Option(help="Binary logarithm of the learning rate of the first step.")] = -4.0,
-    last: Annotated[float, typer.Option(help="Of the last step.")] = -8.0,
+    first: Annotated[
+        float, typer.Option(min=-128, max=0, help="Binary logarithm of the learning rate of the first step.")
+    ] = -1.0,
+    last: Annotated[float, typer.Option(min=-128, max=0, help="Of the last step.")] = -7.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the machine's random numbers and the pictures' order.")] = 1,
     provision: Honest = False,
     out: Annotated[
@@ -67,11 +69,11 @@ def train_rtl(
             began = time.perf_counter()
             with runner.progress(f"step {step} of {steps}"):
                 x = pictures.take(places).numpy()
-                written, logits = runner.train(x, labels.tolist(), rate=schedule.rate(step))
+                written, logits = runner.train(x, labels.tolist(), log2_rate=schedule.log2_rate(step))
             cycles = runner.program_cycles()
             rows.append({
                 "step": step,
-                "rate": schedule.rate(step),
+                "log2_rate": schedule.log2_rate(step),
                 "right": int((torch.from_numpy(logits).argmax(1) == labels).sum()),
                 "pictures": runner.batch,
                 "rows_written": written,

@@ -82,7 +82,7 @@ class Descriptor:
         cls, job: Fields, *, flags: Sequence[str] = (), sources: Sequence[int] = (), fraction: int = 0,
         rate_shift: int = 0,
     ) -> "Descriptor":  # fmt: skip
-        """Return the descriptor of a job; seed, step, rebase, rate and alignments are the sequencer's to fill in."""
+        """Return the descriptor of a job; what hangs on a step and its exponents is the sequencer's to fill in."""
         body = {name: job[name] for name, _ in JOB_PARTS if name in job}
         return cls(
             opcode=Opcode.JOB,

@@ -176,15 +176,13 @@ class Randomness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedImages:
-    """Where a trained layer lies in MRAM: its weight image, its transposed image and its bias rows; its tensor ids, and
-    the learning rate, which is added later where it is not known yet."""
+    """Where a trained layer lies in MRAM: its weight image, its transposed image and its bias rows; its tensor ids."""
 
     base: int
     transposed: int | None
     bias: int
     tensor: int
     bias_tensor: int
-    rate: int = 0
     groups: int = 1
 
 
@@ -522,7 +520,6 @@ class JobBuilder:
         update = self._update(x.shape[1], dy.shape[1], geometry, images, o0, step)
         return job | {
             "settle": int(last),
-            "rate": images.rate,
             "update": {**update, "steps": steps, "bias": int(bias)},
         }
 

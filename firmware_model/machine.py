@@ -24,6 +24,7 @@ from respin.firmware_model.training import label_words
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.host.dma_ports import DmaError
 from respin.rtl.host.registers import register_map
+from respin.rtl.jobs import LOG2_RATE
 from respin.rtl.mram.ports import Outcome
 from respin.rtl.ports import Fault
 from respin.rtl.sequencer.descriptor import Opcode
@@ -117,7 +118,7 @@ class Machine:
         found = self._registers.register(register)
         await self.write(register, sum(found.field(field).mask for field in fields))
 
-    async def run(self, address: int, count: int, *, seed: int = 0, step: int = 0, rate: int = 1) -> None:
+    async def run(self, address: int, count: int, *, seed: int = 0, step: int = 0, log2_rate: int = 0) -> None:
         """Run the program at ``address`` to its end.
 
         Raises
@@ -125,7 +126,13 @@ class Machine:
         ProgramError
             If it ends with an error.
         """
-        values = {"PROGRAM_BASE": address, "PROGRAM_COUNT": count, "SEED": seed, "STEP": step, "RATE": rate}
+        values = {
+            "PROGRAM_BASE": address,
+            "PROGRAM_COUNT": count,
+            "SEED": seed,
+            "STEP": step,
+            "LOG2_RATE": log2_rate & (1 << LOG2_RATE.width) - 1,
+        }
         for name, value in values.items():
             await self.write(name, value)
         await self.write_fields("IRQ_ENABLE", "done", "error")
@@ -177,11 +184,11 @@ class ProgramSession:
         await self._run(INFER)
         return await self.logits()
 
-    async def train(self, x: IntArray, labels: Sequence[int], *, rate: int) -> None:
+    async def train(self, x: IntArray, labels: Sequence[int], *, log2_rate: int) -> None:
         """Take one training step on a batch."""
         await self._write_input(x)
         await self._write_words(LABELS_AREA, label_words(labels))
-        await self._run(TRAIN, rate=rate)
+        await self._run(TRAIN, log2_rate=log2_rate)
         self.step += 1
 
     async def logits(self) -> IntArray:
@@ -215,6 +222,6 @@ class ProgramSession:
             raise ValueError(f"{name} must have {area.size // WORD_BYTES} words, not {len(words)}")
         await self.machine.transport.write_memory(area.address, content)
 
-    async def _run(self, program: str, *, rate: int = 1) -> None:
+    async def _run(self, program: str, *, log2_rate: int = 0) -> None:
         address = self.image.areas[program].address
-        await self.machine.run(address, self.image.count(program), seed=self.seed, step=self.step, rate=rate)
+        await self.machine.run(address, self.image.count(program), seed=self.seed, step=self.step, log2_rate=log2_rate)

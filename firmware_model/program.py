@@ -35,7 +35,6 @@ from respin.golden.network import (
     sources,
 )
 from respin.golden.ops.errors import FAN_IN_BITS, MAX_ALIGN
-from respin.golden.ops.update import shifted_rate
 
 MAX_REBASE = 127
 """A job's rebase has 8 bits; past them the shift is at its limit in any case."""
@@ -145,7 +144,7 @@ class GradientPlan:
     Parameters
     ----------
     task:
-        Their jobs, without the learning rate.
+        Their jobs, without learning rate and exponent.
     error:
         The error tensor that they start from.
     rate_shift:
@@ -156,10 +155,18 @@ class GradientPlan:
     error: str
     rate_shift: int
 
-    def at(self, rate: int) -> Task:
-        """Return the jobs for a step with the network's learning rate ``rate``."""
-        own = shifted_rate(rate, self.rate_shift)
-        return replace(self.task, jobs=tuple(job | {"rate": own} for job in self.task.jobs))
+    def at(self, log2_rate: int, states: Mapping[str, EdgeState]) -> Task:
+        """Return the jobs for a step with the network's learning rate, as the sequencer would run them.
+
+        Parameters
+        ----------
+        log2_rate:
+            Binary logarithm of the rate.
+        states:
+            The errors of this step.
+        """
+        step = {"log2_rate": log2_rate + self.rate_shift, "exponent": states[self.error].exponent}
+        return replace(self.task, jobs=tuple(job | step for job in self.task.jobs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,7 @@ class Session:
         logits = self.placement.tensor(self.placement.network.output)
         return (await self.driver.read_tensor(logits))[:, :, 0, 0]
 
-    async def train(self, x: IntArray, labels: Sequence[int], *, rate: int, observe: Observer = ignore) -> None:
+    async def train(self, x: IntArray, labels: Sequence[int], *, log2_rate: int, observe: Observer = ignore) -> None:
         """Take one training step on a batch.
 
         An edge runs if all it starts from have valid scales, a gradient if its errors have: so scales settle from the
@@ -113,7 +113,7 @@ class Session:
                 self._measured[edge.name] = run.incoming
         for gradient in network.gradients:
             if gradient.error in usable:
-                await self._run(program.gradient(gradient).at(rate), observe)
+                await self._run(program.gradient(gradient).at(log2_rate, usable), observe)
                 await self._load_biases(gradient.layer, await self._biases(gradient.layer))
         self.step += 1
 

@@ -93,7 +93,7 @@ class Rules:
     feature_range: float = 12.0
     feature_gain: float = 1.0
     logit_unit: float = 1 / 8
-    smoothing: float = 0.0
+    smoothing: float = 0.1
     bias_share: float = 1 / 32
     fine: tuple[int, int, int] = (0, 1, 1)
 

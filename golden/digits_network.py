@@ -25,7 +25,7 @@ from respin.golden.network import IntegerNetwork
 from respin.golden.schedule import Schedule
 
 BATCH = 16
-SCHEDULE = Schedule(steps=80, first=-1.0, last=-4.0)
+SCHEDULE = Schedule(steps=80, first=0.0, last=-3.0)
 """Chosen on a part of the training images. Dozens of steps do here what thousands do elsewhere, so they are larger."""
 RULES = Rules(feature_gain=8.0)
 """A feature is worth more to the head for the same reason."""

@@ -43,13 +43,17 @@ class Trained:
     tensor:
         Tensor id of its weights; None where they are frozen and the bias alone learns.
     rate_shift:
-        The layer's learning rate is the network's times 2 to the power of this.
+        The layer's learning rate is the network's times 2 to the power of this, but 1 at most.
     """
 
     bias_tensor: int
     bias_shift: int
     tensor: int | None = None
     rate_shift: int = 0
+
+    def log2_rate(self, log2_rate: int) -> int:
+        """Binary logarithm of the layer's learning rate, given the network's."""
+        return min(0, log2_rate + self.rate_shift)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -34,7 +34,6 @@ from respin.golden.ops import (
     fan_in,
     fan_in_reference,
     pool_error,
-    shifted_rate,
     softmax_cross_entropy,
     ternary_update,
     upsample_error,
@@ -62,7 +61,7 @@ class TrainingState:
     scales:
         The delayed scale of every edge, by name.
     step_scales:
-        L and t' of every trained tensor, by ``layer.weight`` and ``layer.bias``.
+        The largest gradient of every trained tensor, by ``layer.weight`` and ``layer.bias``.
     """
 
     step: int
@@ -139,8 +138,8 @@ class StepRecord:
         Of the edges that ran, by name, in order. An edge runs if the scales of all it starts from are valid.
     updates:
         By ``layer.weight`` and ``layer.bias``, of the layers whose error's scale is valid.
-    rate:
-        The learning rate in force.
+    log2_rate:
+        Binary logarithm of the learning rate in force.
     before, after:
         The state.
     cross_entropy, correct:
@@ -151,7 +150,7 @@ class StepRecord:
     errors: dict[str, Tensor]
     edges: dict[str, EdgeRecord]
     updates: dict[str, UpdateRecord]
-    rate: int
+    log2_rate: int
     before: TrainingState
     after: TrainingState
     cross_entropy: float
@@ -175,7 +174,7 @@ class Step:
     state: TrainingState
     activations: Activations
     random: RandomSource
-    rate: int
+    log2_rate: int
 
     def loss_error(self, labels: Tensor) -> Tensor:
         """The loss's error at the logits, (N, classes, 1, 1)."""
@@ -265,9 +264,9 @@ class Step:
         learned = self.state.parameters[layer.name]
         bias = f"{layer.name}.bias"
         trained = layer.trained
-        rate = shifted_rate(self.rate, trained.rate_shift)
+        log2_rate = trained.log2_rate(self.log2_rate)
         bias_moves = self.update_tensor(
-            bias, trained.bias_tensor, learned.bias, bias_gradient(error), rate=rate, exponent=exponent
+            bias, trained.bias_tensor, learned.bias, bias_gradient(error), log2_rate=log2_rate, exponent=exponent
         )
         if trained.tensor is None:
             return {bias: bias_moves}
@@ -281,19 +280,21 @@ class Step:
         )
         weight = f"{layer.name}.weight"
         weight_moves = self.update_tensor(
-            weight, trained.tensor, learned.weight, weight_gradient, rate=rate, exponent=exponent
+            weight, trained.tensor, learned.weight, weight_gradient, log2_rate=log2_rate, exponent=exponent
         )
         return {weight: weight_moves, bias: bias_moves}
 
     def update_tensor(
-        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, rate: int, exponent: int
+        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, log2_rate: int, exponent: int
     ) -> UpdateRecord:
-        """Update one trained tensor. The gradient is in units of 2 to the power of ``exponent``, which the rules of
-        the hardware do not look at."""
+        """Update one trained tensor, whose gradient is in units of 2^exponent."""
         scale = self.state.step_scales[name]
         statistics = GradientStatistics.of(gradient)
-        moved, move = ternary_update(value, gradient, scale, self.random.field(tensor, value.shape))
-        after = scale.after(statistics, rate)
+        moved, move = value, torch.zeros_like(value)
+        if scale.valid:
+            draws = self.random.field(tensor, value.shape)
+            moved, move = ternary_update(value, gradient, scale.shift(log2_rate, exponent), draws)
+        after = scale.after(statistics, exponent)
         return UpdateRecord(gradient=gradient, statistics=statistics, before=scale, after=after, move=move, value=moved)
 
 
@@ -303,7 +304,7 @@ def train_step(
     x: Tensor | Mapping[str, Tensor],
     labels: Tensor,
     *,
-    rate: int,
+    log2_rate: int,
     make_step: Callable[..., Step] = Step,
 ) -> StepRecord:
     """Run one step on a batch: forward, loss, errors, gradients, updates.
@@ -316,14 +317,15 @@ def train_step(
         The batch (N, C, H, W), int8 or uint8, or what :meth:`IntegerNetwork.prepare` made of it.
     labels:
         (N,), int64.
-    rate:
-        1..65535, see :func:`respin.golden.ops.learning_rate`. It enters the step scales that the *next* step uses.
+    log2_rate:
+        Binary logarithm of the network's learning rate. A gradient as large as its tensor's largest mean so far moves a
+        weight, on average, by that share of a unit.
     make_step:
         Makes the step; another one than :class:`Step` computes by other rules than the hardware's.
     """
     activations = network.forward(x, state.parameters)
     random = RandomSource(seed=state.seed, step=state.step)
-    step = make_step(network=network, state=state, activations=activations, random=random, rate=rate)
+    step = make_step(network=network, state=state, activations=activations, random=random, log2_rate=log2_rate)
     loss_error = step.loss_error(labels)
     edges = step.run_edges(loss_error)
     errors = {network.loss.name: loss_error}
@@ -339,7 +341,7 @@ def train_step(
         errors=errors,
         edges=edges,
         updates=updates,
-        rate=rate,
+        log2_rate=log2_rate,
         before=state,
         after=_next_state(state, edges, updates),
         cross_entropy=float(functional.cross_entropy(logits * network.loss.parameters.logit_scale, labels)),

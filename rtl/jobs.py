@@ -17,6 +17,10 @@ EXTENT = unsigned(9)
 KERNEL = unsigned(4)
 CHANNEL = unsigned(12)
 TENSOR_ID = unsigned(12)
+EXPONENT = signed(16)
+"""Of a tensor of errors. An edge moves it by less than 2^8, and no network chains 2^7 of them."""
+LOG2_RATE = signed(8)
+"""Binary logarithm of a learning rate."""
 GATHER_SOURCES = 4
 
 
@@ -286,7 +290,8 @@ class Job(data.Struct):
     with ``scaled`` its shift comes from that table, plus ``rebase``: the exponent with which errors came in when the
     shift was measured, less the one with which they come in now (docs/arithmetic.md). ``settle`` marks the last job
     of a tensor in a step: the largest magnitude measured over its jobs goes to the table, or, after a gradient pass,
-    the next step's L and t follow from the gradient's statistics and ``rate``.
+    the gradient's statistics go to the table of largest gradients. ``log2_rate`` is the layer's learning rate, of which
+    positive ones count as 0, and ``exponent`` that of the errors that a gradient pass starts from.
     """
 
     kind: Pass
@@ -296,7 +301,8 @@ class Job(data.Struct):
     scaled: unsigned(1)
     rebase: signed(8)
     settle: unsigned(1)
-    rate: unsigned(16)
+    log2_rate: signed(LOG2_RATE.width + 1)
+    exponent: EXPONENT
     window: WindowJob
     read: ReadJob
     engine: EngineJob

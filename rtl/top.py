@@ -169,7 +169,7 @@ class Accelerator(Component):
             m.d.comb += self._vector.job.payload.shift.eq(self._shift)
         for unit in (self._vector, self._loss):
             m.d.comb += [unit.seed.eq(job.seed), unit.step.eq(job.step), unit.tensor.eq(job.tensor)]
-        m.d.comb += [self._update.seed.eq(job.seed), self._update.step.eq(job.step)]
+        m.d.comb += [getattr(self._update, name).eq(job[name]) for name in ("seed", "step", "log2_rate", "exponent")]
 
     def _connect_operands(self, m: Module) -> None:
         """The streams between the units, by pass."""
@@ -271,7 +271,7 @@ class Accelerator(Component):
             scales.measure.valid.eq(control.settle & ~gradient),
             self._update.commit.payload.tensor.eq(job.update.tensor),
             self._update.commit.payload.bias_tensor.eq(job.update.bias_tensor),
-            self._update.commit.payload.rate.eq(job.rate),
+            self._update.commit.payload.exponent.eq(job.exponent),
             self._update.commit.valid.eq(control.settle & gradient),
             control.settled.eq(Mux(gradient, self._update.commit.ready, scales.measure.ready)),
         ]

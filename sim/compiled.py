@@ -294,7 +294,7 @@ class CompiledMachine:
         return np.concatenate([plane[base : base + count] for plane in self._planes], axis=1)
 
     def put_scales_without_training(
-        self, shifts: Mapping[int, int], incoming: Mapping[int, int], factors: Mapping[int, tuple[int, int]]
+        self, shifts: Mapping[int, int], incoming: Mapping[int, int], orders: Mapping[int, int]
     ) -> None:
         """Put what earlier training steps would have measured into the machine's tables; no port of it can.
 
@@ -302,8 +302,8 @@ class CompiledMachine:
         ----------
         shifts, incoming:
             Of tensors of errors by their ids: shift, and exponent with which the errors came in.
-        factors:
-            Of trained tensors by their ids: multiplier and shift of a step.
+        orders:
+            Of trained tensors by their ids: the binary order of the largest gradient.
         """
         tables = {
             ("accelerator.scales.table", "entries", "<u1"): {
@@ -312,8 +312,8 @@ class CompiledMachine:
             ("sequencer.edges", "measures", "<u4"): {
                 tensor: 1 | (exponent & 0xFFFF) << 1 for tensor, exponent in incoming.items()
             },
-            ("accelerator.update.ternary.scales.table", "entries", "<u2"): {
-                tensor: 1 | multiplier << 1 | shift << 9 for tensor, (multiplier, shift) in factors.items()
+            ("accelerator.update.ternary.scales.table", "entries", "<u4"): {
+                tensor: 1 | (order & 0x1FFFF) << 1 for tensor, order in orders.items()
             },
         }
         for (module, name, kind), entries in tables.items():

@@ -43,7 +43,7 @@ class Cycles:
             case _:
                 images_of = TrainedImages(
                     base=0, transposed=layer.rows(self._config), bias=2 * layer.rows(self._config), tensor=2,
-                    bias_tensor=3, rate=1 << 14,
+                    bias_tensor=3,
                 )  # fmt: skip
                 for job in self._build.gradient(x, y, geometry=layer.geometry, images=images_of):
                     update = job["update"] | {"apply": int(apply), "bias_apply": int(apply)}

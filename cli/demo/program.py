@@ -100,7 +100,7 @@ class Demo:
         )
         self.events.emit("phase", name="training in the simulated hardware", total=options.steps)
         for step, index in enumerate(order):
-            result.steps.append(await self._step(step, index, schedule.rate(step)))
+            result.steps.append(await self._step(step, index, schedule.log2_rate(step)))
             self.events.emit("step", **asdict(result.steps[-1]))
         result.accuracy_after = await self._measure("after")
         await self._compare_cells()
@@ -152,10 +152,10 @@ class Demo:
         self.events.emit("accuracy", when=when, value=share)
         return share
 
-    async def _step(self, step: int, index: Tensor, rate: int) -> StepResult:
+    async def _step(self, step: int, index: Tensor, log2_rate: int) -> StepResult:
         """One training step in golden, then in the hardware, each tensor compared as soon as it is there."""
         x, labels = digits.pack_windows(self.task.train_images[index]), self.task.train_labels[index]
-        record = train_step(self.network, self.state, x, labels, rate=rate)
+        record = train_step(self.network, self.state, x, labels, log2_rate=log2_rate)
         self.transport.moves = {
             layer.name: (
                 record.updates[f"{layer.name}.weight"].move.numpy(),
@@ -170,7 +170,7 @@ class Demo:
             self._account(task, reports)
             await self.check.training(task, reports, record)
 
-        await self.session.train(x.numpy(), labels.tolist(), rate=rate, observe=observe)
+        await self.session.train(x.numpy(), labels.tolist(), log2_rate=log2_rate, observe=observe)
         self._compare_counters()
         self.state = record.after
         return StepResult(

@@ -116,7 +116,7 @@ class Trial:
         began = time.perf_counter()
         for step in range(settled):
             x, labels = trial._next()
-            trial.state = train_step(network, trial.state, x, labels, rate=SCHEDULE.rate(step)).after
+            trial.state = train_step(network, trial.state, x, labels, log2_rate=SCHEDULE.log2_rate(step)).after
         if settled:
             valid = sum(scale.valid for scale in trial.state.scales.values())
             say(f"golden: {settled} steps, {time.perf_counter() - began:.0f} s; {valid} of {len(network.edges)} scales")
@@ -168,7 +168,7 @@ class Trial:
             for name, tensor in (("weight", layer.trained.tensor), ("bias", layer.trained.bias_tensor)):
                 scale = state.step_scales.get(f"{layer.name}.{name}")
                 if tensor is not None and scale is not None and scale.valid:
-                    trained[tensor] = (scale.multiplier, scale.shift)
+                    trained[tensor] = scale.order
         self.machine.put_scales_without_training(
             {tensor: scale.shift for tensor, scale in scales.items()},
             {tensor: scale.exponent for tensor, scale in scales.items()},
@@ -188,10 +188,11 @@ class Trial:
     def train(self) -> dict[str, Any]:
         """Take a training step, on both sides; returns the run's figures."""
         x, labels = self._next()
-        rate = SCHEDULE.rate(self.state.step)
-        record = train_step(self.network, self.state, x, labels, rate=rate)
+        log2_rate = SCHEDULE.log2_rate(self.state.step)
+        record = train_step(self.network, self.state, x, labels, log2_rate=log2_rate)
         watcher = self._watch(TRAIN, record)
-        row = self._run(TRAIN, watcher, lambda: drive(self.session.train(x.numpy(), labels.tolist(), rate=rate)))
+        step = self.session.train(x.numpy(), labels.tolist(), log2_rate=log2_rate)
+        row = self._run(TRAIN, watcher, lambda: drive(step))
         row |= {"edges_run": watcher.edges_run, "right": record.correct}
         compare_learned(self.machine, self.placement, record.after, self.comparison)
         self.state = record.after

@@ -14,7 +14,7 @@ def _rates(*rates: float, norms: tuple[int, ...] = (0,)) -> tuple[Setting, ...]:
     )
 
 
-INTEGER_SETTINGS = falling(-2.0, -3.0, -1.0)
+INTEGER_SETTINGS = falling(-1.0, -2.0, 0.0)
 COMPARED: dict[str, Method] = {
     method.name: method
     for method in (

@@ -125,9 +125,9 @@ class IntegerLearner(Learner):
 
     def step(self, images: Tensor | Prepared, labels: Tensor) -> tuple[float, int]:
         """Run one training step, as :func:`respin.golden.trainer.train_step` does."""
-        rate = self.schedule.rate(self.training.step - self.began)
+        log2_rate = self.schedule.log2_rate(self.training.step - self.began)
         x = self.form.to_integer(images) if isinstance(images, Tensor) else images
-        record = train_step(self.network, self.training, x, labels, rate=rate, make_step=self._make_step)
+        record = train_step(self.network, self.training, x, labels, log2_rate=log2_rate, make_step=self._make_step)
         self.training = record.after
         if self.observe is not None:
             self.observe(record)
@@ -148,7 +148,7 @@ class IntegerLearner(Learner):
             "seed": training.seed,
             "parameters": {name: (learned.weight, learned.bias) for name, learned in training.parameters.items()},
             "scales": {name: (s.shift, s.valid, s.exponent) for name, s in training.scales.items()},
-            "step_scales": {name: (s.multiplier, s.shift, s.valid) for name, s in training.step_scales.items()},
+            "step_scales": {name: (s.order, s.valid) for name, s in training.step_scales.items()},
         }
 
     def load(self, state: State) -> None:
@@ -164,8 +164,8 @@ class IntegerLearner(Learner):
                 for name, (shift, valid, exponent) in state["scales"].items()
             },
             step_scales={
-                name: replace(self.training.step_scales[name], multiplier=multiplier, shift=shift, valid=valid)
-                for name, (multiplier, shift, valid) in state["step_scales"].items()
+                name: replace(self.training.step_scales[name], order=order, valid=valid)
+                for name, (order, valid) in state["step_scales"].items()
             },
         )
 

@@ -148,7 +148,7 @@ def calibration(task: Task) -> Tensor:
     return task.train.images[:CALIBRATION_IMAGES]
 
 
-def falling(*starts: float, fall: float = 8.0) -> tuple[Setting, ...]:
+def falling(*starts: float, fall: float = 6.0) -> tuple[Setting, ...]:
     """Return settings of an integer method: μ falls by ``fall`` over the training, from each of ``starts``."""
     return tuple(
         Setting(name=f"μ {first:g} → {first - fall:g}", values=(("first", first), ("last", first - fall)))

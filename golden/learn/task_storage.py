@@ -11,7 +11,8 @@ differs from task to task:
   module joins as many as its multipliers (16 bits each), shift and limits fill: one, for up to three operands. A
   module's pool averages alike in all tasks;
 - the state of training: 3 bytes for each error edge (shift, whether it is valid, and the exponent it was measured at in
-  16 bits), 2 for each trained tensor (multiplier, shift, whether they are valid), step counter and seed in 4 each;
+  16 bits), 3 for each trained tensor (the order of its largest gradient in 17 bits, whether there was one), step
+  counter and seed in 4 each;
 - the check bits of all that, an eighth more.
 
 Left out are the region's header, the padding to whole rows, and the second slot that only the active task has. A float
@@ -30,7 +31,7 @@ from respin.golden.trainer import trained_tensors
 
 MULTIPLIER_BITS, SHIFT_BITS, LIMIT_BITS, BIAS_BITS = 16, 6, 9, 32
 ENTRY_BITS = BIAS_BITS + MULTIPLIER_BITS + SHIFT_BITS + 2 * LIMIT_BITS
-EDGE_BYTES, STEP_SCALE_BYTES, COUNTER_BYTES, SEED_BYTES = 3, 2, 4, 4
+EDGE_BYTES, STEP_SCALE_BYTES, COUNTER_BYTES, SEED_BYTES = 3, 3, 4, 4
 FLOAT_BYTES = 4
 
 

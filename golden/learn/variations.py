@@ -17,7 +17,7 @@ from respin.golden.data import Task
 from respin.golden.learn.methods import IntegerMethod, Method, Plan, falling
 from respin.golden.network import Convolution, Edge, FanInEdge, IntegerNetwork
 from respin.golden.ops import DelayedScale, EdgeResult, GradientStatistics, StepScale, ternary_update
-from respin.golden.ops.update import PROBABILITY_MAX, SHIFT_MAX
+from respin.golden.ops.update import PROBABILITY_BITS, SHIFT_MAX
 from respin.golden.trainer import EdgeRecord, Step, TrainingState, UpdateRecord
 
 MOMENTUM_SHIFT = 3
@@ -25,7 +25,7 @@ MOMENTUM_SHIFT = 3
 FRACTION = 8
 """Bits of a mean gradient below 1."""
 MANTISSA_BITS = 8
-"""Of a mean gradient that is kept, and of a step's factor."""
+"""Of a mean gradient that is kept."""
 HEAD_DEVIATION = 0.5
 """Of a head that starts random: its weights' standard deviation, in 1 / sqrt(features)."""
 
@@ -124,20 +124,20 @@ class ImmediateErrors(IntegerMethod):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LargestStepScale(StepScale):
-    """Steps scaled by the largest gradient instead of the mean one."""
+    """Steps scaled by the largest entry of a gradient instead of the mean one."""
 
-    def after(self, statistics: GradientStatistics, rate: int) -> StepScale:
+    def after(self, statistics: GradientStatistics, exponent: int) -> StepScale:
         """Return the next step's scale."""
-        return StepScale.after(self, replace(statistics, total=statistics.largest, count=1), rate)
+        return StepScale.after(self, replace(statistics, total=statistics.largest, count=1), exponent)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FreeStepScale(StepScale):
-    """Steps that grow as fast as gradients fall."""
+class LastStepScale(StepScale):
+    """Steps scaled by the last gradient, not by the largest so far: they stay as large as the rate says."""
 
-    def grown(self) -> StepScale:
-        """Return the largest scale there is: no bound."""
-        return replace(self, multiplier=255, shift=0)
+    def after(self, statistics: GradientStatistics, exponent: int) -> StepScale:
+        """Return the next step's scale."""
+        return StepScale.after(replace(self, valid=False), statistics, exponent) if statistics.count else self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,13 +158,13 @@ class MomentumStep(Step):
     averages: dict[str, Tensor] = field(default_factory=dict)
 
     def update_tensor(
-        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, rate: int, exponent: int
+        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, log2_rate: int, exponent: int
     ) -> UpdateRecord:
         """Update one trained tensor."""
         if name.startswith(f"{HEAD}."):
             average = self.averages.get(name, torch.zeros_like(gradient))
             self.averages[name] = gradient = average - (average >> MOMENTUM_SHIFT) + gradient
-        return Step.update_tensor(self, name, tensor, value, gradient, rate=rate, exponent=exponent)
+        return Step.update_tensor(self, name, tensor, value, gradient, log2_rate=log2_rate, exponent=exponent)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,30 +178,30 @@ class HeadMomentum(IntegerMethod):
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class ChannelStep(Step):
-    """Steps scaled by the mean gradient of their own output channel in the last step, not by the tensor's."""
+    """Steps scaled by the largest gradient of their own output channel, not of the tensor."""
 
-    means: dict[str, Tensor] = field(default_factory=dict)
+    scales: dict[str, list[StepScale]] = field(default_factory=dict)
 
     def update_tensor(
-        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, rate: int, exponent: int
+        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, log2_rate: int, exponent: int
     ) -> UpdateRecord:
         """Update one trained tensor."""
-        record = Step.update_tensor(self, name, tensor, value, gradient, rate=rate, exponent=exponent)
+        record = Step.update_tensor(self, name, tensor, value, gradient, log2_rate=log2_rate, exponent=exponent)
         if value.dim() == 1:
             return record
-        magnitude = gradient.to(torch.int64).abs().flatten(1)
-        mean = (magnitude.sum(1) << FRACTION) // torch.count_nonzero(magnitude, 1).clamp_min(1)
-        before = self.means.get(name)
-        # A channel that was all zero keeps what there is; steps grow by a sixteenth at most, as the tensor's do.
-        last = mean if before is None else torch.where(mean > 0, mean.maximum(before - (before >> 4)), before)
-        self.means[name] = last
-        if before is None:
-            return replace(record, value=value, move=torch.zeros_like(value))
-        share = magnitude * (rate << FRACTION) // before.clamp_min(1)[:, None]
-        draws = self.random.field(tensor, value.shape).flatten(1)
-        moves = (draws < share.clamp(max=PROBABILITY_MAX)) & (before > 0)[:, None]
-        move = (moves * gradient.flatten(1).sign()).to(torch.int8).reshape(value.shape)
-        moved = (value.to(torch.int16) - move).clamp(-127, 127).to(torch.int8)
+        scales = self.scales.get(name, [StepScale()] * len(value))
+        self.scales[name] = [
+            scale.after(GradientStatistics.of(channel), exponent)
+            for scale, channel in zip(scales, gradient, strict=True)
+        ]
+        draws = self.random.field(tensor, value.shape)
+        channels = [
+            ternary_update(weights, slopes, scale.shift(log2_rate, exponent), drawn)
+            if scale.valid
+            else (weights, torch.zeros_like(weights))
+            for scale, weights, slopes, drawn in zip(scales, value, gradient, draws, strict=True)
+        ]
+        moved, move = (torch.stack(part) for part in zip(*channels, strict=True))
         return replace(record, value=moved, move=move)
 
 
@@ -210,55 +210,54 @@ class ChannelSteps(IntegerMethod):
     """Step scales for each output channel of a tensor of weights."""
 
     def make_step(self) -> Callable[..., Step]:
-        """Make steps that share means."""
-        return partial(ChannelStep, means={})
+        """Make steps that share scales."""
+        return partial(ChannelStep, scales={})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class FadingStep(Step):
-    """Steps scaled by the largest mean gradient that the tensor has had, exponents counted in.
+class FineStep(Step):
+    """Steps scaled by the largest mean gradient itself, not by its binary order.
 
-    So they fade as gradients do, where the rules bring them back to full size. A mean is kept as (place, mantissa),
-    ``mantissa * 2^place`` with 8 bits of mantissa, so that the larger one is the larger pair.
+    A mean is kept as (place, mantissa), ``mantissa * 2^place`` with 8 bits of mantissa, so that the larger one is the
+    larger pair.
     """
 
     means: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def update_tensor(
-        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, rate: int, exponent: int
+        self, name: str, tensor: int, value: Tensor, gradient: Tensor, *, log2_rate: int, exponent: int
     ) -> UpdateRecord:
         """Update one trained tensor."""
-        statistics = GradientStatistics.of(gradient)
-        scale = self.scale(self.means.get(name), rate, exponent)
-        moved, move = ternary_update(value, gradient, scale, self.random.field(tensor, value.shape))
-        if mean := statistics.mean:
-            over = mean.bit_length() - MANTISSA_BITS
-            measured = (over + exponent, mean >> over if over >= 0 else mean << -over)
-            self.means[name] = max(measured, self.means.get(name, measured))
-        return UpdateRecord(gradient=gradient, statistics=statistics, before=scale, after=scale, move=move, value=moved)
-
-    @staticmethod
-    def scale(mean: tuple[int, int] | None, rate: int, exponent: int) -> StepScale:
-        """The factor ``rate / mean`` for a gradient in units of 2 to the power of ``exponent``."""
+        record = Step.update_tensor(self, name, tensor, value, gradient, log2_rate=log2_rate, exponent=exponent)
+        mean = self.means.get(name)
+        statistics = record.statistics
+        if statistics.count:
+            exact = max((statistics.total << FRACTION) // statistics.count, statistics.largest)
+            over = exact.bit_length() - MANTISSA_BITS
+            measured = (over - FRACTION + exponent, exact >> over if over >= 0 else exact << -over)
+            self.means[name] = max(measured, mean or measured)
         if mean is None:
-            return StepScale()
+            return record
         place, mantissa = mean
-        quotient = (rate << 16) // mantissa
-        over = quotient.bit_length() - MANTISSA_BITS
-        shift = 16 - over + place - exponent
-        return StepScale(multiplier=quotient >> over, shift=min(max(shift, 0), SHIFT_MAX), valid=True)
+        # 8 bits more than a probability has, for a mean may be as little as 2^-8 of its place.
+        share = gradient.to(torch.int64).abs() * ((1 << PROBABILITY_BITS + FRACTION) // mantissa)
+        shift = min(max(place + FRACTION - exponent - log2_rate, 0), SHIFT_MAX)
+        draws = self.random.field(tensor, value.shape)
+        move = ((draws < (share >> shift).clamp(max=(1 << PROBABILITY_BITS) - 1)) * gradient.sign()).to(torch.int8)
+        moved = (value.to(torch.int16) - move).clamp(-127, 127).to(torch.int8)
+        return replace(record, value=moved, move=move)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FadingSteps(IntegerMethod):
-    """Steps that fade as gradients do. Their means are in no checkpoint."""
+class FineSteps(IntegerMethod):
+    """Steps by the mean itself. The means are in no checkpoint."""
 
     def make_step(self) -> Callable[..., Step]:
         """Make steps that share means."""
-        return partial(FadingStep, means={})
+        return partial(FineStep, means={})
 
 
-SETTINGS = falling(-2.0)
+SETTINGS = falling(-1.0)
 
 
 def _of(kind: type[IntegerMethod], name: str, title: str, **values: object) -> IntegerMethod:
@@ -275,20 +274,18 @@ VARIATIONS: dict[str, Method] = {
         _of(RoomierErrors, "spare-bit", "a spare bit in error scales", spare=1),
         _of(RoomierErrors, "bit-less", "a bit less in error scales", spare=-1),
         _of(RoomierErrors, "two-bits-less", "two bits less in error scales", spare=-2),
-        _of(OtherSteps, "largest-0", "steps by the largest gradient, μ from 0", scale=LargestStepScale(),
-            settings=falling(0.0)),
-        _of(OtherSteps, "largest-1", "steps by the largest gradient, μ from -1", scale=LargestStepScale(),
-            settings=falling(-1.0)),
-        _of(ChannelSteps, "channel-steps", "steps by the mean gradient of a channel"),
-        _of(OtherSteps, "free-steps", "step scales that grow at once", scale=FreeStepScale()),
-        _of(FadingSteps, "fading-steps", "steps fade as gradients do, μ from -1", settings=falling(-1.0, fall=6.0)),
-        _of(FadingSteps, "fading-steps-0", "steps fade as gradients do, μ from 0", settings=falling(0.0, fall=6.0)),
+        _of(OtherSteps, "largest", "steps by the largest entry of a gradient", scale=LargestStepScale(),
+            settings=falling(0.0, fall=4.0)),
+        _of(OtherSteps, "full-steps", "steps that do not fade, μ from -2", scale=LastStepScale(),
+            settings=falling(-2.0, fall=8.0)),
+        _of(ChannelSteps, "channel-steps", "steps by the largest gradient of a channel"),
+        _of(FineSteps, "fine-steps", "steps by the mean gradient itself, not by its order"),
         _of(HeadMomentum, "momentum", "momentum 7/8 for the head"),
         _of(RandomHead, "random-head", "a head that starts random"),
-        _of(OneRateInUnits, "unit-rates", "one rate in units of weights, μ from -3", settings=falling(-3.0)),
-        _of(IntegerMethod, "fall-2", "μ falls by 2", settings=falling(-5.0, fall=2.0)),
-        _of(IntegerMethod, "fall-4", "μ falls by 4", settings=falling(-4.0, fall=4.0)),
-        _of(IntegerMethod, "fall-6", "μ falls by 6", settings=falling(-3.0, fall=6.0)),
+        _of(OneRateInUnits, "unit-rates", "one rate in units of weights, μ from -2", settings=falling(-2.0)),
+        _of(IntegerMethod, "fall-4", "μ falls by 4", settings=falling(-1.0, fall=4.0)),
+        _of(IntegerMethod, "fall-8", "μ falls by 8", settings=falling(-1.0, fall=8.0)),
+        _of(IntegerMethod, "not-smoothed", "labels not smoothed", rules=Rules(smoothing=0.0)),
         _of(IntegerMethod, "less-room", "head room x1.3, x1.3, x1.5",
             rules=Rules(linear_room=1.3, merge_room=1.3, hidden_room=1.5)),
         _of(IntegerMethod, "more-room", "head room x3, x4, x4",

@@ -28,7 +28,7 @@ from respin.golden.ops.errors import (
 from respin.golden.ops.loss import LossParameters, softmax, softmax_cross_entropy
 from respin.golden.ops.pooling import avg_pool, pool_error, upsample_error, upsample_nearest
 from respin.golden.ops.requantise import MergeOperand, QuantiserTable, activation_mask, merge_add, requantise
-from respin.golden.ops.update import GradientStatistics, StepScale, learning_rate, shifted_rate, ternary_update
+from respin.golden.ops.update import GradientStatistics, StepScale, ternary_update
 
 __all__ = [
     "DelayedScale",
@@ -50,7 +50,6 @@ __all__ = [
     "error_edge",
     "fan_in",
     "fan_in_reference",
-    "learning_rate",
     "merge_add",
     "output_size",
     "pool_error",
@@ -60,7 +59,6 @@ __all__ = [
     "prove_trained_convolution",
     "prove_weight_gradient",
     "requantise",
-    "shifted_rate",
     "softmax",
     "softmax_cross_entropy",
     "ternary_update",

@@ -114,19 +114,20 @@ def ternary_update(
     weight: Array,
     gradient: Array,
     draws: Array,
-    factor: int,
     shift: int,
-    most: int,
+    bits: int,
     limit: int,
     moved: Array,
     move: Array,
 ) -> None:
-    """``u = sign(G)`` where ``R < min(most, |G| * factor >> t')``, else 0; ``w' = clamp(w - u, -limit, limit)``."""
+    """``u = sign(G)`` where ``R < min(2^bits - 1, (|G| << bits) >> shift)``, else 0;
+    ``w' = clamp(w - u, -limit, limit)``."""
+    most = (1 << bits) - 1
     for n in range(weight.shape[0]):
         for p in range(weight.shape[1]):
             for c in range(weight.shape[2]):
                 slope = np.int64(gradient[n, p, c])
-                moves = draws[n, p, c] < min(abs(slope) * factor >> shift, most)
+                moves = draws[n, p, c] < min((abs(slope) << bits) >> shift, most)
                 step = np.int64(moves and slope > 0) - np.int64(moves and slope < 0)
                 moved[n, p, c] = min(max(np.int64(weight[n, p, c]) - step, -limit), limit)
                 move[n, p, c] = step

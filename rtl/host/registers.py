@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from respin.rtl.config import WRITE_SCHEMES, AcceleratorConfig
 from respin.rtl.host.register_map import Access, Field, Half, Register, RegisterMap
+from respin.rtl.jobs import LOG2_RATE
 
 WINDOW_BITS = 12
 """The window has 4 KB."""
@@ -222,7 +223,8 @@ def _program() -> tuple[Register, ...]:
         whole("ERROR_INDEX", 0x044, 0, INDEX_BITS, Access.RO, "Number of the descriptor that ended it."),
         whole("ERROR_INFO", 0x048, 0, 32, Access.RO, "More about the error, by ERROR_CODE."),
         whole("CURRENT", 0x04C, 0, INDEX_BITS, Access.RO, "Number of the descriptor under way."),
-        whole("RATE", 0x050, 0, 16, Access.RW, "Learning rate of the training step, in units of 2^-16."),
+        whole("LOG2_RATE", 0x050, 0, LOG2_RATE.width, Access.RW,
+              "Binary logarithm of the training step's learning rate, in two's complement."),
     )  # fmt: skip
 
 

@@ -9,11 +9,11 @@ from amaranth.lib.wiring import In, Out
 
 from respin.rtl.config import BLOCK, AcceleratorConfig
 from respin.rtl.interfaces import result_layout
-from respin.rtl.jobs import TENSOR_ID, UpdateJob
+from respin.rtl.jobs import EXPONENT, TENSOR_ID, Job, UpdateJob
 from respin.rtl.learn.index_walk import IndexWalk
-from respin.rtl.learn.probability import StepProbability
+from respin.rtl.learn.probability import SHIFT_BITS, StepProbability
 from respin.rtl.learn.random import RandomLanes
-from respin.rtl.learn.scales import GRADIENT_BITS, RATE_BITS, StepFactor, StepScale
+from respin.rtl.learn.scales import GRADIENT_BITS, LargestGradient, StepScales
 from respin.rtl.learn.statistics import Statistics
 from respin.rtl.learn.table import TablePort
 
@@ -45,20 +45,20 @@ def step_beat(width: int) -> data.StructLayout:
 
 
 class UpdateCommit(data.Struct):
-    """The end of a layer's gradient: the next step's factors follow from what was measured, and ``rate``."""
+    """The end of a layer's gradient: what was measured, in units of 2^exponent, goes to the table."""
 
     tensor: TENSOR_ID
     bias_tensor: TENSOR_ID
-    rate: unsigned(RATE_BITS)
+    exponent: EXPONENT
 
 
 class TernarySteps(wiring.Component):
     """Turns the sums of a weight-gradient job into ternary steps and measures them.
 
-    ``p = min(65535, (|G| * multiplier << 8) >> shift)`` with the tensor's factor; ``u = sign(G)`` if ``R < p``, else
-    0, with R the random number of (seed, step, tensor, index). Entries that are no weight (outputs or inputs past the
-    last one, off a group's diagonal) neither move nor count. Nothing moves where ``apply`` is 0 or the tensor has no
-    factor yet.
+    ``p = min(65535, (|G| << 16) >> t)`` with ``t = clamp(order - exponent - min(0, log2_rate), 0, 63)`` and the order
+    of the largest gradient that the tensor has had; ``u = sign(G)`` if ``R < p``, else 0, with R the random number of
+    (seed, step, tensor, index). Entries that are no weight (outputs or inputs past the last one, off a group's
+    diagonal) neither move nor count. Nothing moves where ``apply`` is 0 or the tensor has had no gradient yet.
 
     A job goes through the weights, then through the bias, whose tensor and random key are others: each part starts
     with M + 3 cycles of preparation and ends when its last step has left. Latency: ``latency`` cycles from a sum to its
@@ -75,12 +75,14 @@ class TernarySteps(wiring.Component):
     step : In(20)
         Of the training run; held while there is a job.
     job : In(stream(UpdateJob))
+    log2_rate, exponent : In
+        Of the job that is offered: the layer's learning rate, and the unit of its sums, 2^exponent.
     commit : In(stream(UpdateCommit))
         Taken between jobs, before a job that waits; ends with empty statistics.
     results : In(stream(result_layout(config)))
     steps : Out(stream(step_beat(width)))
         M outputs of one k in M / width beats; 32 k a tile, one in a bias tile.
-    host : In(TablePort(StepFactor))
+    host : In(TablePort(LargestGradient))
     idle : Out(1)
     entries, moves : Out(range(width + 1))
         How many weights, and how many steps other than 0, leave in this cycle.
@@ -100,15 +102,17 @@ class TernarySteps(wiring.Component):
         self._width = width = update_width(config)
         self._stream_bits = (config.pixels - 1).bit_length()
         self._random = RandomLanes(lanes=width)
-        self._scales = StepScale(config=config)
+        self._scales = StepScales(config=config)
         super().__init__({
             "seed": In(SEED_BITS),
             "step": In(STEP_BITS),
             "job": In(stream.Signature(UpdateJob)),
+            "log2_rate": In(Job.as_shape()["log2_rate"].shape),
+            "exponent": In(EXPONENT),
             "commit": In(stream.Signature(UpdateCommit)),
             "results": In(stream.Signature(result_layout(config))),
             "steps": Out(stream.Signature(step_beat(width))),
-            "host": In(TablePort(StepFactor)),
+            "host": In(TablePort(LargestGradient)),
             "idle": Out(1),
             "entries": Out(range(width + 1)),
             "moves": Out(range(width + 1)),
@@ -130,6 +134,7 @@ class TernarySteps(wiring.Component):
         wiring.connect(m, wiring.flipped(self.host), scales.host)
 
         job = Signal(UpdateJob)
+        log2_rate, exponent = Signal.like(self.log2_rate), Signal(EXPONENT)
         bias = Signal()
         tensor = Mux(bias, job.bias_tensor, job.tensor)
         m.d.comb += [
@@ -140,10 +145,12 @@ class TernarySteps(wiring.Component):
             self.error.eq(scales.error),
         ]
         apply = Mux(bias, job.bias_apply, job.apply) & scales.valid
-        m.d.comb += [
-            likely.factor.multiplier.eq(Mux(apply, scales.scale.multiplier, 0)),
-            likely.factor.shift.eq(scales.scale.shift),
-        ]
+        distance = Signal(signed(EXPONENT.width + 3))
+        shift = Signal(SHIFT_BITS)
+        most = (1 << SHIFT_BITS) - 1
+        m.d.comb += [distance.eq(scales.largest.order - exponent - log2_rate), likely.shift.eq(shift)]
+        # It is known long before the first sum is; the largest shift leaves no probability.
+        m.d.sync += shift.eq(Mux(~apply | (distance > most), most, Mux(distance < 0, 0, distance)))
         self._measure(m, scales, statistics, bias)
         en, drained = self._pipeline(m, walk, statistics, likely)
         # The engine's entries come in groups of P; a bias is alone in its group.
@@ -153,7 +160,11 @@ class TernarySteps(wiring.Component):
             with m.State("Idle"):
                 waiting = self.job.valid | self.commit.valid
                 m.d.comb += [self.idle.eq(~waiting & scales.measure.ready), self.job.ready.eq(~self.commit.valid)]
-                m.d.sync += job.eq(self.job.payload)
+                m.d.sync += [
+                    job.eq(self.job.payload),
+                    log2_rate.eq(Mux(self.log2_rate > 0, 0, self.log2_rate)),
+                    exponent.eq(self.exponent),
+                ]
                 with m.If(self.commit.valid):
                     m.d.sync += bias.eq(0)
                     m.next = "Settle"
@@ -161,7 +172,7 @@ class TernarySteps(wiring.Component):
                     m.d.sync += bias.eq(self.job.payload.steps == 0)
                     m.next = "Begin"
             with m.State("Begin"):
-                # A step factor that is being made may be this tensor's.
+                # What is being stored may be this tensor's.
                 with m.If(scales.measure.ready):
                     m.d.comb += [scales.lookup.eq(1), random.load.eq(1), walk.begin.eq(1)]
                     m.next = "Prepare"
@@ -190,12 +201,12 @@ class TernarySteps(wiring.Component):
                         m.next = "Idle"
         return m
 
-    def _measure(self, m: Module, scales: StepScale, statistics: Statistics, bias: Signal) -> None:
+    def _measure(self, m: Module, scales: StepScales, statistics: Statistics, bias: Signal) -> None:
         commit, measure = self.commit.payload, scales.measure.payload
         m.d.comb += [
             statistics.context.eq(bias),
             measure.tensor.eq(Mux(bias, commit.bias_tensor, commit.tensor)),
-            measure.rate.eq(commit.rate),
+            measure.exponent.eq(commit.exponent),
             measure.total.eq(statistics.total),
             measure.count.eq(statistics.count),
             measure.maximum.eq(statistics.maximum),

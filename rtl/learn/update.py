@@ -7,9 +7,9 @@ from amaranth.lib.wiring import In, Out
 
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.interfaces import result_layout
-from respin.rtl.jobs import ReadJob, UpdateJob
+from respin.rtl.jobs import EXPONENT, Job, ReadJob, UpdateJob
 from respin.rtl.learn.row_update import RowUpdate
-from respin.rtl.learn.scales import StepFactor
+from respin.rtl.learn.scales import LargestGradient
 from respin.rtl.learn.table import TablePort
 from respin.rtl.learn.ternary import SEED_BITS, STEP_BITS, TernarySteps, UpdateCommit
 from respin.rtl.learn.tile_rows import TileRows
@@ -40,7 +40,7 @@ class Update(wiring.Component):
     tile's gradients, of the next job too, are taken while a tile is written.
 
     The jobs of a layer (one for each tile that fits the engine's sums) add up in one set of statistics, which a
-    commit turns into the next step's factors. No job of another layer may come in between.
+    commit takes to the table of largest gradients. No job of another layer may come in between.
 
     Latency: M + 3 cycles from a job to its first sum, ``latency`` cycles from a sum to its step. Throughput:
     ``max(1, M * P * K / 256)`` sums a cycle until both halves of the tile buffer wait for MRAM.
@@ -55,6 +55,8 @@ class Update(wiring.Component):
     seed : In(32)
     step : In(20)
         Of the training run; held while the unit is busy.
+    log2_rate, exponent : In
+        Of the job that is offered: the layer's learning rate, and the unit of its sums, 2^exponent.
     job : In(stream(UpdateJob))
         A job without steps and bias does nothing.
     commit : In(stream(UpdateCommit))
@@ -64,8 +66,8 @@ class Update(wiring.Component):
     rows : In(stream(ReadRow))
     write : Out(stream(WriteRequest))
     written : In(stream(WriteStatus))
-    host : In(TablePort(StepFactor))
-        Saves and restores the table of step factors.
+    host : In(TablePort(LargestGradient))
+        Saves and restores the table of largest gradients.
     counters : Out(UpdateCounters)
     clear_counters : In(1)
     busy : Out(1)
@@ -88,6 +90,8 @@ class Update(wiring.Component):
         super().__init__({
             "seed": In(SEED_BITS),
             "step": In(STEP_BITS),
+            "log2_rate": In(Job.as_shape()["log2_rate"].shape),
+            "exponent": In(EXPONENT),
             "job": In(stream.Signature(UpdateJob)),
             "commit": In(stream.Signature(UpdateCommit)),
             "results": In(stream.Signature(result_layout(config))),
@@ -95,7 +99,7 @@ class Update(wiring.Component):
             "rows": In(stream.Signature(ReadRow)),
             "write": Out(stream.Signature(WriteRequest)),
             "written": In(stream.Signature(WriteStatus)),
-            "host": In(TablePort(StepFactor)),
+            "host": In(TablePort(LargestGradient)),
             "counters": Out(UpdateCounters),
             "clear_counters": In(1),
             "busy": Out(1),
@@ -118,6 +122,8 @@ class Update(wiring.Component):
         m.d.comb += [
             ternary.seed.eq(self.seed),
             ternary.step.eq(self.step),
+            ternary.log2_rate.eq(self.log2_rate),
+            ternary.exponent.eq(self.exponent),
             self.busy.eq(self.job.valid | ~(ternary.idle & rows.idle & row_update.idle)),
             self.error.eq(ternary.error),
         ]

@@ -18,7 +18,7 @@ PROGRAM_MAGIC = int.from_bytes(b"RPRG", "little")
 VERSION = 1
 """Version of the format of descriptors and of programs."""
 
-_NOT_IN_BODY = ("kind", "seed", "step", "tensor", "scaled", "rebase", "settle", "rate")
+_NOT_IN_BODY = ("kind", "seed", "step", "tensor", "scaled", "rebase", "settle", "log2_rate", "exponent")
 """Fields of a job that the sequencer fills in, from the descriptor's header, its registers and what it has measured."""
 JOB_PARTS = data.StructLayout({name: field.shape for name, field in Job.as_shape() if name not in _NOT_IN_BODY})
 """The jobs of the units, as they lie in a :class:`respin.rtl.jobs.Job`."""
@@ -91,8 +91,8 @@ class Header(data.Struct):
     """The first 20 bytes of a descriptor.
 
     ``tensor``: id of the tensor of errors that a JOB puts out. ``fraction``: what the multipliers of an edge take off
-    its exponent. ``rate_shift``: the layer's learning rate is the network's times ``2^rate_shift``. ``kind``: of a JOB
-    its :class:`respin.rtl.jobs.Pass`.
+    its exponent. ``rate_shift``: the layer's learning rate is the network's times ``2^rate_shift``, but 1 at most.
+    ``kind``: of a JOB its :class:`respin.rtl.jobs.Pass`.
     """
 
     magic: unsigned(16)

@@ -7,11 +7,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from respin.rtl.config import AcceleratorConfig
-from respin.rtl.jobs import GATHER_SOURCES, TENSOR_ID
+from respin.rtl.jobs import EXPONENT, GATHER_SOURCES, TENSOR_ID
 from respin.rtl.sequencer.descriptor import SourceId
 
-EXPONENT = signed(16)
-"""An edge moves an exponent by less than 2^8, and there are fewer than 2^7 in a chain that any network has."""
 REBASE = signed(8)
 MAX_ALIGN = 39
 """Largest distance by which an operand is shifted where errors meet (docs/arithmetic.md, Errors)."""

@@ -6,9 +6,9 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
 from respin.rtl.host.dma_ports import DmaCommand, DmaError, DmaStatus
-from respin.rtl.jobs import TENSOR_ID
+from respin.rtl.jobs import EXPONENT, LOG2_RATE, TENSOR_ID
 from respin.rtl.ports import WORD_BITS
-from respin.rtl.sequencer.edges import EXPONENT, ErrorState
+from respin.rtl.sequencer.edges import ErrorState
 from respin.rtl.sequencer.errors import ErrorCode
 
 INDEX_BITS = 24
@@ -49,7 +49,8 @@ class Control(Signature):
     """What the registers tell the sequencer and it tells them.
 
     ``start``, ``abort``: pulses. ``blocked``: the DMA is not to be used yet, a start is refused. ``program_base``,
-    ``program_count``, ``seed``, ``step``, ``rate`` are taken over at ``start``. ``ready``: a program may be started.
+    ``program_count``, ``seed``, ``step``, ``log2_rate`` are taken over at ``start``. ``ready``: a program may be
+    started.
     ``running``: from a start to the end of its program. ``done``, ``error``: how the last one ended; ``irq_done``,
     ``irq_error``: pulses at that. ``error_code``, ``error_index``, ``error_info``: of the last program. ``current``:
     the descriptor under way. ``descriptor_done``: pulse at the end of each.
@@ -64,7 +65,7 @@ class Control(Signature):
             "program_count": In(INDEX_BITS),
             "seed": In(32),
             "step": In(STEP_BITS),
-            "rate": In(16),
+            "log2_rate": In(LOG2_RATE),
             "ready": Out(1),
             "running": Out(1),
             "done": Out(1),

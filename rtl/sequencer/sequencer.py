@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.host.dma_ports import DmaError
 from respin.rtl.interfaces import ROW_ADDRESS_BITS
-from respin.rtl.jobs import Job, Pass, ReadJob
+from respin.rtl.jobs import LOG2_RATE, Job, Pass, ReadJob
 from respin.rtl.mram.ports import ReadRow, WriteStatus
 from respin.rtl.mram.watchdog import Watchdog
 from respin.rtl.ports import WORD_BITS, Fault, HostRange, HostRow, HostWord, Report, TableWrite
@@ -19,7 +19,6 @@ from respin.rtl.sequencer.errors import ErrorCode, HeaderProblem
 from respin.rtl.sequencer.header import header_problem
 from respin.rtl.sequencer.loader import Loader
 from respin.rtl.sequencer.ports import INDEX_BITS, Control, EdgeNote, MemoryRead, MemoryWrite
-from respin.rtl.sequencer.rate import layer_rate
 from respin.rtl.sequencer.stager import Stager
 from respin.rtl.sequencer.storer import Storer
 
@@ -117,7 +116,7 @@ class Sequencer(Component):
 
     def _registers(self) -> None:
         self._base, self._count = Signal(32), Signal(INDEX_BITS)
-        self._seed, self._step, self._rate = Signal(32), Signal(20), Signal(16)
+        self._seed, self._step, self._log2_rate = Signal(32), Signal(20), Signal(LOG2_RATE)
         self._wanted_sum = Signal(CRC_BITS)
         self._current = Signal(DESCRIPTOR)
         self._loading, self._storing = Signal(INDEX_BITS), Signal(INDEX_BITS)  # the descriptors under way there
@@ -174,10 +173,10 @@ class Sequencer(Component):
             job.tensor.eq(header.tensor),
             job.scaled.eq(header.flags.edge),
             job.rebase.eq(self._edges.rebase),
+            job.exponent.eq(self._edges.incoming),
+            job.log2_rate.eq(self._log2_rate + header.rate_shift),
             job.settle.eq(header.flags.last),
         ]
-        # Taken over a cycle before the job is offered: the shifter is no part of a longer path.
-        m.d.sync += job.rate.eq(layer_rate(self._rate, header.rate_shift))
         with m.If(header.flags.fan_in):
             m.d.comb += [
                 source.align.eq(align)
@@ -225,7 +224,7 @@ class Sequencer(Component):
                     self._count.eq(control.program_count),
                     self._seed.eq(control.seed),
                     self._step.eq(control.step),
-                    self._rate.eq(control.rate),
+                    self._log2_rate.eq(control.log2_rate),
                     self._aborted.eq(0),
                     control.running.eq(1),
                     control.done.eq(0),

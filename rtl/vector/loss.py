@@ -10,8 +10,8 @@ from amaranth.lib.wiring import Component, In, Out
 from respin.rtl.config import BLOCK, AcceleratorConfig
 from respin.rtl.interfaces import WORD, StoreRead, StoreWrite
 from respin.rtl.jobs import CHANNEL, STORE_ADDRESS, TENSOR_ID, LossJob
-from respin.rtl.learn.divider import Divider
 from respin.rtl.learn.random import RandomLanes
+from respin.rtl.vector.divider import Divider
 
 FRACTION_BITS = 15
 """Probabilities and powers are in units of 2^-15."""

@@ -79,8 +79,8 @@ def test_training_learns_what_golden_does(made, tmp_path):
         if len(order) < BATCH:
             order += torch.randperm(len(x), generator=generator).tolist()
         places, order = order[:BATCH], order[BATCH:]
-        record = train_step(network, state, x[places], labels[places], rate=schedule.rate(step))
-        assert (row["right"], row["rate"]) == (record.correct, schedule.rate(step))
+        record = train_step(network, state, x[places], labels[places], log2_rate=schedule.log2_rate(step))
+        assert (row["right"], row["log2_rate"]) == (record.correct, schedule.log2_rate(step))
         assert bool(row["rows_written"]) == any(bool(update.move.any()) for update in record.updates.values())
         state = record.after
     placement = Placement(preset("tiny"), network, (BATCH, 3, SIDE, SIDE), training=True)

@@ -271,12 +271,16 @@ async def learn(
         bench.build = JobBuilder(bench.driver.config, Randomness(seed=77, step=step))
         source = RandomSource(seed=77, step=step)
         placed = jobs.TrainedImages(
-            base=bases[0], transposed=bases[1], bias=bases[2], tensor=20, bias_tensor=21, rate=40000, groups=groups
+            base=bases[0], transposed=bases[1], bias=bases[2], tensor=20, bias_tensor=21, groups=groups
         )
-        reports = [await bench.driver.run(job) for job in bench.build.gradient(x, dy, geometry=geometry, images=placed)]
-        weight, moved = ops.ternary_update(weight, gradient, scales[0], source.field(20, shape))
-        bias, shifted = ops.ternary_update(bias, bias_gradient, scales[1], source.field(21, bias.shape))
-        scales = [scale.after(measured, 40000) for scale, measured in zip(scales, statistics, strict=True)]
+        made = bench.build.gradient(x, dy, geometry=geometry, images=placed)
+        reports = [await bench.driver.run(job | {"log2_rate": -1, "exponent": -step}) for job in made]
+        moved, shifted = torch.zeros_like(weight), torch.zeros_like(bias)
+        if step:
+            shifts = [scale.shift(-1, -step) for scale in scales]
+            weight, moved = ops.ternary_update(weight, gradient, shifts[0], source.field(20, shape))
+            bias, shifted = ops.ternary_update(bias, bias_gradient, shifts[1], source.field(21, bias.shape))
+        scales = [scale.after(measured, -step) for scale, measured in zip(scales, statistics, strict=True)]
         forward, back = images(weight.numpy())
         for base, want in zip(bases, (forward, back, layout.vector_rows(bias.numpy())), strict=True):
             np.testing.assert_array_equal(await bench.driver.read_rows(base, len(want)), want)

@@ -39,7 +39,7 @@ async def put(machine: Machine, *descriptors: Descriptor, content: bytes | None 
 
 
 async def run(machine: Machine, *descriptors: Descriptor, content: bytes | None = None) -> None:
-    await machine.run(BASE, await put(machine, *descriptors, content=content), rate=1 << 12)
+    await machine.run(BASE, await put(machine, *descriptors, content=content), log2_rate=-3)
 
 
 async def refused(

@@ -183,7 +183,7 @@ class Fuzzer:
         blocks = [descriptor.pack() for descriptor in provision]
         header = program_header(CONFIG, blocks, row_count=CONFIG.total_rows)
         await self._machine.transport.write_memory(BASE, header + b"".join(blocks))
-        await self._machine.run(BASE, len(blocks), seed=1, step=2, rate=1 << 14)
+        await self._machine.run(BASE, len(blocks), seed=1, step=2, log2_rate=-3)
         await self._machine.write("STEP", 3)
 
     async def run(self, program: Program) -> None:
@@ -211,7 +211,7 @@ class Fuzzer:
     async def _end_of(self, program: Program, want: object) -> tuple[ErrorCode, int]:
         machine = self._machine
         try:
-            await machine.run(BASE, program.count, seed=1, step=2, rate=1 << 14)
+            await machine.run(BASE, program.count, seed=1, step=2, log2_rate=-3)
         except ProgramError as error:
             told = error
         except TransportError:

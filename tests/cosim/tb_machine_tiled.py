@@ -18,7 +18,7 @@ from respin.sim.runner import seed
 
 STEPS, BATCH, STALL = (int(os.environ[f"MACHINE_{name}"]) for name in ("STEPS", "BATCH", "STALL"))
 SIZE, WIDE_SIZE = (11, 4), (13, 10)
-RATE = 20000
+LOG2_RATE = -2
 
 
 @cocotb.test()
@@ -53,10 +53,10 @@ async def training_in_bands(dut):
     for step in range(STEPS):
         x = images(BATCH, SIZE, seed=seed() + step)
         labels = torch.tensor([(step + at) % CLASSES for at in range(BATCH)])
-        record = train_step(network, state, x, labels, rate=RATE)
+        record = train_step(network, state, x, labels, log2_rate=LOG2_RATE)
         notes.forget()
         await session.machine.write_fields("CONTROL", "clear_counters")
-        await session.train(x.numpy(), labels.tolist(), rate=RATE)
+        await session.train(x.numpy(), labels.tolist(), log2_rate=LOG2_RATE)
         cycles, done = [await session.machine.read(name) for name in ("CYCLES_LOW", "DESCRIPTORS_DONE")]
         dut._log.info(f"step {step}: {cycles} cycles, {done} descriptors")
         want = record.activations.tensors["logits"].flatten(1)

@@ -44,12 +44,12 @@ async def training_steps_as_programs(dut):
     order = digits.batch_indices(len(task.train_labels), steps=STEPS, batch=BATCH, seed=seed())
     valid_edges = moved = 0
     for step, index in enumerate(order):
-        rate = SCHEDULE.rate(step)
+        log2_rate = SCHEDULE.log2_rate(step)
         labels = task.train_labels[index]
-        record = train_step(network, state, images[index], labels, rate=rate)
+        record = train_step(network, state, images[index], labels, log2_rate=log2_rate)
         notes.forget()
         await session.machine.write_fields("CONTROL", "clear_counters")
-        await session.train(images[index].numpy(), labels.tolist(), rate=rate)
+        await session.train(images[index].numpy(), labels.tolist(), log2_rate=log2_rate)
         cycles, done = [await session.machine.read(name) for name in ("CYCLES_LOW", "DESCRIPTORS_DONE")]
         dut._log.info(f"step {step}: {cycles} cycles, {done} descriptors")
         want = record.activations.tensors[logits].flatten(1)

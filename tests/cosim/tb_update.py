@@ -8,14 +8,13 @@ import cocotb
 import numpy as np
 import torch
 from cocotb.triggers import RisingEdge
-from update_model import Layer, Shape
+from update_model import Layer, Shape, Unit
 
-from respin.golden.ops.update import learning_rate
 from respin.golden.random import RandomSource
 from respin.rtl.config import BLOCK, AcceleratorConfig
 from respin.rtl.interfaces import result_layout
 from respin.rtl.jobs import ReadJob, UpdateJob
-from respin.rtl.learn.scales import StepFactor
+from respin.rtl.learn.scales import LargestGradient
 from respin.rtl.learn.ternary import UpdateCommit, update_width
 from respin.rtl.learn.update import UpdateCounters
 from respin.rtl.mram.ports import Outcome, ReadRow, WriteRequest, WriteStatus
@@ -88,9 +87,9 @@ class Bench:
             port.value = 0
         dut.clear_counters.value = 0
         dut.seed.value = self.random_seed
-        dut.step.value = 0
+        dut.step.value = dut.log2_rate.value = dut.exponent.value = 0
         await reset(dut)
-        await cycles_of(dut, CONFIG.tensor_ids + 1)  # the table of factors is cleared
+        await cycles_of(dut, CONFIG.tensor_ids + 1)  # the table is cleared
 
     async def idle(self, cycles: int = 400_000) -> None:
         edge = RisingEdge(self.dut.clk)
@@ -103,8 +102,8 @@ class Bench:
     def counters(self) -> dict[str, int]:
         return unpack(UpdateCounters, int(self.dut.counters.value))
 
-    async def factor(self, tensor: int) -> tuple[int, int, int]:
-        """(valid, multiplier, shift) of a tensor, read by the host's port."""
+    async def largest(self, tensor: int) -> tuple[int, int]:
+        """(valid, order) of a tensor's largest gradient, read by the host's port."""
         dut = self.dut
         dut.host__id.value, dut.host__write.value, dut.host__valid.value = tensor, 0, 1
         await RisingEdge(dut.clk)
@@ -112,13 +111,13 @@ class Bench:
             await RisingEdge(dut.clk)
         dut.host__valid.value = 0
         await cycles_of(dut, 1)
-        entry = unpack(StepFactor, int(dut.host__read_entry.value))
-        return int(dut.host__read_valid.value), entry["multiplier"], entry["shift"]
+        entry = unpack(LargestGradient, int(dut.host__read_entry.value))
+        return int(dut.host__read_valid.value), entry["order"]
 
-    async def restore(self, tensor: int, *, multiplier: int, shift: int) -> None:
-        """Write a tensor's factor through the host's port."""
+    async def restore(self, tensor: int, order: int) -> None:
+        """Write a tensor's largest gradient through the host's port."""
         dut = self.dut
-        dut.host__entry.value = pack(StepFactor, {"multiplier": multiplier, "shift": shift})
+        dut.host__entry.value = pack(LargestGradient, {"order": order})
         dut.host__id.value, dut.host__entry_valid.value, dut.host__write.value, dut.host__valid.value = tensor, 1, 1, 1
         await RisingEdge(dut.clk)
         while not dut.host__ready.value:
@@ -126,11 +125,12 @@ class Bench:
         dut.host__valid.value = 0
 
     async def train(
-        self, layer: Layer, step: int, gradient: torch.Tensor, bias: torch.Tensor, *, rate: int, apply: bool = True
+        self, layer: Layer, step: int, gradient: torch.Tensor, bias: torch.Tensor, unit: Unit, *, apply: bool = True
     ) -> None:
-        """One training step of the unit and of golden: rows, counters and step factors must agree."""
+        """One training step of the unit and of golden: rows, counters and largest gradients must agree."""
         await self.idle()
         self.dut.step.value = step
+        self.offer(unit)
         self.dut.clear_counters.value = 1
         await cycles_of(self.dut, 1)
         self.dut.clear_counters.value = 0
@@ -140,16 +140,19 @@ class Bench:
             self.jobs.put(layer.job(tile, apply=apply))
             self.results.put(*layer.results(tile, gradient, bias, self.rng))
         await self.jobs.drain()
-        await self.commits.send({"tensor": layer.weight.id, "bias_tensor": layer.bias.id, "rate": rate})
+        await self.commits.send({"tensor": layer.weight.id, "bias_tensor": layer.bias.id, "exponent": unit.exponent})
         await self.idle()
         source = RandomSource(seed=self.random_seed, step=step)
         tensors = [(layer.weight, gradient)] + ([(layer.bias, bias)] if layer.shape.bias else [])
         layer.bias.moved = torch.zeros_like(layer.bias.weights)
         for tensor, sums in tensors:
-            tensor.train(sums, source, apply=apply)
-        await self._compare(layer, tensors, rate)
+            tensor.train(sums, source, unit=unit, apply=apply)
+        await self._compare(layer, tensors, unit)
 
-    async def _compare(self, layer: Layer, tensors: list, rate: int) -> None:
+    def offer(self, unit: Unit) -> None:
+        self.dut.log2_rate.value, self.dut.exponent.value = unit.log2_rate, unit.exponent
+
+    async def _compare(self, layer: Layer, tensors: list, unit: Unit) -> None:
         expected = {row: data for row, data in layer.memory().items() if row < layer.base + layer.rows}
         if not layer.shape.transposed:
             for row in range(layer.transposed_base, layer.bias_base):
@@ -166,11 +169,11 @@ class Bench:
         assert counters["rows_written"] == len(self.memory.writes)
         assert counters["rows_uncorrectable"] == counters["rows_failed"] == 0
         for tensor, _ in tensors:
-            tensor.settle(rate)
-            valid, multiplier, shift = await self.factor(tensor.id)
+            tensor.settle(unit)
+            valid, order = await self.largest(tensor.id)
             assert valid == tensor.scale.valid
             if valid:
-                assert (multiplier, shift) == (tensor.scale.multiplier, tensor.scale.shift)
+                assert order == tensor.scale.order
 
     def layer(self, shape: Shape) -> Layer:
         ids = self.rng.choice(CONFIG.tensor_ids, 2, replace=False)
@@ -199,9 +202,10 @@ async def prepared(dut, pause: float = 0.0) -> Bench:
 async def layers_train_as_golden(dut, index, pause):
     bench = await prepared(dut, pause)
     layer = bench.layer(LAYERS[index])
-    # The first step only measures; the learning rate falls as in training.
-    for step, mu in enumerate((-2, -2, -4)):
-        await bench.train(layer, step, *bench.gradients(layer, 8 + 6 * step), rate=learning_rate(mu))
+    # The first step only measures; then gradients grow, and shrink by their exponent alone.
+    units = ((8, Unit(-2, -9)), (14, Unit(-2, -9)), (20, Unit(0, -12)), (20, Unit(-1, -16)))
+    for step, (bits, unit) in enumerate(units):
+        await bench.train(layer, step, *bench.gradients(layer, bits), unit)
 
 
 @cocotb.test()
@@ -226,7 +230,8 @@ async def extreme_gradients(dut):
         (huge, bias_huge),
     ]
     for step, gradients in enumerate(steps):
-        await bench.train(layer, (1 << 20) - 1 - step, *gradients, rate=(65535, 1)[step == 2])
+        unit = Unit(*((-256, 32767), (255, -32768))[step == 2]) if step & 1 else Unit(-1, -40 - 3 * step)
+        await bench.train(layer, (1 << 20) - 1 - step, *gradients, unit)
 
 
 @cocotb.test()
@@ -239,7 +244,7 @@ async def weights_at_their_bounds_stay_there(dut):
     before = layer.weight.weights.clone()
     bias = torch.full_like(layer.bias.weights, 1000, dtype=torch.int32)
     for step in range(3):
-        await bench.train(layer, step, outwards, bias, rate=65535)
+        await bench.train(layer, step, outwards, bias, Unit(0))
     assert torch.equal(layer.weight.weights, before)
     assert bench.memory.writes
 
@@ -249,18 +254,18 @@ async def a_step_that_only_measures_moves_nothing(dut):
     bench = await prepared(dut)
     layer = bench.layer(LAYERS[0])
     for step, apply in enumerate((True, False, True)):
-        await bench.train(layer, step, *bench.gradients(layer, 12), rate=32768, apply=apply)
+        await bench.train(layer, step, *bench.gradients(layer, 12), Unit(-1), apply=apply)
         assert bool(bench.memory.writes) == (step == 2)
 
 
 @cocotb.test()
-async def restored_factors_are_used(dut):
+async def restored_scales_are_used(dut):
     bench = await prepared(dut)
     layer = bench.layer(LAYERS[0])
     for tensor in (layer.weight, layer.bias):
-        tensor.scale = type(tensor.scale)(multiplier=200, shift=9, valid=True)
-        await bench.restore(tensor.id, multiplier=200, shift=9)
-    await bench.train(layer, 0, *bench.gradients(layer, 8), rate=1)
+        tensor.scale = type(tensor.scale)(order=-21, valid=True)
+        await bench.restore(tensor.id, -21)
+    await bench.train(layer, 0, *bench.gradients(layer, 8), Unit(-2, -26))
     assert bench.memory.writes
 
 
@@ -268,13 +273,13 @@ async def restored_factors_are_used(dut):
 async def rows_that_fail_are_told_and_left(dut):
     bench = await prepared(dut)
     layer = bench.layer(LAYERS[0])
-    await bench.train(layer, 0, *bench.gradients(layer, 8), rate=65535)
+    await bench.train(layer, 0, *bench.gradients(layer, 8), Unit(0))
     gradient, bias = bench.gradients(layer, 10)
     bench.memory.uncorrectable = {layer.base + 1, layer.transposed_base}
     bench.memory.unwritable = {layer.base + 2}
     before = dict(bench.memory.rows)
-    layer.weight.train(gradient, RandomSource(seed=bench.random_seed, step=1), apply=True)
-    layer.bias.train(bias, RandomSource(seed=bench.random_seed, step=1), apply=True)
+    layer.weight.train(gradient, RandomSource(seed=bench.random_seed, step=1), unit=Unit(0), apply=True)
+    layer.bias.train(bias, RandomSource(seed=bench.random_seed, step=1), unit=Unit(0), apply=True)
     broken = bench.memory.uncorrectable | bench.memory.unwritable
     assert broken <= layer.moved_rows(), "another seed is needed for this test"
     dut.step.value = 1

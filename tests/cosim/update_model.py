@@ -32,6 +32,14 @@ class Shape:
         return (self.outputs, self.inputs // self.groups, self.kh, self.kw)
 
 
+@dataclass(frozen=True)
+class Unit:
+    """What a gradient is worth in a step: the layer's learning rate, and the exponent of the gradient's unit."""
+
+    log2_rate: int
+    exponent: int = 0
+
+
 @dataclass(kw_only=True)
 class Tensor:
     """A trained tensor: its id, its weights and the scale of its steps."""
@@ -42,15 +50,17 @@ class Tensor:
     statistics: GradientStatistics | None = None
     moved: torch.Tensor | None = None
 
-    def train(self, gradient: torch.Tensor, source: RandomSource, *, apply: bool) -> None:
+    def train(self, gradient: torch.Tensor, source: RandomSource, *, unit: Unit, apply: bool) -> None:
         """One step of the golden model; ``moved`` keeps the ternary steps."""
         self.statistics = GradientStatistics.of(gradient)
-        scale = self.scale if apply else StepScale()
-        drawn = source.field(self.id, gradient.shape)
-        self.weights, self.moved = ternary_update(self.weights, gradient, scale, drawn)
+        self.moved = torch.zeros_like(self.weights)
+        if apply and self.scale.valid:
+            shift = self.scale.shift(min(0, unit.log2_rate), unit.exponent)
+            drawn = source.field(self.id, gradient.shape)
+            self.weights, self.moved = ternary_update(self.weights, gradient, shift, drawn)
 
-    def settle(self, rate: int) -> None:
-        self.scale = self.scale.after(self.statistics, rate)
+    def settle(self, unit: Unit) -> None:
+        self.scale = self.scale.after(self.statistics, unit.exponent)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def settled_steps(
     # The first of those has scales that were measured while others still changed.
     while len(records) <= count:
         state = dataclasses.replace(state, parameters=dict(parameters))
-        record = train_step(network, state, x, labels, rate=1)
+        record = train_step(network, state, x, labels, log2_rate=-16)
         if len(record.edges) == len(network.edges) and all(edge.before.valid for edge in record.edges.values()):
             records.append(record)
         assert state.step <= len(network.edges) + count, "the scales do not settle"

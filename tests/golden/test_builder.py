@@ -340,7 +340,7 @@ def test_every_bias_learns_and_no_frozen_weight(networks: dict[str, IntegerNetwo
     x = small_backbone(SEED).input.to_integer(images.images)
     state = TrainingState.initial(network, SEED)
     for _ in range(2 * len(network.edges)):
-        state = train_step(network, state, x, images.labels, rate=1 << 15).after
+        state = train_step(network, state, x, images.labels, log2_rate=-1).after
     for layer in network.trained:
         assert bool(state.parameters[layer.name].bias.any()), layer.name
         if layer.name != "logits":

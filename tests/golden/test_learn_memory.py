@@ -239,7 +239,7 @@ def test_shapes_are_those_of_a_step(rep_net: IntegerNetwork) -> None:
     state = TrainingState.initial(rep_net, 1)
     for _ in range(len(rep_net.edges) + 1):
         x = torch.randint(0, 256, (BATCH, *SHAPE), generator=generator).to(torch.uint8)
-        record = train_step(rep_net, state, x, torch.tensor([0, 2]), rate=256)
+        record = train_step(rep_net, state, x, torch.tensor([0, 2]), log2_rate=-8)
         state = record.after
     made = record.activations.tensors | record.errors
     assert tensor_shapes(rep_net, SHAPE) == {name: tuple(tensor.shape[1:]) for name, tensor in made.items()}
@@ -287,7 +287,7 @@ def test_a_task_s_region_by_hand(rep_net: IntegerNetwork) -> None:
         weights=first + 2 * last + 2 * head,
         biases=8 + 4 + 3,
         tables=9 * entries,
-        state=3 * edges + 2 * tensors + 4 + 4,
+        state=3 * edges + 3 * tensors + 4 + 4,
     )
     assert storage.content == 144 + 15 + 216 + 35
     assert (storage.check, storage.total) == (52, 462)
@@ -302,7 +302,7 @@ def test_a_region_of_biases_has_no_weights_but_the_head_s() -> None:
         biases=4 + 4 + 3,
         # The merge and the layers before it are the backbone's, the same in all tasks.
         tables=9 * (3 + 8),
-        state=3 * len(network.edges) + 2 * (1 + 1 + 2) + 4 + 4,
+        state=3 * len(network.edges) + 3 * (1 + 1 + 2) + 4 + 4,
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ternary update and the loss against plain integers, and the loss against float."""
 
+import math
 import os
 from itertools import pairwise
 from typing import Any
@@ -22,7 +23,7 @@ def test_statistics_count_nonzero_entries_only() -> None:
     gradient = torch.tensor([[0, -3], [4, 0]], dtype=torch.int32)
     statistics = ops.GradientStatistics.of(gradient)
     assert (statistics.total, statistics.count, statistics.largest) == (7, 2, 4)
-    assert statistics.mean == 7 * 256 // 2
+    assert statistics.order == 3 - 2
 
 
 @pytest.mark.parametrize("shape", [(70,), (3, 50), (5, 33, 3, 2), (4, 3, 2)])
@@ -31,104 +32,88 @@ def test_any_shape_and_order_in_memory_equals_plain_integers(shape: tuple[int, .
     gradient = torch.randint(-300, 301, shape, generator=generator).to(torch.int32)
     weight = torch.randint(-127, 128, shape, generator=generator).to(torch.int8)
     random = torch.randint(0, 65536, shape, generator=generator).to(torch.int32)
-    scale = ops.StepScale(multiplier=201, shift=8, valid=True)
     turned = gradient.movedim(0, -1).contiguous().movedim(-1, 0)
-    moved, move = ops.ternary_update(weight, turned, scale, random)
+    moved, move = ops.ternary_update(weight, turned, 8, random)
     triples = list(zip(*(tensor.flatten().tolist() for tensor in (weight, gradient, random)), strict=True))
-    steps = [(g > 0) - (g < 0) if r < min(65535, (abs(g) * 201 << 8) >> 8) else 0 for _, g, r in triples]
+    steps = [(g > 0) - (g < 0) if r < min(65535, abs(g) * 256) else 0 for _, g, r in triples]
     assert move.flatten().tolist() == steps
     assert moved.flatten().tolist() == [min(max(t[0] - u, -127), 127) for t, u in zip(triples, steps, strict=True)]
     assert ops.GradientStatistics.of(turned).total == sum(abs(g) for _, g, _ in triples)
 
 
-def test_mean_has_a_floor() -> None:
-    statistics = ops.GradientStatistics(total=1_000_999, count=1000, largest=1_000_000)
-    assert statistics.mean == 1_000_000
-    assert ops.GradientStatistics(total=0, count=0, largest=0).mean == 0
-
-
 @settings(max_examples=300, deadline=None)
-@given(st.integers(1, 1 << 40), st.integers(1, 1 << 20), st.integers(1, INT32_MAX), st.integers(1, 65535))
-def test_step_scale_is_the_largest_that_fits(extra: int, count: int, largest: int, rate: int) -> None:
-    total = min(max(largest, extra, count), count * INT32_MAX)
-    statistics = ops.GradientStatistics(total=total, count=count, largest=min(largest, total))
-    scale = ops.StepScale().after(statistics, rate)
-    t = scale.shift - 8
-    mean = statistics.mean
+@given(st.lists(GRADIENT.filter(bool), min_size=1, max_size=40))
+def test_an_order_is_the_logarithm_of_the_mean(gradient: list[int]) -> None:
+    statistics = ops.GradientStatistics.of(torch.tensor(gradient, dtype=torch.int32))
+    magnitudes = [abs(g) for g in gradient]
+    floor = math.log2(max(magnitudes)) - 8
+    exact = math.log2(sum(magnitudes) / len(magnitudes))
+    assert max(exact, floor) - 1 < statistics.order <= max(exact + 1, floor + 1)
 
-    def multiplier(exponent: int) -> int:
-        return ((rate << 8) << exponent if exponent >= 0 else (rate << 8) >> -exponent) // mean
 
-    assert scale.valid
-    assert scale.multiplier == multiplier(t) <= 255
-    assert t == 55 or multiplier(t + 1) > 255
-    assert scale.multiplier >= 127
+def test_an_order_has_a_floor() -> None:
+    assert ops.GradientStatistics(total=1_000_999, count=1000, largest=1_000_000).order == 20 - 8
+    assert ops.GradientStatistics(total=1000, count=1000, largest=1).order == 0
 
 
 @pytest.mark.parametrize(
-    ("before", "mean", "after"),
+    ("before", "exponent", "after"),
     [
-        ((180, 21), 1, (191, 21)),  # 1/16 more
-        ((250, 21), 1, (132, 20)),  # and over into the next octave
-        ((255, 0), 1, (200, 0)),  # which there is none of here
-        ((180, 20), 1 << 20, (191, 20)),
-        ((199, 20), 1 << 20, (200, 20)),
-        ((200, 10), 1 << 20, (200, 20)),  # smaller at once
+        (None, -7, 4 - 7),
+        (2, 0, 4),
+        (4, 0, 4),
+        (9, 0, 9),  # the largest so far
+        (-3, -7, -3),
+        (-4, -7, -3),  # the exponent counts
     ],
 )
-def test_a_step_scale_grows_slowly(before: tuple[int, int], mean: int, after: tuple[int, int]) -> None:
-    scale = ops.StepScale(multiplier=before[0], shift=before[1], valid=True)
-    # What is measured is 200 / mean: (200, 0) or (200, 20).
-    following = scale.after(ops.GradientStatistics(total=mean, count=256, largest=mean), 200)
-    assert (following.multiplier, following.shift) == after
+def test_a_step_scale_keeps_the_largest_order(before: int | None, exponent: int, after: int) -> None:
+    scale = ops.StepScale() if before is None else ops.StepScale(order=before, valid=True)
+    statistics = ops.GradientStatistics(total=300, count=16, largest=40)  # 9 bits, 5 bits
+    assert scale.after(statistics, exponent) == ops.StepScale(order=after, valid=True)
 
 
 def test_no_gradient_keeps_the_scale() -> None:
-    scale = ops.StepScale(multiplier=200, shift=9, valid=True)
-    assert scale.after(ops.GradientStatistics(total=0, count=0, largest=0), 1000) is scale
+    scale = ops.StepScale(order=9, valid=True)
+    assert scale.after(ops.GradientStatistics(total=0, count=0, largest=0), 20) is scale
+
+
+def test_a_shift_is_bounded() -> None:
+    scale = ops.StepScale(order=-12, valid=True)
+    cases = ((-3, -20), (0, -12), (-1, 0), (-60, -20))
+    assert [scale.shift(log2_rate, exponent) for log2_rate, exponent in cases] == [11, 0, 0, 63]
 
 
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(-127, 127), GRADIENT, st.integers(0, 65535)), min_size=1, max_size=6),
-    st.integers(0, 255),
     st.integers(0, 63),
 )
-def test_update_equals_plain_integers(elements: list[tuple[int, int, int]], multiplier: int, shift: int) -> None:
+def test_update_equals_plain_integers(elements: list[tuple[int, int, int]], shift: int) -> None:
     weight = torch.tensor([e[0] for e in elements], dtype=torch.int8)
     gradient = torch.tensor([e[1] for e in elements], dtype=torch.int32)
     random = torch.tensor([e[2] for e in elements], dtype=torch.int32)
-    scale = ops.StepScale(multiplier=multiplier, shift=shift, valid=True)
-    moved, step = ops.ternary_update(weight, gradient, scale, random)
+    moved, step = ops.ternary_update(weight, gradient, shift, random)
     for i, (w, g, r) in enumerate(elements):
-        p = min(65535, (abs(g) * multiplier << 8) >> shift)
+        p = min(65535, (abs(g) << 16) >> shift)
         u = (g > 0) - (g < 0) if r < p else 0
         assert (int(step[i]), int(moved[i])) == (u, min(max(w - u, -127), 127))
 
 
-def test_nothing_moves_before_the_scale_is_valid() -> None:
-    weight = torch.tensor([5], dtype=torch.int8)
-    moved, step = ops.ternary_update(
-        weight, torch.tensor([9], dtype=torch.int32), ops.StepScale(), torch.zeros(1, dtype=torch.int32)
-    )
-    assert (moved.tolist(), step.tolist()) == ([5], [0])
-
-
-@pytest.mark.parametrize("mu", [-2.0, -4.0, -6.0])
-def test_expected_step_follows_the_mean_gradient(mu: float) -> None:
+@pytest.mark.parametrize("log2_rate", [-2, -4, -6])
+def test_expected_step_follows_the_gradient(log2_rate: int) -> None:
     generator = torch.Generator().manual_seed(SEED)
     gradient = (torch.randn(1 << 16, generator=generator) * 5000).to(torch.int32)
     random = torch.randint(0, 1 << 16, gradient.shape, generator=generator, dtype=torch.int32)
-    scale = ops.StepScale().after(ops.GradientStatistics.of(gradient), ops.learning_rate(mu))
-    _, step = ops.ternary_update(torch.zeros_like(gradient, dtype=torch.int8), gradient, scale, random)
-    expected = 2.0**mu
-    assert (
-        abs(float(step.abs().double().mean()) - expected) < 0.02 * expected + 5 * (expected / gradient.numel()) ** 0.5
-    )
-
-
-def test_learning_rate() -> None:
-    assert [ops.learning_rate(mu) for mu in (0, -2, -6, -16, -40)] == [65535, 16384, 1024, 1, 1]
+    scale = ops.StepScale().after(ops.GradientStatistics.of(gradient), -20)
+    # 2^12 is within a factor of 2 of the mean, 3990. Later the same gradient comes in units of half the size.
+    assert scale.order == 12 - 20
+    for exponent in (-20, -21):
+        shift = scale.shift(log2_rate, exponent)
+        _, step = ops.ternary_update(torch.zeros_like(gradient, dtype=torch.int8), gradient, shift, random)
+        expected = float((gradient.double().abs() * 2.0 ** (log2_rate + exponent - scale.order)).clamp(max=1).mean())
+        noise = 5 * (expected / gradient.numel()) ** 0.5
+        assert abs(float(step.abs().double().mean()) - expected) < 0.001 * expected + noise
 
 
 def plain_loss(logits: list[int], label: int, alpha: int, on: int, off: int, bits: list[int] | None) -> list[int]:
@@ -191,7 +176,13 @@ REFUSED = [
         ValueError,
         r"labels must be in 0\.\.1, not 2\.\.2",
     ),
-    (lambda: ops.StepScale(shift=64), ValueError, r"shift must be in 0\.\.63, not 64"),
+    (
+        lambda: ops.ternary_update(
+            torch.zeros(1, dtype=torch.int8), torch.zeros(1, dtype=torch.int32), 64, torch.zeros(1, dtype=torch.int32)
+        ),
+        ValueError,
+        r"shift must be in 0\.\.63, not 64",
+    ),
     (
         lambda: ops.GradientStatistics.of(torch.zeros(1, dtype=torch.int64)),
         TypeError,
@@ -201,7 +192,7 @@ REFUSED = [
         lambda: ops.ternary_update(
             torch.tensor([-128], dtype=torch.int8),
             torch.zeros(1, dtype=torch.int32),
-            ops.StepScale(),
+            8,
             torch.zeros(1, dtype=torch.int32),
         ),
         ValueError,

@@ -38,8 +38,8 @@ def train(demonstration: Any, network: IntegerNetwork, steps: int) -> list[StepR
     schedule = dataclasses.replace(SCHEDULE, steps=steps)
     records = []
     for index in batch_indices(len(task.train_labels), steps=steps, batch=BATCH, seed=SEED):
-        rate = schedule.rate(state.step)
-        records.append(train_step(network, state, images[index], task.train_labels[index], rate=rate))
+        log2_rate = schedule.log2_rate(state.step)
+        records.append(train_step(network, state, images[index], task.train_labels[index], log2_rate=log2_rate))
         state = records[-1].after
     return records
 
@@ -168,7 +168,7 @@ def test_integer_gradients_point_where_autograd_does(demonstration: Any, records
 
 def test_schedule_falls() -> None:
     schedule = Schedule(steps=3, first=-2, last=-6)
-    assert [schedule.rate(step) for step in range(4)] == [16384, 4096, 1024, 1024]
+    assert [schedule.log2_rate(step) for step in range(4)] == [-2, -4, -6, -6]
 
 
 def test_windows_make_the_stem_a_pointwise_convolution(demonstration: Any) -> None:

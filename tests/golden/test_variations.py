@@ -2,6 +2,7 @@
 """Variations of the rules: each changes its own part of a training and nothing before it."""
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,65 +91,76 @@ def test_roomier_errors_shift_so_many_bits_more(task: Task, name: str, spare: in
             assert DelayedScale().after(largest).shift == max(0, largest.bit_length() - 7)
 
 
-def test_steps_by_the_largest_gradient_are_smaller_than_by_the_mean() -> None:
+def test_steps_by_the_largest_entry_are_smaller_than_by_the_mean() -> None:
     statistics = GradientStatistics.of(torch.tensor([1, -3, 0, 64], dtype=torch.int32))
-    scale: Any = VARIATIONS["largest-0"]
-    by_largest, by_mean = scale.scale.after(statistics, 4096), StepScale().after(statistics, 4096)
-    step = [one.multiplier * 2.0**-one.shift for one in (by_largest, by_mean)]
-    mean = (1 + 3 + 64) / 3
-    assert step[0] * 64 == pytest.approx(4096 / 256, rel=0.01)
-    assert step[1] * mean == pytest.approx(4096 / 256, rel=0.01)
+    variation: Any = VARIATIONS["largest"]
+    assert variation.scale.after(statistics, -5).order == 7 - 1 - 5
+    assert StepScale().after(statistics, -5).order == 7 - 2 - 5
 
 
-def test_free_steps_follow_the_gradient_at_once() -> None:
+def test_full_steps_follow_the_last_gradient() -> None:
     large, small = (GradientStatistics.of(torch.full((4,), g, dtype=torch.int32)) for g in (6400, 100))
-    variation: Any = VARIATIONS["free-steps"]
-    free = variation.scale.after(large, 4096).after(small, 4096)
-    assert (free.multiplier, free.shift) == (
-        StepScale().after(small, 4096).multiplier,
-        StepScale().after(small, 4096).shift,
-    )
-    bound = StepScale().after(large, 4096).after(small, 4096)
-    assert bound.multiplier * 2.0**-bound.shift < free.multiplier * 2.0**-free.shift / 32
+    none = GradientStatistics.of(torch.zeros(4, dtype=torch.int32))
+    variation: Any = VARIATIONS["full-steps"]
+    full = variation.scale.after(large, -3).after(small, -3).after(none, 5)
+    assert full.order == StepScale().after(small, -3).order < StepScale().after(large, -3).order
 
 
 def test_momentum_averages_the_gradients_of_the_head_alone(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(Step, "update_tensor", lambda self, name, tensor, value, gradient, **_: seen.append(gradient))
     method: Any = METHODS["momentum"]
-    step = method.make_step()(network=None, state=None, activations=None, random=None, rate=1)
+    step = method.make_step()(network=None, state=None, activations=None, random=None, log2_rate=0)
     gradients = [torch.tensor(values, dtype=torch.int32) for values in ([80, -16], [8, 0], [-1, 9])]
     for name in (f"{HEAD}.weight", "other.weight"):
         for gradient in gradients:
-            step.update_tensor(name, 1, gradient, gradient, rate=1, exponent=0)
+            step.update_tensor(name, 1, gradient, gradient, log2_rate=0, exponent=0)
     # v - (v >> 3) + g, by hand.
     assert [one.tolist() for one in seen[:3]] == [[80, -16], [78, -14], [68, -3]]
     assert [one.tolist() for one in seen[3:]] == [[80, -16], [8, 0], [-1, 9]]
     # The next step's object goes on from the same averages.
     factory = method.make_step()
-    one, other = (factory(network=None, state=None, activations=None, random=None, rate=1) for _ in range(2))
+    one, other = (factory(network=None, state=None, activations=None, random=None, log2_rate=0) for _ in range(2))
     assert one.averages is other.averages
 
 
-@pytest.mark.parametrize("rate", [1, 255, 256, 4096, 65535])
-def test_steps_fade_with_the_gradient_and_its_exponent(rate: int) -> None:
-    method: Any = METHODS["fading-steps"]
+@pytest.mark.parametrize("name", ["fine-steps", "channel-steps"])
+def test_other_means_scale_steps_alike(name: str) -> None:
+    method: Any = METHODS[name]
     random: Any = RandomSource(seed=SEED, step=1)
-    step = method.make_step()(network=None, state=None, activations=None, random=random, rate=rate)
-    value = torch.zeros((4, 4), dtype=torch.int8)
+    state: Any = SimpleNamespace(step_scales={"x.weight": StepScale()})
+    step = method.make_step()(network=None, state=state, activations=None, random=random, log2_rate=0)
+    value = torch.zeros((4, 4096), dtype=torch.int8)
 
-    def scale(gradient: int, exponent: int) -> float:
-        """What a unit of the gradient is worth, of a step's 2^16, in units of the gradient's own tensor."""
-        whole = torch.full((4, 4), gradient, dtype=torch.int32)
-        taken = step.update_tensor("x.weight", 1, value, whole, rate=rate, exponent=exponent).before
-        return float(taken.valid * taken.multiplier * 2.0**-taken.shift * 256)
+    def share(gradient: int, exponent: int) -> float:
+        """How many of the weights a gradient moves."""
+        whole = torch.full(value.shape, gradient, dtype=torch.int32)
+        taken = step.update_tensor("x.weight", 1, value, whole, log2_rate=-1, exponent=exponent)
+        assert torch.equal(taken.value, -taken.move)
+        return float(taken.move.double().mean())
 
-    assert scale(1000, -3) == 0.0
-    # What 1000 of 2^-3 is a step of the rate for, 1000 of 2^-7 is a sixteenth of one for; a larger one ends that.
-    assert scale(1000, -3) == pytest.approx(rate / 1000, rel=2**-6)
-    assert scale(1000, -7) == pytest.approx(rate / 1000 / 16, rel=2**-6)
-    assert scale(3000, -3) == pytest.approx(rate / 1000, rel=2**-6)
-    assert scale(1000, -3) == pytest.approx(rate / 3000, rel=2**-6)
+    assert share(1024, -3) == 0.0
+    # What 1024 of 2^-3 moves half of the weights for, 1024 of 2^-7 does for a sixteenth of that; a larger one ends it.
+    assert share(1024, -3) == pytest.approx(1 / 2, abs=0.02)
+    assert share(1024, -7) == pytest.approx(1 / 32, abs=0.01)
+    share(4096, -3)
+    assert share(1024, -3) == pytest.approx(1 / 8, abs=0.02)
+
+
+def test_fine_steps_tell_means_of_the_same_order_apart() -> None:
+    method: Any = METHODS["fine-steps"]
+    random: Any = RandomSource(seed=SEED, step=1)
+    state: Any = SimpleNamespace(step_scales={"x.weight": StepScale()})
+    gradient = torch.full((1, 1 << 14), 1000, dtype=torch.int32)
+    value = torch.zeros(gradient.shape, dtype=torch.int8)
+    shares = []
+    for mean in (520, 1000):
+        step = method.make_step()(network=None, state=state, activations=None, random=random, log2_rate=0)
+        for one in (torch.full_like(gradient, mean), gradient):
+            taken = step.update_tensor("x.weight", 1, value, one, log2_rate=-2, exponent=-4)
+        shares.append(float(taken.move.double().mean()))
+    assert shares[0] == pytest.approx(1000 / 520 / 4, abs=0.02)
+    assert shares[1] == pytest.approx(1 / 4, abs=0.02)
 
 
 def test_a_random_head_is_random(task: Task) -> None:

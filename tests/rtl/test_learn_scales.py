@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The serial divider, the tables per tensor id, delayed error scales and step scales, against plain integers."""
+"""The serial divider, the tables per tensor id, delayed error scales and largest gradients, against plain integers."""
 
 import os
 import random
@@ -11,9 +11,9 @@ from amaranth.hdl import Value, unsigned
 from amaranth.sim import Simulator, SimulatorContext
 
 from respin.rtl.config import preset
-from respin.rtl.learn.divider import Divider
-from respin.rtl.learn.scales import DelayedScales, StepScale
+from respin.rtl.learn.scales import DelayedScales, StepScales
 from respin.rtl.learn.table import TensorTable
+from respin.rtl.vector.divider import Divider
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 CONFIG = preset("tiny")
@@ -101,14 +101,14 @@ def test_table_has_two_ports_and_refuses_unknown_ids() -> None:
     simulate(dut, bench)
 
 
-async def look_up(ctx: SimulatorContext, dut: DelayedScales | StepScale, tensor: int) -> None:
+async def look_up(ctx: SimulatorContext, dut: DelayedScales | StepScales, tensor: int) -> None:
     ctx.set(dut.tensor, tensor)
     ctx.set(dut.lookup, 1)
     await ctx.tick()
     ctx.set(dut.lookup, 0)
 
 
-async def give(ctx: SimulatorContext, dut: DelayedScales | StepScale, **fields: int) -> None:
+async def give(ctx: SimulatorContext, dut: DelayedScales | StepScales, **fields: int) -> None:
     ctx.set(dut.measure.payload, fields)
     ctx.set(dut.measure.valid, 1)
     await ctx.tick().until(dut.measure.ready)
@@ -145,43 +145,34 @@ def test_error_scales_follow_the_largest_magnitude() -> None:
     simulate(dut, bench)
 
 
-def step_scale(
-    rate: int, total: int, count: int, maximum: int, before: tuple[int, int] | None = None
-) -> tuple[int, int]:
-    """(L, t + 8) by search, straight from the definition."""
-    mean = max((total << 8) // count, maximum)
-    shift = max(t for t in range(56) if (rate << t) // mean <= 255)
-    measured = (rate << shift) // mean, shift
-    if before is None:
-        return measured
-    more = before[0] + before[0] // 16
-    grown = (more, before[1]) if more < 256 else (more // 2, before[1] - 1) if before[1] else before
-    return measured if (measured[1], grown[0]) > (grown[1], measured[0]) else grown
+def order(total: int, count: int, maximum: int) -> int:
+    """Of a gradient, from the definition."""
+    return max(total.bit_length() - count.bit_length(), maximum.bit_length() - 8)
 
 
 def measures(rng: random.Random) -> list[tuple[int, int, int, int]]:
-    """Corner and random statistics as (rate, total, count, maximum)."""
+    """Corner and random statistics as (exponent, total, count, maximum)."""
     most = (1 << 24) - 1
     corners = [
-        (65535, 1, 1, 1),
-        (1, 1, 1, 1),
-        (1, most << 31, most, 1 << 31),
-        (65535, most << 31, most, 1 << 31),
-        (65535, most, most, 1),
-        (16384, 1 << 31, 1, 1 << 31),
-        (1, most + 300, most, 301),
-        (1024, 255 * 7 + 1, 7, 300),
+        (0, 1, 1, 1),
+        (-32768, most << 31, most, 1 << 31),
+        (32767, most << 31, most, 1 << 31),
+        (-32768, 1, 1, 1),
+        (-5, most, most, 1),
+        (3, 1 << 31, 1, 1 << 31),
+        (-1, most + 300, most, 301),
     ]
     for _ in range(240):
         largest = rng.randrange(1, 1 << rng.randrange(1, 32))
         count = rng.randrange(1, 1 << rng.randrange(1, 25))
         total = min(count * largest, largest + count - 1 + rng.randrange(count * largest))
-        corners.append((rng.randrange(1, 1 << rng.randrange(1, 17)), total, count, largest))
+        corners.append((rng.randrange(-60, 1), total, count, largest))
+    rng.shuffle(corners)
     return corners
 
 
-def test_step_scales_follow_the_mean() -> None:
-    dut = StepScale(config=CONFIG)
+def test_the_largest_gradient_is_kept() -> None:
+    dut = StepScales(config=CONFIG)
     rng = random.Random(SEED)
 
     async def settled(ctx: SimulatorContext) -> None:
@@ -192,32 +183,29 @@ def test_step_scales_follow_the_mean() -> None:
         raise AssertionError("latency exceeded")
 
     async def bench(ctx: SimulatorContext) -> None:
-        scales: dict[int, tuple[int, int]] = {}
-        for rate, total, count, maximum in measures(rng):
-            tensor = rng.randrange(8)
-            await give(ctx, dut, tensor=tensor, rate=rate, total=total, count=count, maximum=maximum)
+        largest: dict[int, int] = {}
+        for exponent, total, count, maximum in measures(rng):
+            tensor = rng.randrange(16)
+            await give(ctx, dut, tensor=tensor, exponent=exponent, total=total, count=count, maximum=maximum)
             await settled(ctx)
             await look_up(ctx, dut, tensor)
-            scale = ctx.get(dut.scale)
             assert ctx.get(dut.valid)
-            scales[tensor] = step_scale(rate, total, count, maximum, scales.get(tensor))
-            assert (scale.multiplier, scale.shift) == scales[tensor]
+            measured = order(total, count, maximum) + exponent
+            largest[tensor] = max(measured, largest.get(tensor, measured))
+            assert ctx.get(dut.largest).order == largest[tensor]
         # Nothing measured keeps what there is, valid or not.
-        await host_access(ctx, dut.host, 3, 200 | 17 << 8)
+        await host_access(ctx, dut.host, 3, -700 & 0x1FFFF)
         await host_access(ctx, dut.host, 4, 0, valid=0)
         for tensor, valid in ((3, 1), (4, 0)):
-            await give(ctx, dut, tensor=tensor, rate=5)
+            await give(ctx, dut, tensor=tensor, exponent=5)
             await settled(ctx)
             await look_up(ctx, dut, tensor)
             assert ctx.get(dut.valid) == valid
         await look_up(ctx, dut, 3)
-        assert (ctx.get(dut.scale).multiplier, ctx.get(dut.scale).shift) == (200, 17)
-        # A rate of 0 ends too, with steps of probability 0.
-        await give(ctx, dut, tensor=7, rate=0, total=5, count=1, maximum=5)
-        await settled(ctx)
-        await host_access(ctx, dut.host, 7)
-        assert (ctx.get(dut.host.read_valid), ctx.get(dut.host.read_entry).multiplier) == (1, 0)
-        await give(ctx, dut, tensor=IDS + 7, rate=1, total=5, count=1, maximum=5)
+        assert ctx.get(dut.largest).order == -700
+        await host_access(ctx, dut.host, 3)
+        assert (ctx.get(dut.host.read_valid), ctx.get(dut.host.read_entry).order) == (1, -700)
+        await give(ctx, dut, tensor=IDS + 7, total=5, count=1, maximum=5)
         await ctx.tick().until(dut.error)
 
     simulate(dut, bench)
@@ -227,8 +215,8 @@ def test_step_scales_follow_the_mean() -> None:
     ("build", "error", "message"),
     [
         (lambda: DelayedScales(config="tiny"), TypeError, "config must be an AcceleratorConfig, not 'tiny'"),
-        (lambda: StepScale(config=None), TypeError, "config must be an AcceleratorConfig, not None"),
-        (lambda: StepScale(config=CONFIG, ids=48), ValueError, r"ids must be a power of two in 2\.\.4096, not 48"),
+        (lambda: StepScales(config=None), TypeError, "config must be an AcceleratorConfig, not None"),
+        (lambda: StepScales(config=CONFIG, ids=48), ValueError, r"ids must be a power of two in 2\.\.4096, not 48"),
         (lambda: TensorTable(shape=8, ids=8.0), TypeError, "ids must be an integer, not 8.0"),
         (lambda: Divider(dividend_bits=0, divisor_bits=3), ValueError, "dividend_bits must be at least 1, not 0"),
         (lambda: Divider(dividend_bits=4, divisor_bits="3"), TypeError, "divisor_bits must be an integer, not '3'"),

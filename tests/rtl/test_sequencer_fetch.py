@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks on their way in: order of bytes, CRC, errors of the DMA; and the rate of a layer."""
+"""Blocks on their way in: order of bytes, CRC, errors of the DMA."""
 
 import os
 import random
 
-from amaranth.hdl import Module, Signal, signed
 from amaranth.sim import Simulator, SimulatorContext
 
 from respin.firmware_model.descriptors import seal
-from respin.golden.ops.update import shifted_rate
 from respin.rtl.host.dma_ports import DmaError
 from respin.rtl.sequencer.fetch import BlockFetch
-from respin.rtl.sequencer.rate import layer_rate
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 
@@ -75,24 +72,5 @@ def test_blocks_come_in_whole_or_are_told() -> None:
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
-
-
-def test_a_layers_rate_is_golden() -> None:
-    rate, shift, got = Signal(16), Signal(signed(8)), Signal(16)
-    m = Module()
-    m.d.comb += got.eq(layer_rate(rate, shift))
-    rng = random.Random(SEED)
-
-    async def bench(ctx: SimulatorContext) -> None:
-        cases = [(1, -128), (65535, 127), (0, 5), (1, 15), (1, 16), (3, 15), (65535, -16), (65535, -15)]
-        cases += [(rng.getrandbits(16), rng.randrange(-20, 20)) for _ in range(300)]
-        for case in cases:
-            ctx.set(rate, case[0])
-            ctx.set(shift, case[1])
-            assert ctx.get(got) == shifted_rate(*case), case
-
-    simulator = Simulator(m)
     simulator.add_testbench(bench)
     simulator.run()
