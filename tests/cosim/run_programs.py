@@ -14,10 +14,9 @@ from dut_machine import build_machine
 from numpy.typing import NDArray
 from program_model import ProgramModel
 
-from respin.firmware_model.compiler import INPUT_AREA, Compiler
+from respin.firmware_model.compiler import Compiler
 from respin.firmware_model.descriptors import Descriptor, read_header
 from respin.firmware_model.image import ProgramImage
-from respin.firmware_model.layout import tensor_words
 from respin.firmware_model.machine import Machine, ProgramSession
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.structures import from_bits
@@ -72,8 +71,8 @@ def run_on_model(jobs: Jobs) -> list[Array]:
         for base, content in placement.frozen_rows({}):
             rows[base : base + len(content)] = content
         model = ProgramModel(image, rows, late=True)
-        words = b"".join(word.to_bytes(32, "little") for word in tensor_words(x))
-        model.memory[image.areas[INPUT_AREA].address :][: len(words)] = np.frombuffer(words, dtype=np.uint8)
+        for area, content in image.input_content(x).items():
+            model.memory[image.areas[area].address :][: len(content)] = np.frombuffer(content, dtype=np.uint8)
         for program in image.programs:
             model.run(program)
         session = ProgramSession(Machine(CONFIG, _Memory(model)), image)  # type: ignore[arg-type]
