@@ -22,6 +22,8 @@ from respin.golden.network import INPUT, AveragePool, Convolution, reads
 from respin.golden.ops import Padding
 from respin.rtl.jobs import CHANNEL
 
+COLUMNS = ("bias", "mult", "shift", "lo", "hi")
+"""The constants of a requantisation."""
 MAX_LANES = (1 << CHANNEL.width) - 1
 """Channels that a tensor may have."""
 
@@ -42,8 +44,14 @@ class InputPool:
     @classmethod
     def of_layer(cls, layer: AveragePool) -> "InputPool":
         """The pool that golden's layer is."""
-        columns = {name: tuple(getattr(layer.table, name).tolist()) for name in ("bias", "mult", "shift", "lo", "hi")}
+        columns = {name: tuple(getattr(layer.table, name).tolist()) for name in COLUMNS}
         return cls(name=layer.name, kernel=layer.kernel, **columns)
+
+    @classmethod
+    def from_dict(cls, about: Mapping[str, Any]) -> "InputPool":
+        """The inverse of :func:`dataclasses.asdict`, after a way through JSON."""
+        columns = {name: tuple(about[name]) for name in COLUMNS}
+        return cls(name=about["name"], kernel=tuple(about["kernel"]), **columns)
 
     @property
     def signed(self) -> bool:
@@ -56,10 +64,11 @@ class InputPool:
         kh, kw = self.kernel
         oh, ow = h // kh, w // kw
         sums = x[:, :, : oh * kh, : ow * kw].reshape(n, c, oh, kh, ow, kw).sum(axis=(3, 5), dtype=np.int64)
-        columns = (self.bias, self.mult, self.shift, self.lo, self.hi)
-        bias, mult, shift, lo, hi = (np.array(column, dtype=np.int64)[:, None, None] for column in columns)
+        columns = (np.array(getattr(self, name), dtype=np.int64)[:, None, None] for name in COLUMNS)
+        bias, mult, shift, lo, hi = columns
         scaled = ((sums + bias) * mult + (1 << (shift - 1))) >> shift
-        return np.clip(scaled, lo, hi).astype(np.int8 if self.signed else np.uint8)
+        pooled: IntArray = np.clip(scaled, lo, hi).astype(np.int8 if self.signed else np.uint8)
+        return pooled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +109,12 @@ class PackedWindows:
     @classmethod
     def from_dict(cls, about: Mapping[str, Any]) -> "PackedWindows":
         """The inverse of :func:`dataclasses.asdict`, after a way through JSON."""
-        pool = about["pool"]
-        if pool is not None:
-            pool = InputPool(**{key: tuple(value) if key != "name" else value for key, value in pool.items()})
         return cls(
             kernel=tuple(about["kernel"]),
             stride=about["stride"],
             padding=tuple(about["padding"]),
             pad_value=about["pad_value"],
-            pool=pool,
+            pool=None if about["pool"] is None else InputPool.from_dict(about["pool"]),
         )
 
     def signed(self, signed: bool) -> bool:
@@ -140,13 +146,18 @@ class Packing:
         return frozenset(made.pool.name for made in self.windows.values() if made.pool is not None)
 
     @property
+    def names(self) -> dict[str, str]:
+        """What the tensor of each convolution's windows is called."""
+        return {layer: f"{layer} windows" for layer in self.windows}
+
+    @property
     def tensors(self) -> dict[str, PackedWindows]:
-        """The windows by the names of the tensors that they are."""
-        return {_windows_of(layer): made for layer, made in self.windows.items()}
+        """The windows by these names."""
+        return {self.names[layer]: made for layer, made in self.windows.items()}
 
     def source(self, layer: Convolution | RawSums) -> str:
         """Return the name of the tensor that the machine reads for a convolution."""
-        return _windows_of(layer.name) if layer.name in self.windows else layer.x
+        return self.names.get(layer.name, layer.x)
 
     def geometry(self, layer: Convolution | RawSums) -> Geometry:
         """Return kernel, stride and padding that the machine walks that tensor with."""
@@ -203,10 +214,6 @@ def choose_packing(
         if blocks(lanes) < blocks(channels) * taps and lanes <= MAX_LANES and not (whole and words > store_words):
             chosen[layer.name] = PackedWindows.of_layer(layer, pools.get(layer.x))
     return Packing(chosen)
-
-
-def _windows_of(layer: str) -> str:
-    return f"{layer} windows"
 
 
 def _sides(padding: Padding) -> tuple[int, int, int, int]:

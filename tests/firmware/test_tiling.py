@@ -32,8 +32,8 @@ LARGE = replace(preset("tiny"), store_words=4096, mram_rows=1 << 14)
 SIZE = (9, 7)
 
 
-def compile_for(config: AcceleratorConfig, batch: int, *, size=SIZE, training: bool = True, branch: str = "expand"):
-    network = tiled_network(size, seed=SEED, branch=branch)
+def compile_for(config: AcceleratorConfig, batch: int, *, size=SIZE, training: bool = True, **shape):
+    network = tiled_network(size, seed=SEED, **shape)
     placement = Placement(config, network, (batch, 6, *size), training=training)
     return placement, Compiler(placement, 4096).compile(network.initial_parameters())
 
