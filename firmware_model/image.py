@@ -202,7 +202,7 @@ class ProgramImage:
                 name: Tensor(shape=tuple(tensor["shape"]), signed=tensor["signed"])
                 for name, tensor in about["tensors"].items()
             },
-            windows={name: PackedWindows.from_dict(windows) for name, windows in about["windows"].items()},
+            windows={name: PackedWindows.from_dict(windows) for name, windows in about.get("windows", {}).items()},
             scratch=about["scratch"],
             input_format=None if about["input_format"] is None else _input_format(about["input_format"]),
             classes=tuple(about["classes"]),
