@@ -115,6 +115,9 @@ def compile_network(
     ]
     print_rows(programs, title=f"{program}: {model}, batches of {size}")
     print_rows(_figures(summary), title=f"what they take of {chosen.name}")
+    for layer, channels in summary.packed.items():
+        line = f"{layer} reads packed windows of {channels} channels, which the host lays out"
+        out.print(line, markup=False, highlight=False)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class Compiler:
         place, layout = self.placement, _Layout(self.base)
         output, sums = place.network.output, raw_sums(place.network)
         rows = self._rows(parameters)
-        tensors = {INPUT: INPUT_AREA, output: LOGITS_AREA}
+        tensors = {name: INPUT_AREA if name == INPUT else name for name in place.inputs} | {output: LOGITS_AREA}
         if place.network.loss is not None:
             tensors[LABELS] = LABELS_AREA
         areas = {name: layout.add(area, bytes(WORD_BYTES * place.whole(name).words)) for name, area in tensors.items()}
@@ -110,6 +110,7 @@ class Compiler:
                 area: Tensor(shape=place.whole(name).shape, signed=place.whole(name).signed)
                 for name, area in ((INPUT, INPUT_AREA), (output, LOGITS_AREA))
             },
+            windows=place.packing.tensors,
             scratch=WORD_BYTES * place.schedule.spilled_words,
         )
 

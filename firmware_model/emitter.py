@@ -13,7 +13,7 @@ from respin.firmware_model.operations import LABELS, Operation
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting, edge_fraction
 from respin.firmware_model.schedule import Buffer, Chain, Mask, Piece, Tile, Tiling
-from respin.golden.network import INPUT, Edge, FanInEdge, Gradient, sources
+from respin.golden.network import Edge, FanInEdge, Gradient, sources
 from respin.rtl.config import BLOCK
 from respin.rtl.sequencer.descriptor import Opcode
 
@@ -276,7 +276,7 @@ class Emitter:
 
     def _bring(self, buffer: Buffer, base: int) -> Iterator[Step]:
         """What comes from outside into the store as a whole, before it is first read."""
-        if isinstance(buffer, str) and buffer in (INPUT, LABELS) and buffer not in self._brought:
+        if isinstance(buffer, str) and buffer in (*self._place.inputs, LABELS) and buffer not in self._brought:
             self._brought.add(buffer)
             yield from self._run(Opcode.LOAD, self._addresses.areas[buffer], base, self._place.whole(buffer).words)
 

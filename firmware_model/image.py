@@ -4,11 +4,13 @@
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from respin.firmware_model.descriptors import list_program
+from respin.firmware_model.layout import IntArray, require_input, tensor_bytes
+from respin.firmware_model.packing import PackedWindows
 from respin.golden.backbones import InputFormat
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES
@@ -54,7 +56,10 @@ class ProgramImage:
     programs:
         Which of the areas are programs.
     tensors:
-        What the areas for input and output hold.
+        What the network takes and makes: ``input`` and ``logits``.
+    windows:
+        Areas for packed windows of the input, and how a host lays them out; the input has an area of its own only
+        where a layer reads it as it is.
     scratch:
         Bytes of external memory behind the content that the programs use.
     input_format:
@@ -74,6 +79,7 @@ class ProgramImage:
     areas: Mapping[str, Area]
     programs: tuple[str, ...]
     tensors: Mapping[str, Tensor]
+    windows: Mapping[str, PackedWindows] = field(default_factory=dict)
     scratch: int = 0
     input_format: InputFormat | None = None
     classes: tuple[str, ...] = ()
@@ -86,6 +92,9 @@ class ProgramImage:
         for name, area in self.areas.items():
             if not self.base <= area.address <= area.address + area.size <= end:
                 raise ImageError(f"area {name} must lie in {self.base:#x}..{end:#x}, not at {area.address:#x}")
+        for name in self.windows:
+            if name not in self.areas:
+                raise ImageError(f"packed windows {name} must have an area")
         for name in self.programs:
             if name not in self.areas or self.areas[name].size < 2 * DESCRIPTOR_BYTES:
                 raise ImageError(f"program {name} must be an area with a header and a descriptor")
@@ -114,6 +123,21 @@ class ProgramImage:
         area = self.areas[name]
         return self.content[area.address - self.base :][: area.size]
 
+    def input_content(self, x: IntArray) -> dict[str, bytes]:
+        """Return what a host writes into the areas for the input, for a batch ``x`` (N, C, H, W).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not int8 or uint8 as the network takes it, or of another shape.
+        """
+        about = self.tensors["input"]
+        require_input(x, about.shape, signed=about.signed)
+        made = {name: windows.pack(x) for name, windows in self.windows.items()}
+        if "input" in self.areas:
+            made["input"] = x
+        return {name: tensor_bytes(values) for name, values in made.items()}
+
     def count(self, program: str) -> int:
         """Return the number of descriptors of a program."""
         blocks: int = self.areas[program].size // DESCRIPTOR_BYTES
@@ -131,6 +155,7 @@ class ProgramImage:
             "areas": {name: asdict(area) for name, area in self.areas.items()},
             "programs": self.programs,
             "tensors": {name: asdict(tensor) for name, tensor in self.tensors.items()},
+            "windows": {name: asdict(windows) for name, windows in self.windows.items()},
             "scratch": self.scratch,
             "input_format": None if self.input_format is None else asdict(self.input_format),
             "classes": self.classes,
@@ -177,6 +202,7 @@ class ProgramImage:
                 name: Tensor(shape=tuple(tensor["shape"]), signed=tensor["signed"])
                 for name, tensor in about["tensors"].items()
             },
+            windows={name: PackedWindows.from_dict(windows) for name, windows in about.get("windows", {}).items()},
             scratch=about["scratch"],
             input_format=None if about["input_format"] is None else _input_format(about["input_format"]),
             classes=tuple(about["classes"]),

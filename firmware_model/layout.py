@@ -59,10 +59,14 @@ class StoreTensor:
 
 def pack_words(lanes: IntArray) -> list[int]:
     """Turn bytes of shape (words, 32) into store words: bit ``32*b + i`` is bit ``b`` of lane ``i``."""
-    octets = np.ascontiguousarray(lanes).astype(np.int64).astype(np.uint8)
+    return [int.from_bytes(word.tobytes(), "little") for word in _bit_planes(lanes)]
+
+
+def _bit_planes(lanes: IntArray) -> IntArray:
+    """Words of :func:`pack_words` as little-endian bytes (words, 32)."""
+    octets = np.ascontiguousarray(lanes).astype(np.uint8)
     planes = (octets[:, None, :] >> np.arange(PLANES, dtype=np.uint8)[None, :, None]) & 1
-    packed = np.packbits(planes.reshape(len(octets), PLANES * BLOCK), axis=1, bitorder="little")
-    return [int.from_bytes(word.tobytes(), "little") for word in packed]
+    return np.packbits(planes.reshape(len(octets), PLANES * BLOCK), axis=1, bitorder="little")
 
 
 def unpack_words(words: list[int], *, signed: bool) -> IntArray:
@@ -84,11 +88,20 @@ def require_input(x: IntArray, shape: tuple[int, int, int, int], *, signed: bool
 
 def tensor_words(values: IntArray) -> list[int]:
     """Words of an NCHW tensor, channels padded with 0 to whole blocks."""
+    return pack_words(_lanes(values))
+
+
+def tensor_bytes(values: IntArray) -> bytes:
+    """The same words as they lie in external memory, little-endian."""
+    return _bit_planes(_lanes(values)).tobytes()
+
+
+def _lanes(values: IntArray) -> IntArray:
+    """An NCHW tensor's bytes by words (words, 32)."""
     n, c, h, w = values.shape
-    padded = np.zeros((n, blocks(c) * BLOCK, h, w), dtype=np.int64)
-    padded[:, :c] = values
-    lanes = padded.reshape(n, blocks(c), BLOCK, h, w).transpose(1, 0, 3, 4, 2)
-    return pack_words(lanes.reshape(-1, BLOCK))
+    padded = np.zeros((n, blocks(c) * BLOCK, h, w), dtype=np.uint8)
+    padded[:, :c] = values.astype(np.uint8)
+    return padded.reshape(n, blocks(c), BLOCK, h, w).transpose(1, 0, 3, 4, 2).reshape(-1, BLOCK)
 
 
 def words_tensor(words: list[int], tensor: StoreTensor) -> IntArray:

@@ -10,7 +10,6 @@ import numpy as np
 from respin.firmware_model.compiler import (
     BIAS_AREA,
     INFER,
-    INPUT_AREA,
     LABELS_AREA,
     LOGITS_AREA,
     PROVISION,
@@ -19,7 +18,7 @@ from respin.firmware_model.compiler import (
 from respin.firmware_model.emitter import WORD_BYTES
 from respin.firmware_model.image import ImageError, ProgramImage
 from respin.firmware_model.jobs import SUM_BYTES
-from respin.firmware_model.layout import IntArray, StoreTensor, require_input, tensor_words, words_tensor
+from respin.firmware_model.layout import IntArray, StoreTensor, words_tensor
 from respin.firmware_model.training import label_words
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.host.dma_ports import DmaError
@@ -187,7 +186,8 @@ class ProgramSession:
     async def train(self, x: IntArray, labels: Sequence[int], *, log2_rate: int) -> None:
         """Take one training step on a batch."""
         await self._write_input(x)
-        await self._write_words(LABELS_AREA, label_words(labels))
+        content = b"".join(word.to_bytes(WORD_BYTES, "little") for word in label_words(labels))
+        await self._write_area(LABELS_AREA, content)
         await self._run(TRAIN, log2_rate=log2_rate)
         self.step += 1
 
@@ -211,15 +211,13 @@ class ProgramSession:
         return total
 
     async def _write_input(self, x: IntArray) -> None:
-        about = self.image.tensors[INPUT_AREA]
-        require_input(x, about.shape, signed=about.signed)
-        await self._write_words(INPUT_AREA, tensor_words(x))
+        for name, content in self.image.input_content(x).items():
+            await self._write_area(name, content)
 
-    async def _write_words(self, name: str, words: Sequence[int]) -> None:
+    async def _write_area(self, name: str, content: bytes) -> None:
         area = self.image.areas[name]
-        content = b"".join(word.to_bytes(WORD_BYTES, "little") for word in words)
         if len(content) != area.size:
-            raise ValueError(f"{name} must have {area.size // WORD_BYTES} words, not {len(words)}")
+            raise ValueError(f"{name} must have {area.size // WORD_BYTES} words, not {len(content) // WORD_BYTES}")
         await self.machine.transport.write_memory(area.address, content)
 
     async def _run(self, program: str, *, log2_rate: int = 0) -> None:

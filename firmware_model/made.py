@@ -12,7 +12,7 @@ from respin.firmware_model.jobs import Fields, Randomness
 from respin.firmware_model.operations import LABELS, Operation
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting
-from respin.golden.network import INPUT, Layer
+from respin.golden.network import Layer
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
 
@@ -72,7 +72,7 @@ def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int
     network = placement.network
     loss = placement.loss
     ids = {loss.name: loss.tensor} | {edge.name: edge.tensor for edge in network.edges}
-    areas = dict.fromkeys((INPUT, LABELS, loss.logits), 0)
+    areas = dict.fromkeys((*placement.inputs, LABELS, loss.logits), 0)
     recorder = _Recorder(placement)
     emitter = Emitter(placement, recorder, Addresses(areas=areas, spilled=0, table=0), ids)
     for chain in placement.schedule.chains:

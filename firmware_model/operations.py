@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,6 +22,9 @@ from respin.golden.network import (
     Upsample,
     sources,
 )
+
+if TYPE_CHECKING:
+    from respin.firmware_model.packing import Packing
 
 LABELS = "labels"
 """The name of the labels, as the loss reads them."""
@@ -142,22 +146,27 @@ class Operation:
         return f"{self.item.layer} gradient" if isinstance(self.item, Gradient) else self.item.name
 
 
-def operations(network: Network, shapes: Mapping[str, Shape], *, training: bool) -> Iterator[Operation]:
+def operations(
+    network: Network, shapes: Mapping[str, Shape], packing: "Packing", *, training: bool
+) -> Iterator[Operation]:
     """Yield the operations of inference, or of a training step.
 
     Parameters
     ----------
     network, shapes:
         The network, and the shapes of its tensors by name.
+    packing:
+        Which convolutions read packed windows; the pools before them are the host's.
     training:
         Whether loss, edges and gradients come too.
     """
     masked = {edge.mask for edge in network.edges if edge.mask is not None} if training else set()
     for layer in network.layers:
-        yield _layer(layer, shapes, masked)
+        if layer.name not in packing.pools:
+            yield _layer(layer, shapes, packing, masked)
     sums = raw_sums(network)
     if sums is not None:
-        yield Operation(item=sums, operands=(Operand(name=sums.x),), result=sums.name, whole=True)
+        yield Operation(item=sums, operands=(Operand(name=packing.source(sums)),), result=sums.name, whole=True)
     loss = network.loss
     if not training or loss is None:
         return
@@ -167,7 +176,7 @@ def operations(network: Network, shapes: Mapping[str, Shape], *, training: bool)
     for edge in network.edges:
         yield _edge(network, edge, shapes)
     for gradient in network.gradients:
-        read = (network.convolution(gradient.layer).x, gradient.error)
+        read = (packing.source(network.convolution(gradient.layer)), gradient.error)
         yield Operation(item=gradient, operands=tuple(Operand(name=name) for name in read), result=None, whole=True)
 
 
@@ -175,11 +184,11 @@ def _gathered(name: str, y: AxisMap, x: AxisMap) -> Operand:
     return Operand(name=name, reach=Reach.of_map(y), y=y, x=x)
 
 
-def _layer(layer: Layer, shapes: Mapping[str, Shape], masked: set[str]) -> Operation:
+def _layer(layer: Layer, shapes: Mapping[str, Shape], packing: "Packing", masked: set[str]) -> Operation:
     operands: tuple[Operand, ...]
     match layer:
         case Convolution():
-            operands = (Operand(name=layer.x, reach=Reach.of_window(geometry(layer))),)
+            operands = (Operand(name=packing.source(layer), reach=Reach.of_window(packing.geometry(layer))),)
         case AveragePool():
             kh, kw = layer.kernel
             operands = (_gathered(layer.x, (kh, 1, 0, 1), (kw, 1, 0, 1)),)

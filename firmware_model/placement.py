@@ -20,6 +20,7 @@ from respin.firmware_model.operations import (
     raw_sums,
     table_name,
 )
+from respin.firmware_model.packing import choose_packing
 from respin.firmware_model.schedule import Mask, Schedule
 from respin.firmware_model.storage import CapacityError, RowPlan, TablePlan
 from respin.golden.inference import RawSums
@@ -84,14 +85,20 @@ class Placement:
         self._shapes: dict[str, Shape] = {}
         self._signed: dict[str, bool] = {}
         self._infer_shapes(shape)
+        self.packing = choose_packing(network, self._shapes, training=training, store_words=config.store_words)
+        """Which convolutions read packed windows."""
+        self._infer_windows()
         self.rows = RowPlan(config)
         self._phases: dict[str, list[int]] = {}
         self._place_rows()
         self._tables: dict[str, int] = {}
         self._constants: dict[int, list[int]] = {}
         self._place_tables()
-        self.operations = tuple(operations(network, self._shapes, training=training))
-        outside = (INPUT, LABELS, network.output)
+        self.operations = tuple(operations(network, self._shapes, self.packing, training=training))
+        read = {operand.name for operation in self.operations for operand in operation.operands}
+        self.inputs = tuple(name for name in (INPUT, *self.packing.tensors) if name in read)
+        """The tensors that a host makes of a batch: the batch itself where a layer reads it, and packed windows."""
+        outside = (*self.inputs, LABELS, network.output)
         self.schedule = Schedule(config, self.operations, self._shapes, outside=outside)
 
     @property
@@ -137,6 +144,11 @@ class Placement:
             self.require_resident()
             raise ValueError(f"nothing reads or makes {name}")
         return replace(self.whole(name), base=base)
+
+    def input(self, name: str, x: IntArray) -> IntArray:
+        """What the host makes of a batch ``x`` (N, C, H, W) for one of :attr:`inputs`."""
+        windows = self.packing.tensors.get(name)
+        return x if windows is None else windows.pack(x)
 
     def mask(self, name: str) -> int | None:
         """Store word of the packed mask of layer ``name``; None if no edge reads it."""
@@ -212,9 +224,10 @@ class Placement:
     def learned_weight(self, name: str, rows: IntArray) -> torch.Tensor:
         """The weights (O, I / groups, kh, kw) that the rows of trained layer ``name`` hold."""
         layer = self.network.convolution(name)
-        o, i, kh, kw = layer.weight.shape
+        o, i, kh, kw = self.packing.weight(layer, layer.weight.numpy()).shape
         dense = layout.rows_weights(rows, (o, i * layer.groups, kh, kw), self.config.slices)
-        return torch.from_numpy(layout.grouped_weights(dense, layer.groups).astype(np.int8))
+        weight = layout.grouped_weights(dense, layer.groups).reshape(layer.weight.shape)
+        return torch.from_numpy(weight.astype(np.int8))
 
     def learned_bias(self, name: str, rows: IntArray) -> torch.Tensor:
         """The biases (O,) that the bias rows of trained layer ``name`` hold."""
@@ -248,9 +261,15 @@ class Placement:
             self._shapes[edge.name] = self._shapes[origin]
             self._signed[edge.name] = True
 
+    def _infer_windows(self) -> None:
+        """Shape and sign of packed windows: those of the batch whose convolutions they are for."""
+        for name, windows in self.packing.tensors.items():
+            zeros = np.zeros(self._shapes[INPUT], dtype=np.int8 if self._signed[INPUT] else np.uint8)
+            self._shapes[name], self._signed[name] = windows.pack(zeros).shape, windows.signed(self._signed[INPUT])
+
     def forward_rows(self, layer: Convolution | RawSums, weight: IntArray) -> IntArray:
         """Rows of the image that a convolution's forward pass reads, with ``weight`` as its weights."""
-        return forward_rows(layer, weight, self.config.slices)
+        return forward_rows(layer, self.packing.weight(layer, weight), self.config.slices)
 
     def transposed_rows(self, layer: Convolution, weight: IntArray) -> list[IntArray]:
         """Rows of the images that carry errors back, one for each phase of the stride."""
@@ -281,7 +300,7 @@ class Placement:
     def _place_tables(self) -> None:
         plan = TablePlan()
         for layer in self.network.layers:
-            if isinstance(layer, Convolution | AveragePool):
+            if isinstance(layer, Convolution | AveragePool) and layer.name not in self.packing.pools:
                 self._tables[layer.name] = plan.add(layer.table.channels)
                 self._constants[self._tables[layer.name]] = table_entries(layer.table)
         for edge in self._edges:

@@ -52,6 +52,8 @@ class Task:
         ``forward``, ``error``, ``gradient`` or ``other``.
     jobs:
         Fields of each :class:`respin.rtl.jobs.Job`.
+    reads:
+        The tensors that they read.
     macs:
         Multiply-accumulates of the operator, padding of any kind left out; 0 where the engine does not work.
     """
@@ -59,6 +61,7 @@ class Task:
     name: str
     stage: str
     jobs: tuple[Fields, ...]
+    reads: tuple[str, ...]
     macs: int = 0
 
 
@@ -264,7 +267,13 @@ class Program:
                 if isinstance(through, Convolution):
                     stage, layer = "error", through
         macs = 0 if layer is None else self._macs(layer)
-        return Task(name=operation.name, stage=stage, jobs=tuple(self.jobs(operation, setting)), macs=macs)
+        return Task(
+            name=operation.name,
+            stage=stage,
+            jobs=tuple(self.jobs(operation, setting)),
+            reads=tuple(operand.name for operand in operation.operands),
+            macs=macs,
+        )
 
     def _macs(self, layer: Convolution | RawSums) -> int:
         """Multiply-accumulates of any of a convolution's three passes over the batch."""
@@ -314,18 +323,18 @@ class Program:
             bias_tensor=layer.trained.bias_tensor,
             groups=layer.groups,
         )
-        x, _ = setting.operands[layer.x]
-        return self._build.gradient(x, setting.out, geometry=geometry(layer), images=images)
+        x, _ = setting.operands[place.packing.source(layer)]
+        return self._build.gradient(x, setting.out, geometry=place.packing.geometry(layer), images=images)
 
     def _sums(self, sums: RawSums, setting: Setting) -> Fields:
         n, c, h, w = setting.part.shape
         shape = (n // SUM_BYTES, c, h, w)
         run = self._build.depthwise if is_depthwise(sums) else self._build.convolution
         return run(
-            setting.operands[sums.x][0],
+            setting.operands[self._place.packing.source(sums)][0],
             StoreTensor(setting.out.base, shape, signed=False, stride=setting.out.block_stride),
             rows=self._place.image(sums.name),
-            geometry=geometry(sums),
+            geometry=self._place.packing.geometry(sums),
             finish=StoreSums(),
             pad=sums.pad_value,
             part=Part(shape=shape, channels=setting.part.channels),
@@ -335,8 +344,8 @@ class Program:
         mask, mask_stride = setting.mask or (None, None)
         match layer:
             case Convolution():
-                x, row = setting.operands[layer.x]
-                shape = geometry(layer)
+                x, row = setting.operands[self._place.packing.source(layer)]
+                shape = self._place.packing.geometry(layer)
                 run = self._build.depthwise if is_depthwise(layer) else self._build.convolution
                 return run(
                     x,

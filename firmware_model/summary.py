@@ -26,6 +26,8 @@ class Summary:
         Words that all tensors take for as long as they are needed, and the store's.
     spilled_bytes:
         External memory of tensors that the store has no room for.
+    packed:
+        Of the convolutions whose windows the host lays out, the channels that these have.
     table_entries, table_entries_there_are:
         Constants for channels, and the entries of the table, which is reloaded where it does not hold all.
     memory:
@@ -41,6 +43,7 @@ class Summary:
     store_words: int
     store_words_there_are: int
     spilled_bytes: int
+    packed: dict[str, int]
     table_entries: int
     table_entries_there_are: int
     memory: int
@@ -60,6 +63,7 @@ def summarise(placement: Placement, image: ProgramImage) -> Summary:
         store_words=placement.schedule.needed,
         store_words_there_are=config.store_words,
         spilled_bytes=image.scratch,
+        packed={layer: placement.whole(name).shape[1] for layer, name in placement.packing.names.items()},
         table_entries=placement.table_entries,
         table_entries_there_are=config.table_channels,
         memory=image.memory,

@@ -80,10 +80,14 @@ class Session:
     async def infer(self, x: IntArray, observe: Observer = ignore) -> IntArray:
         """Run the network forward on a batch (N, C, H, W), int8 or uint8 as it takes it; returns the logits
         (N, classes)."""
-        tensor = self.placement.tensor(INPUT)
+        tensor = self.placement.whole(INPUT)
         require_input(x, tensor.shape, signed=tensor.signed)
-        await self.driver.write_tensor(tensor, x)
+        coming = set(self.placement.inputs)
         for task in self._program().forward():
+            # Not before: until a layer reads them, other tensors may lie where they do.
+            for name in coming.intersection(task.reads):
+                await self.driver.write_tensor(self.placement.tensor(name), self.placement.input(name, x))
+            coming.difference_update(task.reads)
             await self._run(task, observe)
         logits = self.placement.tensor(self.placement.network.output)
         return (await self.driver.read_tensor(logits))[:, :, 0, 0]

@@ -21,8 +21,11 @@ from respin.golden.quantise import requantiser
 IMAGE_CHANNELS, CLASSES, WIDE = 6, 5, 72
 
 
-def tiled_network(size: tuple[int, int], *, seed: int, branch: str = "expand") -> IntegerNetwork:
-    """Build the network for int8 images (N, 6, *size); a second path leaves it at the layer ``branch``."""
+def tiled_network(
+    size: tuple[int, int], *, seed: int, branch: str = "expand", kernel: int = 1, groups: int = 1
+) -> IntegerNetwork:
+    """Build the network for int8 images (N, 6, *size); a second path leaves it at the layer ``branch``. ``kernel`` and
+    ``groups`` are those of the first layer, which reads packed windows if its kernel is larger than 1."""
     generator = torch.Generator().manual_seed(seed)
     ids = iter(range(1, 1000))
     channels = {"input": IMAGE_CHANNELS}
@@ -62,7 +65,9 @@ def tiled_network(size: tuple[int, int], *, seed: int, branch: str = "expand") -
         channels[name] = outputs
         sizes[name] = output_size(sizes[x], (kernel, kernel), stride, padding)
 
-    convolution("first", "input", 8, relu=True, learns=True)
+    convolution(
+        "first", "input", 8, kernel=kernel, padding=(kernel // 2,) * 4, groups=groups, relu=True, learns=True
+    )  # fmt: skip
     convolution("expand", "first", WIDE, relu=True)
     convolution("depthwise", "expand", WIDE, kernel=3, stride=2, padding=(1, 1, 1, 1), groups=WIDE, relu=True)
     convolution("project", "depthwise", 20)

@@ -45,8 +45,9 @@ def layers(
     """Predict where the cycles of a backbone with Rep-Net modules go, layer by layer and pass by pass.
 
     Nothing is simulated: `firmware_model/cycle_model.py` predicts each job from its fields, within a bound that a test
-    holds against the hardware. The network is taken to lie in store, table and MRAM as a whole; rows that an update
-    rewrites are left out. Ideal: real multiply-accumulates over the preset's peak.
+    holds against the hardware. The network is taken to lie in store, table and MRAM as a whole. Left out are rows that
+    an update rewrites, and what the host does: packed windows, a pool of the image before them. Ideal: real
+    multiply-accumulates over the preset's peak.
     """
     require("learn", "torch", "numba", "scikit-learn")
     from respin.golden.backbones import BACKBONES

@@ -113,7 +113,7 @@ class MirroredTransport:
         first = window["block0"] * taps + window["ky0"] * window["kw"] + window["kx0"]
         for step in range(first, first + window["steps"]):
             block, tap = divmod(step, taps)
-            start = (o0 // slices * blocks(layer.weight.shape[1] * layer.groups) * taps + step) * slices
+            start = (o0 // slices * blocks(layer.groups * layer.weight[0].numel() // taps) * taps + step) * slices
             places = [(0, row, lanes | True) for row in range(start, start + slices)]
             for k in range(block * BLOCK, (block + 1) * BLOCK) if len(images) > 1 else ():
                 index = k // slices * blocks(layer.weight.shape[0]) + o0 // BLOCK

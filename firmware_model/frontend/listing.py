@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 
 from respin.firmware_model.operations import is_depthwise
+from respin.firmware_model.packing import Packing, choose_packing
 from respin.firmware_model.placement import forward_rows
 from respin.golden.inference import InferenceNetwork, RawSums, Shape
 from respin.golden.network import AveragePool, Convolution, Layer, Merge, Upsample, reads
@@ -49,17 +50,19 @@ class LayerListing:
 def list_layers(network: InferenceNetwork, config: AcceleratorConfig) -> list[LayerListing]:
     """Describe every layer of ``network``; rows are those of ``config``."""
     shapes = network.shapes()
-    listed = [_listed(layer, shapes, config) for layer in network.layers]
+    images = {name: (1, *shape) for name, shape in shapes.items()}
+    packing = choose_packing(network, images, training=False, store_words=config.store_words)
+    listed = [_listed(layer, shapes, config, packing) for layer in network.layers]
     if network.sums is not None:
-        listed.append(_convolution(network.sums, shapes, config, "none: int32 sums"))
+        listed.append(_convolution(network.sums, shapes, config, packing, "none: int32 sums"))
     return listed
 
 
-def _listed(layer: Layer, shapes: dict[str, Shape], config: AcceleratorConfig) -> LayerListing:
+def _listed(layer: Layer, shapes: dict[str, Shape], config: AcceleratorConfig, packing: Packing) -> LayerListing:
     shape, sources = shapes[layer.name], reads(layer)
     match layer:
         case Convolution():
-            return _convolution(layer, shapes, config, _table(layer.table))
+            return _convolution(layer, shapes, config, packing, _table(layer.table))
         case AveragePool():
             return LayerListing(
                 name=layer.name,
@@ -78,7 +81,11 @@ def _listed(layer: Layer, shapes: dict[str, Shape], config: AcceleratorConfig) -
 
 
 def _convolution(
-    layer: Convolution | RawSums, shapes: dict[str, Shape], config: AcceleratorConfig, quantiser: str
+    layer: Convolution | RawSums,
+    shapes: dict[str, Shape],
+    config: AcceleratorConfig,
+    packing: Packing,
+    quantiser: str,
 ) -> LayerListing:
     shape, weights = shapes[layer.name], layer.weight.numel()
     dense = layer.weight.shape[2:] == shapes[layer.x][1:] and shape[1:] == (1, 1)
@@ -94,7 +101,7 @@ def _convolution(
         quantiser=quantiser,
         macs=weights * shape[1] * shape[2],
         weights=weights,
-        rows=len(forward_rows(layer, layer.weight.numpy(), config.slices)),
+        rows=len(forward_rows(layer, packing.weight(layer, layer.weight.numpy()), config.slices)),
     )
 
 

@@ -5,8 +5,10 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from descriptor_model import DescriptorModel
@@ -14,11 +16,11 @@ from dut_machine import build_machine
 from numpy.typing import NDArray
 from program_model import ProgramModel
 
-from respin.firmware_model.compiler import INPUT_AREA, Compiler
+from respin.firmware_model.compiler import Compiler
 from respin.firmware_model.descriptors import Descriptor, read_header
 from respin.firmware_model.image import ProgramImage
-from respin.firmware_model.layout import tensor_words
 from respin.firmware_model.machine import Machine, ProgramSession
+from respin.firmware_model.packing import Packing
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.structures import from_bits
 from respin.golden.inference import InferenceNetwork
@@ -35,8 +37,11 @@ Jobs = Sequence[tuple[InferenceNetwork, Array]]
 """Networks, each with its input (N, C, H, W)."""
 
 
-def _compiled(network: InferenceNetwork, x: Array) -> tuple[Placement, ProgramImage]:
-    placement = Placement(CONFIG, network, x.shape, training=False)
+def _compiled(number: int, network: InferenceNetwork, x: Array) -> tuple[Placement, ProgramImage]:
+    """Compile a job. In every second one the machine walks windows that it would read packed."""
+    walked = mock.patch("respin.firmware_model.placement.choose_packing", return_value=Packing())
+    with walked if number % 2 else nullcontext():
+        placement = Placement(CONFIG, network, x.shape, training=False)
     return placement, Compiler(placement).compile({})
 
 
@@ -65,15 +70,15 @@ class _Memory:
 def run_on_model(jobs: Jobs) -> list[Array]:
     """Return what each network makes of its input, by what its descriptors do in numpy."""
     results = []
-    for network, x in jobs:
-        placement, image = _compiled(network, x)
+    for number, (network, x) in enumerate(jobs):
+        placement, image = _compiled(number, network, x)
         _check(image)
         rows = np.zeros((CONFIG.total_rows, 32), dtype=np.int8)
         for base, content in placement.frozen_rows({}):
             rows[base : base + len(content)] = content
         model = ProgramModel(image, rows, late=True)
-        words = b"".join(word.to_bytes(32, "little") for word in tensor_words(x))
-        model.memory[image.areas[INPUT_AREA].address :][: len(words)] = np.frombuffer(words, dtype=np.uint8)
+        for area, content in image.input_content(x).items():
+            model.memory[image.areas[area].address :][: len(content)] = np.frombuffer(content, dtype=np.uint8)
         for program in image.programs:
             model.run(program)
         session = ProgramSession(Machine(CONFIG, _Memory(model)), image)  # type: ignore[arg-type]
@@ -87,7 +92,7 @@ def run_on_machine(jobs: Jobs) -> list[Array]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number, (network, x) in enumerate(jobs):
-            _compiled(network, x)[1].save(folder / f"{number}.program")
+            _compiled(number, network, x)[1].save(folder / f"{number}.program")
             np.save(folder / f"{number}-input.npy", x)
         env = {"MACHINE_CONFIG": json.dumps(asdict(CONFIG)), "MACHINE_FOLDER": name, "MACHINE_COUNT": str(len(jobs))}
         plusargs = model_plusargs(folder, table=table_for(CONFIG, seed=seed(), rates=NO_FAULTS))

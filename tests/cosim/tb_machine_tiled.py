@@ -23,9 +23,10 @@ LOG2_RATE = -2
 
 @cocotb.test()
 async def inference_in_bands(dut):
-    """Maps of which one alone exceeds the store."""
-    network = tiled_network(WIDE_SIZE, seed=seed())
+    """Maps of which one alone exceeds the store, and packed windows."""
+    network = tiled_network(WIDE_SIZE, seed=seed(), kernel=3, groups=2)
     placement = Placement(CONFIG, network, (BATCH, 6, *WIDE_SIZE), training=False)
+    assert placement.inputs == ("first windows",)
     assert not placement.schedule.resident
     assert not placement.table_resident
     image = Compiler(placement).compile(network.initial_parameters())

@@ -42,7 +42,9 @@ def trial() -> Trial:
 
 
 def test_every_tensor_of_a_network_that_learns(trial):
-    """Written by the program, inference and two steps with every edge; then a difference that must be found."""
+    """Written by the program, inference and two steps with every edge; then a difference that must be found. Stem and
+    first module read packed windows."""
+    assert trial.placement.inputs == ("stem windows", "block1.rep.first windows")
     array = rows_of(trial.machine)
     trial.infer()
     rows = [trial.train() for _ in range(2)]

@@ -13,11 +13,11 @@ from descriptor_model import DescriptorModel
 from program_model import ProgramModel
 from tiled_network import CLASSES, images, tiled_network
 
-from respin.firmware_model.compiler import INFER, INPUT_AREA, LABELS_AREA, LOGITS_AREA, PROVISION, TRAIN, Compiler
+from respin.firmware_model.compiler import INFER, LABELS_AREA, LOGITS_AREA, PROVISION, TRAIN, Compiler
 from respin.firmware_model.descriptors import Descriptor, read_header
 from respin.firmware_model.image import ProgramImage
 from respin.firmware_model.jobs import Geometry
-from respin.firmware_model.layout import StoreTensor, tensor_words, words_tensor
+from respin.firmware_model.layout import StoreTensor, words_tensor
 from respin.firmware_model.machine import Machine, ProgramSession
 from respin.firmware_model.operations import Reach
 from respin.firmware_model.placement import Placement
@@ -32,8 +32,8 @@ LARGE = replace(preset("tiny"), store_words=4096, mram_rows=1 << 14)
 SIZE = (9, 7)
 
 
-def compile_for(config: AcceleratorConfig, batch: int, *, size=SIZE, training: bool = True, branch: str = "expand"):
-    network = tiled_network(size, seed=SEED, branch=branch)
+def compile_for(config: AcceleratorConfig, batch: int, *, size=SIZE, training: bool = True, **shape):
+    network = tiled_network(size, seed=SEED, **shape)
     placement = Placement(config, network, (batch, 6, *size), training=training)
     return placement, Compiler(placement, 4096).compile(network.initial_parameters())
 
@@ -46,10 +46,8 @@ def run(placement: Placement, image: ProgramImage, program: str, *, late: bool) 
         rows[base : base + len(content)] = content
     model = ProgramModel(image, rows, late=late)
     x = images(n, tuple(size), seed=SEED)
-    for area, words in (
-        (INPUT_AREA, tensor_words(x.numpy())), (LABELS_AREA, label_words([at % CLASSES for at in range(n)])),
-    ):  # fmt: skip
-        content = b"".join(word.to_bytes(32, "little") for word in words)
+    labels = b"".join(word.to_bytes(32, "little") for word in label_words([at % CLASSES for at in range(n)]))
+    for area, content in (image.input_content(x.numpy()) | {LABELS_AREA: labels}).items():
         start = image.areas[area].address - image.base
         model.memory[start : start + len(content)] = np.frombuffer(content, dtype=np.uint8)
     if placement.table_resident:
