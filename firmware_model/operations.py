@@ -137,6 +137,11 @@ class Operation:
         return isinstance(self.item, Layer | RawSums)
 
     @property
+    def over(self) -> str:
+        """The tensor over whose elements it runs: its result; of a gradient its errors."""
+        return self.item.error if isinstance(self.item, Gradient) else self.item.name
+
+    @property
     def name(self) -> str:
         """What it is called in messages."""
         return f"{self.item.layer} gradient" if isinstance(self.item, Gradient) else self.item.name

@@ -243,7 +243,7 @@ class Program:
 
     def _task(self, operation: Operation) -> Task:
         place = self._place
-        out = place.tensor(operation.result or operation.operands[-1].name)
+        out = place.tensor(operation.over)
         mask = None if operation.mask is None else place.mask(operation.mask)
         setting = Setting(
             part=Part(shape=out.shape),
