@@ -38,6 +38,7 @@ BATCHES = 4
 CLAMPS = {"none": (-128, 127), "hard tanh": (-90, 70), "relu": (0, 255), "relu6": (0, 160)}
 """Least and greatest value."""
 LARGEST_MAP = 20
+MOST_CHANNELS = 40
 MOST_READERS = 4
 """Of a tensor: operands where errors meet."""
 
@@ -145,9 +146,9 @@ class Plan:
 # How plans are drawn.
 
 
-def _channels() -> st.SearchStrategy[int]:
-    """Mostly within a block of 32."""
-    return st.integers(1, 10) | st.integers(11, 40)
+def _channels(most: int) -> st.SearchStrategy[int]:
+    """Mostly within a block of 32, where there may be more."""
+    return st.integers(1, min(most, 10)) | st.integers(1, most)
 
 
 def _sides(largest: int) -> st.SearchStrategy[int]:
@@ -160,9 +161,9 @@ def _divisors(*numbers: int) -> list[int]:
 
 
 @st.composite
-def _convolutions(draw: st.DrawFn, x: Map) -> Conv:
+def _convolutions(draw: st.DrawFn, x: Map, channels: st.SearchStrategy[int]) -> Conv:
     depthwise = draw(st.booleans())
-    outputs = x.channels if depthwise else draw(_channels())
+    outputs = x.channels if depthwise else draw(channels)
     padding = tuple(draw(st.integers(0, 2)) for _ in range(4))
     rows, columns = x.size[0] + padding[0] + padding[1], x.size[1] + padding[2] + padding[3]
     kernel = (draw(st.integers(1, min(5, rows))), draw(st.integers(1, min(5, columns))))
@@ -208,20 +209,25 @@ def _sums(draw: st.DrawFn, maps: Sequence[Map], peers: list[int]) -> Add:
 
 
 @st.composite
-def _modules(draw: st.DrawFn, maps: Sequence[Map], free: list[int]) -> Module:
+def _modules(
+    draw: st.DrawFn, maps: Sequence[Map], free: list[int], channels: st.SearchStrategy[int]
+) -> Module:
     of = draw(st.sampled_from(free))
-    x, hidden = maps[of], draw(_channels())
+    x, hidden = maps[of], draw(channels)
     groups = draw(st.sampled_from([d for d in _divisors(x.channels, hidden) if not d == x.channels == hidden > 1]))
     kernel = draw(st.sampled_from([1, 3, 5]))
     return Module(of=of, hidden=hidden, kernel=kernel, groups=groups, pool=draw(st.integers(1, min(4, *x.size))))
 
 
 @st.composite
-def plans(draw: st.DrawFn, *, most_steps: int = 7, largest: int = LARGEST_MAP) -> Plan:
+def plans(
+    draw: st.DrawFn, *, most_steps: int = 7, largest: int = LARGEST_MAP, most_channels: int = MOST_CHANNELS
+) -> Plan:
     """Draw a plan of at most ``most_steps`` steps on a map of at most ``largest`` pixels a side."""
+    channels = _channels(most_channels)
     size = (draw(_sides(largest)), draw(_sides(largest)))
     signed = draw(st.booleans())
-    maps = [Map(draw(_channels()), size, signed, learns=False)]
+    maps = [Map(draw(channels), size, signed, learns=False)]
     read: Counter[int] = Counter()
     steps: list[Step] = []
     for last in range(draw(st.integers(0, most_steps))):
@@ -234,11 +240,11 @@ def plans(draw: st.DrawFn, *, most_steps: int = 7, largest: int = LARGEST_MAP) -
         step: Step
         match draw(st.sampled_from(kinds)):
             case "conv":
-                step = draw(_convolutions(x))
+                step = draw(_convolutions(x, channels))
             case "pool":
                 step = draw(_pools(x))
             case "module":
-                step = draw(_modules(maps, free))
+                step = draw(_modules(maps, free, channels))
             case "sum":
                 step = draw(_sums(maps, peers))
             case _:

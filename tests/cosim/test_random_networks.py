@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random small networks as programs on the compiled machine, every tensor of inference and training against golden."""
 
+import pickle
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, reject, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from random_network import Plan, build, images_of, plans
+from test_machine import TINY, start
 
 from respin.cli.network.trial import Trial
 from respin.firmware_model.storage import CapacityError
@@ -61,3 +64,20 @@ def test_random_networks(request: pytest.FixtureRequest) -> None:
     check()
     print(dict(total))
     assert total["edges"] > total["networks"]
+
+
+def test_a_random_network_on_a_bench(simulator: str, tmp_path: Path) -> None:
+    """Of some smaller ones that with the most kinds of steps."""
+    drawn: list[Plan] = []
+
+    @seeded(seed())
+    @settings(max_examples=30, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
+    @given(plans(most_steps=4, largest=4, most_channels=6))
+    def draw(plan: Plan) -> None:
+        drawn.append(plan)
+
+    draw()
+    plan = max(drawn, key=lambda plan: len({type(step) for step in plan.steps}))
+    print(plan)
+    (tmp_path / "plan").write_bytes(pickle.dumps(plan))
+    start(TINY, simulator, "tb_machine_random", tmp_path, tests=1)
