@@ -31,6 +31,7 @@ from respin.golden.network import (
     run_layers,
 )
 from respin.golden.ops import LossParameters, avg_pool, conv2d, output_size
+from respin.golden.ops.convolution import MAX_KERNEL
 from respin.golden.quantise import requantiser
 
 BATCHES = 4
@@ -166,12 +167,13 @@ def _convolutions(draw: st.DrawFn, x: Map, channels: st.SearchStrategy[int]) -> 
     outputs = x.channels if depthwise else draw(channels)
     padding = tuple(draw(st.integers(0, 2)) for _ in range(4))
     rows, columns = x.size[0] + padding[0] + padding[1], x.size[1] + padding[2] + padding[3]
-    kernel = (draw(st.integers(1, min(5, rows))), draw(st.integers(1, min(5, columns))))
+    most = draw(st.sampled_from([5, 5, 5, MAX_KERNEL]))
+    kernel = (draw(st.integers(1, min(most, rows))), draw(st.integers(1, min(most, columns))))
     groups = x.channels if depthwise else draw(st.sampled_from(_divisors(x.channels, outputs)))
     # Errors through a kernel smaller than its stride are refused.
     stride = draw(st.integers(1, min(3, *kernel) if x.learns else 3))
-    # Strided and depthwise layers do not learn.
-    learns = stride == 1 and not groups == x.channels == outputs > 1 and draw(st.booleans())
+    # A strided layer does not learn if errors pass it.
+    learns = (stride == 1 or not x.learns) and draw(st.booleans())
     zero_points = st.just(0) if learns or x.learns else st.integers(-128, 127) if x.signed else st.integers(0, 255)
     return Conv(
         outputs=outputs,
@@ -214,7 +216,7 @@ def _modules(
 ) -> Module:
     of = draw(st.sampled_from(free))
     x, hidden = maps[of], draw(channels)
-    groups = draw(st.sampled_from([d for d in _divisors(x.channels, hidden) if not d == x.channels == hidden > 1]))
+    groups = draw(st.sampled_from(_divisors(x.channels, hidden)))
     kernel = draw(st.sampled_from([1, 3, 5]))
     return Module(of=of, hidden=hidden, kernel=kernel, groups=groups, pool=draw(st.integers(1, min(4, *x.size))))
 
