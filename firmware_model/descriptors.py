@@ -180,7 +180,7 @@ def _short(fields: Mapping[str, Any]) -> str:
         if isinstance(value, Mapping):
             return _short(value)
         if isinstance(value, list):
-            return "[" + " ".join(text(set_fields(item) if isinstance(item, Mapping) else item) for item in value) + "]"
+            return "[" + " ".join(text(item) for item in value) + "]"
         return str(getattr(value, "value", value))
 
     return "{" + " ".join(f"{key}={text(value)}" for key, value in fields.items()) + "}"

@@ -156,7 +156,7 @@ class Emitter:
                 moved, opcode = (stage.stores, Opcode.STORE) if buffer in written else (stage.loads, Opcode.LOAD)
                 moved += self._moves(opcode, piece, workspace[buffer])
         for operation in chain:
-            stage.jobs += self._runs(operation, made[operation.result or operation.operands[0].name], spots)
+            stage.jobs += self._runs(operation, made[operation.over], spots)
         output = self._place.network.output
         if chain[-1].result == output and schedule.base(output) is not None:
             stage.stores += self._take(output)
@@ -165,7 +165,7 @@ class Emitter:
     def _runs(self, operation: Operation, tile: Tile, spots: Mapping[Buffer, _Spot]) -> Iterator[Step]:
         """Table entries and jobs of a tile, for as many channels at a time as the table has room for."""
         place, schedule = self._place, self._schedule
-        name = operation.result or operation.operands[-1].name
+        name = operation.over
         shape = place.whole(name).shape
         operands = {
             operand.name: self._view(operand.name, schedule.reached(operation, operand, tile), spots)

@@ -22,6 +22,7 @@ from respin.golden.network import (
     Upsample,
     sources,
 )
+from respin.rtl.imc.depthwise import MAX_TAPS
 
 if TYPE_CHECKING:
     from respin.firmware_model.packing import Packing
@@ -48,9 +49,12 @@ def geometry(layer: Convolution | RawSums) -> Geometry:
     return Geometry(kh=layer.weight.shape[2], kw=layer.weight.shape[3], stride=layer.stride, pad_y=top, pad_x=left)
 
 
-def is_depthwise(layer: Convolution | RawSums) -> bool:
-    """Whether each output channel of a convolution has an input channel of its own."""
-    return layer.groups > 1 and layer.weight.shape[0] == layer.groups and layer.weight.shape[1] == 1
+def runs_depthwise(layer: Convolution | RawSums) -> bool:
+    """Whether the depthwise unit runs a convolution: each output channel has an input channel of its own, there are no
+    more taps than the unit holds, and the weights do not learn, as its rows have no weight gradient."""
+    outputs, inputs, kh, kw = layer.weight.shape
+    learns = isinstance(layer, Convolution) and layer.trained is not None and layer.trained.tensor is not None
+    return layer.groups > 1 and outputs == layer.groups and inputs == 1 and kh * kw <= MAX_TAPS and not learns
 
 
 def table_name(edge: str, source: str) -> str:
@@ -139,6 +143,11 @@ class Operation:
     def forward(self) -> bool:
         """Whether it belongs to inference."""
         return isinstance(self.item, Layer | RawSums)
+
+    @property
+    def over(self) -> str:
+        """The tensor over whose elements it runs: its result; of a gradient its errors."""
+        return self.item.error if isinstance(self.item, Gradient) else self.item.name
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from respin.firmware_model.jobs import SUM_BYTES, Geometry
 from respin.firmware_model.layout import IntArray, blocks
-from respin.firmware_model.operations import Network, Shape, geometry, is_depthwise, raw_sums
+from respin.firmware_model.operations import Network, Shape, geometry, raw_sums, runs_depthwise
 from respin.golden.inference import RawSums
 from respin.golden.network import INPUT, AveragePool, Convolution, reads
 from respin.golden.ops import Padding
@@ -204,7 +204,7 @@ def choose_packing(
     learned = {gradient.layer for gradient in network.gradients} if training else set()
     chosen = {}
     for layer in convolutions:
-        if layer.x not in (INPUT, *pools) or layer.name in passed or is_depthwise(layer):
+        if layer.x not in (INPUT, *pools) or layer.name in passed or runs_depthwise(layer):
             continue
         (n, channels, _, _), (_, outputs, oh, ow) = shapes[layer.x], shapes[layer.name]
         taps = layer.weight.shape[2] * layer.weight.shape[3]

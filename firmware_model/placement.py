@@ -15,9 +15,9 @@ from respin.firmware_model.operations import (
     Network,
     Shape,
     geometry,
-    is_depthwise,
     operations,
     raw_sums,
+    runs_depthwise,
     table_name,
 )
 from respin.firmware_model.packing import choose_packing
@@ -43,7 +43,7 @@ from respin.rtl.config import AcceleratorConfig
 
 def forward_rows(layer: Convolution | RawSums, weight: IntArray, slices: int) -> IntArray:
     """Rows of the image that a convolution's forward pass reads on ``slices`` slices, for its weights ``weight``."""
-    if is_depthwise(layer):
+    if runs_depthwise(layer):
         return layout.depthwise_rows(weight)
     return layout.weight_rows(layout.dense_weights(weight, layer.groups), slices)
 
@@ -275,7 +275,7 @@ class Placement:
         """Rows of the images that carry errors back, one for each phase of the stride."""
         _, _, h, w = self._shapes[layer.x]
         phases = [(list(phase.taps_y), list(phase.taps_x)) for phase in error_phases(geometry(layer), h, w)]
-        if is_depthwise(layer):
+        if runs_depthwise(layer):
             return [layout.depthwise_rows(weight[:, :, ys][:, :, :, xs]) for ys, xs in phases]
         dense = layout.dense_weights(weight, layer.groups).transpose(1, 0, 2, 3)
         return [layout.weight_rows(dense[:, :, ys][:, :, :, xs], self.config.slices) for ys, xs in phases]

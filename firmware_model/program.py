@@ -19,7 +19,7 @@ from respin.firmware_model.jobs import (
     StoreSums,
 )
 from respin.firmware_model.layout import StoreTensor, mask_words
-from respin.firmware_model.operations import LABELS, Operation, geometry, is_depthwise, table_name
+from respin.firmware_model.operations import LABELS, Operation, geometry, runs_depthwise, table_name
 from respin.firmware_model.placement import Placement
 from respin.golden.inference import RawSums
 from respin.golden.network import (
@@ -246,7 +246,7 @@ class Program:
 
     def _task(self, operation: Operation) -> Task:
         place = self._place
-        out = place.tensor(operation.result or operation.operands[-1].name)
+        out = place.tensor(operation.over)
         mask = None if operation.mask is None else place.mask(operation.mask)
         setting = Setting(
             part=Part(shape=out.shape),
@@ -315,6 +315,8 @@ class Program:
         if layer.trained is None or layer.trained.tensor is None:
             raise ValueError(f"{layer.name} must learn its weights: a job for a bias alone is not built yet")
         transposed = place.transposed_images(layer.name)
+        if layer.stride > 1 and transposed:
+            raise ValueError(f"{layer.name} must have stride 1 to learn, not {layer.stride}: errors pass it")
         images = jobs.TrainedImages(
             base=place.image(layer.name),
             transposed=transposed[0] if transposed else None,
@@ -329,7 +331,7 @@ class Program:
     def _sums(self, sums: RawSums, setting: Setting) -> Fields:
         n, c, h, w = setting.part.shape
         shape = (n // SUM_BYTES, c, h, w)
-        run = self._build.depthwise if is_depthwise(sums) else self._build.convolution
+        run = self._build.depthwise if runs_depthwise(sums) else self._build.convolution
         return run(
             setting.operands[self._place.packing.source(sums)][0],
             StoreTensor(setting.out.base, shape, signed=False, stride=setting.out.block_stride),
@@ -346,7 +348,7 @@ class Program:
             case Convolution():
                 x, row = setting.operands[self._place.packing.source(layer)]
                 shape = self._place.packing.geometry(layer)
-                run = self._build.depthwise if is_depthwise(layer) else self._build.convolution
+                run = self._build.depthwise if runs_depthwise(layer) else self._build.convolution
                 return run(
                     x,
                     setting.out,
@@ -407,7 +409,7 @@ class Program:
             rows=self._place.transposed_images(layer.name),
             geometry=geometry(layer),
             finish=finish,
-            depthwise=is_depthwise(layer),
+            depthwise=runs_depthwise(layer),
             part=setting.part,
             dy_row=row,
         )

@@ -162,10 +162,10 @@ class Schedule:
         """Return what a tile of a chain's result touches: the part of each tensor that is made, and the part of each
         buffer that is needed."""
         last = chain[-1]
-        made = {last.result or last.operands[0].name: tile}
+        made = {last.over: tile}
         found: dict[Buffer, Piece] = {}
         for operation in reversed(chain):
-            own = made[operation.result or operation.operands[0].name]
+            own = made[operation.over]
             if operation.result is not None:
                 found[operation.result] = self._piece(operation.result, own)
             if operation.mask is not None:
@@ -225,7 +225,7 @@ class Schedule:
 
     def _whole(self, chain: Chain) -> Tile:
         last = chain[-1]
-        n, _, h, _ = self._shapes[last.result or last.operands[0].name]
+        n, _, h, _ = self._shapes[last.over]
         return Tile(image=0, images=n, row=0, rows=h)
 
     def _tiling(self, chain: Chain, tiles: tuple[Tile, ...], slots: int) -> Tiling:

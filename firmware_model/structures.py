@@ -76,9 +76,14 @@ def leaves(shape: ShapeLike, name: str = "", offset: int = 0) -> Iterator[tuple[
 
 def set_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that are not 0, nested ones likewise: what a listing shows."""
-    shown: dict[str, Any] = {}
-    for key, value in fields.items():
-        inner = set_fields(value) if isinstance(value, Mapping) else value
-        if inner and inner != [0] * (len(inner) if isinstance(inner, list) else 0):
-            shown[key] = inner
-    return shown
+    return {key: shown for key, value in fields.items() if (shown := _shown(value))}
+
+
+def _shown(value: Any) -> Any:
+    """A field without what is 0 in it; something false if all of it is."""
+    if isinstance(value, Mapping):
+        return set_fields(value)
+    if isinstance(value, list):
+        items = [_shown(item) for item in value]
+        return items if any(items) else []
+    return value

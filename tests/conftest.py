@@ -17,6 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--simulator", choices=simulators(), help="run the benches on this simulator only")
     parser.addoption("--write-waves", action="store_true", help="draw the documentation's timing diagrams anew")
     parser.addoption("--fuzz-cases", type=int, default=2000, help="damaged programs that the machine is given")
+    parser.addoption("--network-cases", type=int, default=10, help="random networks that run on the machine")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

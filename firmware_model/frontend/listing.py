@@ -4,7 +4,7 @@
 import math
 from dataclasses import dataclass
 
-from respin.firmware_model.operations import is_depthwise
+from respin.firmware_model.operations import runs_depthwise
 from respin.firmware_model.packing import Packing, choose_packing
 from respin.firmware_model.placement import forward_rows
 from respin.golden.inference import InferenceNetwork, RawSums, Shape
@@ -91,7 +91,7 @@ def _convolution(
     dense = layer.weight.shape[2:] == shapes[layer.x][1:] and shape[1:] == (1, 1)
     return LayerListing(
         name=layer.name,
-        kind="depthwise" if is_depthwise(layer) else "dense" if dense else "convolution",
+        kind="depthwise" if runs_depthwise(layer) else "dense" if dense else "convolution",
         reads=(layer.x,),
         shape=shape,
         kernel=(layer.weight.shape[2], layer.weight.shape[3]),

@@ -4,16 +4,15 @@
 import os
 
 import cocotb
-import numpy as np
 import torch
-from machine_bench import CONFIG, Notes, rows, start
-from network_checks import compare_edges, compare_learned
+from machine_bench import CONFIG, Notes, start
+from network_checks import compare_inference, compare_step, moved
 from tiled_network import CLASSES, images, tiled_network
 
 from respin.firmware_model.compiler import Compiler
 from respin.firmware_model.machine import ProgramSession
 from respin.firmware_model.placement import Placement
-from respin.golden.trainer import TrainingState, train_step
+from respin.golden.trainer import TrainingState
 from respin.sim.runner import seed
 
 STEPS, BATCH, STALL = (int(os.environ[f"MACHINE_{name}"]) for name in ("STEPS", "BATCH", "STALL"))
@@ -33,9 +32,7 @@ async def inference_in_bands(dut):
     session = ProgramSession(await start(dut), image, seed=seed())
     await session.provision()
     dut.stall.value = STALL
-    x = images(BATCH, WIDE_SIZE, seed=seed())
-    want = network.forward(x, network.initial_parameters()).tensors["logits"].flatten(1)
-    np.testing.assert_array_equal(await session.infer(x.numpy()), want.numpy())
+    await compare_inference(session, network, network.initial_parameters(), images(BATCH, WIDE_SIZE, seed=seed()))
 
 
 @cocotb.test()
@@ -50,21 +47,12 @@ async def training_in_bands(dut):
     await session.provision()
     notes = Notes(dut)
     dut.stall.value = STALL
-    valid = moved = 0
+    valid = moves = 0
     for step in range(STEPS):
         x = images(BATCH, SIZE, seed=seed() + step)
         labels = torch.tensor([(step + at) % CLASSES for at in range(BATCH)])
-        record = train_step(network, state, x, labels, log2_rate=LOG2_RATE)
-        notes.forget()
-        await session.machine.write_fields("CONTROL", "clear_counters")
-        await session.train(x.numpy(), labels.tolist(), log2_rate=LOG2_RATE)
-        cycles, done = [await session.machine.read(name) for name in ("CYCLES_LOW", "DESCRIPTORS_DONE")]
-        dut._log.info(f"step {step}: {cycles} cycles, {done} descriptors")
-        want = record.activations.tensors["logits"].flatten(1)
-        np.testing.assert_array_equal(await session.logits(), want.numpy())
-        compare_learned(placement, record.after.parameters, await rows(dut), step)
-        valid = compare_edges(network, record, notes)
-        moved += sum(int(update.move.count_nonzero()) for update in record.updates.values())
+        record, valid = await compare_step(dut, session, placement, notes, state, (x, labels), log2_rate=LOG2_RATE)
+        moves += moved(record)
         state = record.after
     assert valid == len(network.edges), f"{valid} of {len(network.edges)} edges had a valid scale"
-    assert moved > 0
+    assert moves > 0

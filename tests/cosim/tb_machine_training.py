@@ -4,9 +4,8 @@
 import os
 
 import cocotb
-import numpy as np
-from machine_bench import CONFIG, FOLDER, Notes, rows, start
-from network_checks import compare_edges, compare_learned
+from machine_bench import CONFIG, FOLDER, Notes, start
+from network_checks import compare_inference, compare_step, moved
 
 from respin.firmware_model.compiler import Compiler
 from respin.firmware_model.image import ProgramImage
@@ -14,7 +13,7 @@ from respin.firmware_model.machine import ProgramSession
 from respin.firmware_model.placement import Placement
 from respin.golden import digits
 from respin.golden.digits_network import SCHEDULE, build_network
-from respin.golden.trainer import TrainingState, train_step
+from respin.golden.trainer import TrainingState
 from respin.sim.runner import seed
 
 STEPS, BATCH = int(os.environ["MACHINE_STEPS"]), int(os.environ["MACHINE_BATCH"])
@@ -34,29 +33,16 @@ async def training_steps_as_programs(dut):
     session = ProgramSession(await start(dut), ProgramImage.load(path), seed=seed())
     await session.provision()
     images = digits.pack_windows(task.train_images)
-    x = images[:BATCH]
-    logits = network.loss.logits
-    want = network.forward(x, state.parameters).tensors[logits].flatten(1)
-    np.testing.assert_array_equal(await session.infer(x.numpy()), want.numpy())
+    await compare_inference(session, network, state.parameters, images[:BATCH])
 
     notes = Notes(dut)
     dut.stall.value = int(os.environ["MACHINE_STALL"])
     order = digits.batch_indices(len(task.train_labels), steps=STEPS, batch=BATCH, seed=seed())
-    valid_edges = moved = 0
+    valid = moves = 0
     for step, index in enumerate(order):
-        log2_rate = SCHEDULE.log2_rate(step)
-        labels = task.train_labels[index]
-        record = train_step(network, state, images[index], labels, log2_rate=log2_rate)
-        notes.forget()
-        await session.machine.write_fields("CONTROL", "clear_counters")
-        await session.train(images[index].numpy(), labels.tolist(), log2_rate=log2_rate)
-        cycles, done = [await session.machine.read(name) for name in ("CYCLES_LOW", "DESCRIPTORS_DONE")]
-        dut._log.info(f"step {step}: {cycles} cycles, {done} descriptors")
-        want = record.activations.tensors[logits].flatten(1)
-        np.testing.assert_array_equal(await session.logits(), want.numpy())
-        compare_learned(placement, record.after.parameters, await rows(dut), step)
-        valid_edges = compare_edges(network, record, notes)
-        moved += sum(int(update.move.count_nonzero()) for update in record.updates.values())
+        batch, log2_rate = (images[index], task.train_labels[index]), SCHEDULE.log2_rate(step)
+        record, valid = await compare_step(dut, session, placement, notes, state, batch, log2_rate=log2_rate)
+        moves += moved(record)
         state = record.after
-    assert valid_edges == len(network.edges), f"{valid_edges} of {len(network.edges)} edges had a valid scale"
-    assert moved > 0
+    assert valid == len(network.edges), f"{valid} of {len(network.edges)} edges had a valid scale"
+    assert moves > 0
