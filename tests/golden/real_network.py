@@ -24,6 +24,7 @@ from respin.golden.network import (
     Parameters,
     Upsample,
 )
+from respin.golden.ops.loss import ONE
 from respin.golden.trainer import StepRecord, TrainingState, train_step
 
 ERROR_ONE = 127
@@ -78,12 +79,19 @@ def real_gradients(
         # The integer value, with the real layer's gradient.
         tensors[layer.name] = y + (value.double() - y).detach()
     logits = tensors[network.loss.logits].flatten(1)
-    loss = functional.cross_entropy(logits * network.loss.parameters.logit_scale, labels, reduction="sum")
-    loss.backward()
+    loss_of(network, logits, labels).backward()
     head = network.convolution(network.loss.logits).table.ratio
     assert torch.equal(head, head[:1].expand_as(head))
     unit = float(head[0]) * network.loss.parameters.logit_scale / ERROR_ONE
     return {name: leaf.grad / unit for name, leaf in leaves.items() if leaf.grad is not None}
+
+
+def loss_of(network: IntegerNetwork, logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss of real logits (N, classes) in units of the integer ones, summed over the batch."""
+    parameters = network.loss.parameters
+    smoothing = parameters.off * logits.shape[1] / ONE
+    nats = logits * parameters.logit_scale
+    return functional.cross_entropy(nats, labels, label_smoothing=smoothing, reduction="sum")
 
 
 def settled_steps(

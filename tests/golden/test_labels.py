@@ -95,7 +95,7 @@ def test_a_run_on_few_images_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(experiment, "backbone_named", lambda _name: small_backbone(SEED))
     experiment.task_of.cache_clear()
     whole = Conditions(backbone="small", dataset="waves", size=SIDE, train_images=96, epochs=2, batch=16)
-    run = Run(conditions=few_images(whole, 8, CLASSES), method="rep-net", setting="μ -2 → -10", seed=SEED)
+    run = Run(conditions=few_images(whole, 8, CLASSES), method="rep-net", setting="μ -1 → -7", seed=SEED)
     folder = ResultFolder(tmp_path)
     made = run_once(run, folder)
     # 32 images six times, tested on those that the whole training leaves.
@@ -104,5 +104,5 @@ def test_a_run_on_few_images_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert isinstance(folder.find(run).run.conditions, FewImages)
     others = [replace(run, conditions=conditions) for conditions in (whole, few_images(whole, 4, CLASSES))]
     assert len({one.key for one in (run, *others)}) == 3
-    assert run.title == f"waves, 8 images a class, rep-net, μ -2 → -10, seed {SEED}"
+    assert run.title == f"waves, 8 images a class, rep-net, μ -1 → -7, seed {SEED}"
     experiment.task_of.cache_clear()

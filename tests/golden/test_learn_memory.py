@@ -289,8 +289,8 @@ def test_a_task_s_region_by_hand(rep_net: IntegerNetwork) -> None:
         tables=9 * entries,
         state=3 * edges + 3 * tensors + 4 + 4,
     )
-    assert storage.content == 144 + 15 + 216 + 35
-    assert (storage.check, storage.total) == (52, 462)
+    assert storage.content == 144 + 15 + 216 + 41
+    assert (storage.check, storage.total) == (52, 468)
 
 
 def test_a_region_of_biases_has_no_weights_but_the_head_s() -> None:

@@ -18,7 +18,7 @@ def results(accuracies: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], 
     return {
         (task.dataset, name): [
             Result(
-                run=Run(conditions=task, method=name, setting="μ -2 → -10", seed=seed),
+                run=Run(conditions=task, method=name, setting="μ -1 → -7", seed=seed),
                 accuracy=value - 0.1 * number,
                 test_images=100,
             )
@@ -39,7 +39,7 @@ def test_a_scenario_has_its_measures_and_each_task_s_storage() -> None:
 
     compared = results({"rep-net": [0.9, 0.8]})
     found = follow("task-incremental", compared, TASKS, 200, run_all, storage={"rep-net": 1234, "head": 5})
-    assert [(run.seed, run.setting, run.rehearsal) for run in asked] == [(0, "μ -2 → -10", 0), (1, "μ -2 → -10", 0)]
+    assert [(run.seed, run.setting, run.rehearsal) for run in asked] == [(0, "μ -1 → -7", 0), (1, "μ -1 → -7", 0)]
     assert all(run.tasks == tuple(TASKS) for run in asked)
     assert found["tasks"] == ["one", "two"]
     (measured,) = found["methods"].values()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from real_network import loss_of
 from torch import Tensor
 from torch.nn import functional
 
@@ -156,10 +157,7 @@ def test_integer_gradients_point_where_autograd_does(demonstration: Any, records
             for name, p in record.before.parameters.items()
         }
         logits = real_forward(network, images[indices[step]], learned)
-        loss = functional.cross_entropy(
-            logits * network.loss.parameters.logit_scale, task.train_labels[indices[step]], reduction="sum"
-        )
-        loss.backward()
+        loss_of(network, logits, task.train_labels[indices[step]]).backward()
         for name, (weight, _) in learned.items():
             integer = record.updates[f"{name}.weight"].gradient.double().flatten()
             assert weight.grad is not None
