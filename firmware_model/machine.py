@@ -124,13 +124,18 @@ class Machine:
         ------
         ProgramError
             If it ends with an error.
+        ValueError
+            If ``log2_rate`` does not fit its register.
         """
+        half = 1 << LOG2_RATE.width - 1
+        if not -half <= log2_rate < half:
+            raise ValueError(f"log2_rate must be in {-half}..{half - 1}, not {log2_rate!r}")
         values = {
             "PROGRAM_BASE": address,
             "PROGRAM_COUNT": count,
             "SEED": seed,
             "STEP": step,
-            "LOG2_RATE": log2_rate & (1 << LOG2_RATE.width) - 1,
+            "LOG2_RATE": log2_rate % (2 * half),
         }
         for name, value in values.items():
             await self.write(name, value)

@@ -23,6 +23,7 @@ from respin.rtl.config import preset
 from respin.rtl.jobs import Pass
 from respin.rtl.sequencer.descriptor import Opcode
 from respin.rtl.sequencer.errors import ErrorCode
+from respin.sim.compiled import drive
 
 CONFIG = preset("tiny")
 
@@ -179,3 +180,9 @@ def test_an_edge_for_a_step_is_the_plan_with_its_exponents():
     (job,) = plan.at(alive, {}).task.jobs
     assert (job["rebase"], [source["align"] for source in job["gather"]["sources"][:2]]) == (0, [39, 0])
     assert "rebase" not in plan.task.jobs[0]
+
+
+@pytest.mark.parametrize("log2_rate", [-129, 128])
+def test_a_rate_that_does_not_fit_is_refused(log2_rate: int) -> None:
+    with pytest.raises(ValueError, match=rf"log2_rate must be in -128\.\.127, not {log2_rate}"):
+        drive(Machine(CONFIG, transport=None).run(0, 1, log2_rate=log2_rate))
