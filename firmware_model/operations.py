@@ -22,6 +22,7 @@ from respin.golden.network import (
     Upsample,
     sources,
 )
+from respin.golden.ops import padding_sides
 from respin.rtl.imc.depthwise import MAX_TAPS
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ def raw_sums(network: Network) -> RawSums | None:
 
 def geometry(layer: Convolution | RawSums) -> Geometry:
     """Kernel, stride and padding of a convolution as the window takes them."""
-    padding = layer.padding
-    top, left = (padding, padding) if isinstance(padding, int) else (padding[0], padding[2])
+    top, _, left, _ = padding_sides(layer.padding)
     return Geometry(kh=layer.weight.shape[2], kw=layer.weight.shape[3], stride=layer.stride, pad_y=top, pad_x=left)
 
 

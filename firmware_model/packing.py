@@ -19,7 +19,7 @@ from respin.firmware_model.layout import IntArray, blocks
 from respin.firmware_model.operations import Network, Shape, geometry, raw_sums, runs_depthwise
 from respin.golden.inference import RawSums
 from respin.golden.network import INPUT, AveragePool, Convolution, reads
-from respin.golden.ops import Padding
+from respin.golden.ops import padding_sides
 from respin.rtl.jobs import CHANNEL
 
 COLUMNS = ("bias", "mult", "shift", "lo", "hi")
@@ -101,7 +101,7 @@ class PackedWindows:
         return cls(
             kernel=(layer.weight.shape[2], layer.weight.shape[3]),
             stride=layer.stride,
-            padding=_sides(layer.padding),
+            padding=padding_sides(layer.padding),
             pad_value=layer.pad_value,
             pool=None if pool is None else InputPool.of_layer(pool),
         )
@@ -214,7 +214,3 @@ def choose_packing(
         if blocks(lanes) < blocks(channels) * taps and lanes <= MAX_LANES and not (whole and words > store_words):
             chosen[layer.name] = PackedWindows.of_layer(layer, pools.get(layer.x))
     return Packing(chosen)
-
-
-def _sides(padding: Padding) -> tuple[int, int, int, int]:
-    return (padding,) * 4 if isinstance(padding, int) else padding

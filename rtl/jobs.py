@@ -20,7 +20,9 @@ TENSOR_ID = unsigned(12)
 EXPONENT = signed(16)
 """Of a tensor of errors. An edge moves it by less than 2^8, and no network chains 2^7 of them."""
 LOG2_RATE = signed(8)
-"""Binary logarithm of a learning rate."""
+"""Binary logarithm of the network's learning rate."""
+LAYER_LOG2_RATE = signed(9)
+"""Of a layer's: the network's and the layer's shift, both of 8 bits."""
 GATHER_SOURCES = 4
 
 
@@ -301,7 +303,7 @@ class Job(data.Struct):
     scaled: unsigned(1)
     rebase: signed(8)
     settle: unsigned(1)
-    log2_rate: signed(LOG2_RATE.width + 1)
+    log2_rate: LAYER_LOG2_RATE
     exponent: EXPONENT
     window: WindowJob
     read: ReadJob

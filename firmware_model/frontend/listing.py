@@ -9,7 +9,7 @@ from respin.firmware_model.packing import Packing, choose_packing
 from respin.firmware_model.placement import forward_rows
 from respin.golden.inference import InferenceNetwork, RawSums, Shape
 from respin.golden.network import AveragePool, Convolution, Layer, Merge, Upsample, reads
-from respin.golden.ops import Padding, QuantiserTable
+from respin.golden.ops import QuantiserTable, padding_sides
 from respin.rtl.config import AcceleratorConfig
 
 
@@ -96,17 +96,13 @@ def _convolution(
         shape=shape,
         kernel=(layer.weight.shape[2], layer.weight.shape[3]),
         stride=layer.stride,
-        padding=_sides(layer.padding),
+        padding=padding_sides(layer.padding),
         groups=layer.groups,
         quantiser=quantiser,
         macs=weights * shape[1] * shape[2],
         weights=weights,
         rows=len(forward_rows(layer, packing.weight(layer, layer.weight.numpy()), config.slices)),
     )
-
-
-def _sides(padding: Padding) -> tuple[int, int, int, int]:
-    return (padding,) * 4 if isinstance(padding, int) else padding
 
 
 def _table(table: QuantiserTable) -> str:

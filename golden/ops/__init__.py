@@ -16,6 +16,7 @@ from respin.golden.ops.convolution import (
     conv2d_weight_gradient,
     dense,
     output_size,
+    padding_sides,
 )
 from respin.golden.ops.errors import (
     DelayedScale,
@@ -52,6 +53,7 @@ __all__ = [
     "fan_in_reference",
     "merge_add",
     "output_size",
+    "padding_sides",
     "pool_error",
     "prove_bias_gradient",
     "prove_convolution",

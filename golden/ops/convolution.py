@@ -26,7 +26,8 @@ Padding = int | tuple[int, int, int, int]
 """Rows and columns added around a map: one number for all sides, or (top, bottom, left, right)."""
 
 
-def _sides(padding: Padding) -> tuple[int, int, int, int]:
+def padding_sides(padding: Padding) -> tuple[int, int, int, int]:
+    """Return padding as (top, bottom, left, right); ValueError if it is neither of both, or a side not in 0..31."""
     sides = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
     if len(sides) != 4:
         raise ValueError(f"padding must be one number or (top, bottom, left, right), not {padding!r}")
@@ -38,7 +39,7 @@ def _sides(padding: Padding) -> tuple[int, int, int, int]:
 
 def output_size(size: tuple[int, int], kernel: tuple[int, int], stride: int, padding: Padding) -> tuple[int, int]:
     """Return (height, width) of a convolution's output; ValueError if the kernel is larger than the padded map."""
-    top, bottom, left, right = _sides(padding)
+    top, bottom, left, right = padding_sides(padding)
     for name, value, limit in (("stride", stride, MAX_STRIDE), ("kernel", max(kernel), MAX_KERNEL)):
         require_int(name, value, 1, limit)
     padded = (size[0] + top + bottom, size[1] + left + right)
@@ -147,7 +148,7 @@ def conv2d(
     require_int("zero_point", zero_point, low, high)
     if weight[0].numel() * 128 * _magnitude(x) > INT32_MAX:
         raise ValueError(f"a reduction over {weight[0].numel()} products could overflow 32 bits")
-    sides = _sides(padding)
+    sides = padding_sides(padding)
     if groups == x.shape[1] == weight.shape[0] and (zero_point == 0 or not any(sides)):
         return _depthwise(x, weight, size, (sides[0], sides[2]), stride=stride)
     padded = _padded_map(x, sides, zero_point)
@@ -224,7 +225,7 @@ def conv2d_error(
     require_shape("error", error, (error.shape[0], outputs, oh, ow))
     if outputs // groups * kh * kw * 128 * 128 > INT32_MAX:
         raise ValueError(f"a reduction over {outputs // groups * kh * kw} products could overflow 32 bits")
-    top, _, left, _ = _sides(padding)
+    top, _, left, _ = padding_sides(padding)
     # Where the transposed kernel starts: so much of it lies before the map, or so much of the error is cut off.
     before = (kh - 1 - top, kw - 1 - left)
     if group_inputs == 1 and groups == outputs:
@@ -274,7 +275,7 @@ def conv2d_weight_gradient(
     if x.shape[0] * oh * ow * 128 * 255 > INT32_MAX:
         raise ValueError(f"batch x output pixels must be at most 65793, not {x.shape[0] * oh * ow!r}")
     # What no window reaches is cut off, so that there are as many windows as errors.
-    padded = _padded_map(x, _sides(padding))[:, : (oh - 1) * stride + kernel[0], : (ow - 1) * stride + kernel[1]]
+    padded = _padded_map(x, padding_sides(padding))[:, : (oh - 1) * stride + kernel[0], : (ow - 1) * stride + kernel[1]]
     gradients = [
         # (windows, taps)ᵀ x (windows, outputs): activations may be unsigned, so they are the left operand.
         matmul(_windows(part, kernel, stride).t(), errors)

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from respin.rtl.config import BLOCK, AcceleratorConfig
 from respin.rtl.interfaces import result_layout
-from respin.rtl.jobs import EXPONENT, TENSOR_ID, Job, UpdateJob
+from respin.rtl.jobs import EXPONENT, LAYER_LOG2_RATE, TENSOR_ID, UpdateJob
 from respin.rtl.learn.index_walk import IndexWalk
 from respin.rtl.learn.probability import SHIFT_BITS, StepProbability
 from respin.rtl.learn.random import RandomLanes
@@ -107,7 +107,7 @@ class TernarySteps(wiring.Component):
             "seed": In(SEED_BITS),
             "step": In(STEP_BITS),
             "job": In(stream.Signature(UpdateJob)),
-            "log2_rate": In(Job.as_shape()["log2_rate"].shape),
+            "log2_rate": In(LAYER_LOG2_RATE),
             "exponent": In(EXPONENT),
             "commit": In(stream.Signature(UpdateCommit)),
             "results": In(stream.Signature(result_layout(config))),

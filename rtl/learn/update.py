@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.interfaces import result_layout
-from respin.rtl.jobs import EXPONENT, Job, ReadJob, UpdateJob
+from respin.rtl.jobs import EXPONENT, LAYER_LOG2_RATE, ReadJob, UpdateJob
 from respin.rtl.learn.row_update import RowUpdate
 from respin.rtl.learn.scales import LargestGradient
 from respin.rtl.learn.table import TablePort
@@ -90,7 +90,7 @@ class Update(wiring.Component):
         super().__init__({
             "seed": In(SEED_BITS),
             "step": In(STEP_BITS),
-            "log2_rate": In(Job.as_shape()["log2_rate"].shape),
+            "log2_rate": In(LAYER_LOG2_RATE),
             "exponent": In(EXPONENT),
             "job": In(stream.Signature(UpdateJob)),
             "commit": In(stream.Signature(UpdateCommit)),

@@ -24,6 +24,7 @@ from respin.golden.network import (
     Parameters,
     Upsample,
 )
+from respin.golden.ops import padding_sides
 from respin.golden.ops.loss import ONE
 from respin.golden.trainer import StepRecord, TrainingState, train_step
 
@@ -34,7 +35,7 @@ ERROR_ONE = 127
 def _real_layer(layer: Layer, tensors: Mapping[str, Tensor], leaves: Mapping[str, Tensor], value: Tensor) -> Tensor:
     match layer:
         case Convolution():
-            top, bottom, left, right = (layer.padding,) * 4 if isinstance(layer.padding, int) else layer.padding
+            top, bottom, left, right = padding_sides(layer.padding)
             padded = functional.pad(tensors[layer.x], (left, right, top, bottom))
             weight = leaves.get(f"{layer.name}.weight", layer.weight.double())
             bias = layer.table.bias.double() + leaves.get(f"{layer.name}.bias", 0)

@@ -25,6 +25,7 @@ from respin.golden.network import (
     Parameters,
     Upsample,
 )
+from respin.golden.ops import padding_sides
 from respin.golden.schedule import Schedule
 from respin.golden.trainer import StepRecord, TrainingState, train_step
 
@@ -129,7 +130,7 @@ def real_forward(network: IntegerNetwork, x: Tensor, parameters: dict[str, tuple
                 if layer.trained:
                     weight, learned = parameters[layer.name]
                     bias = bias + learned * 2**layer.trained.bias_shift
-                top, bottom, left, right = (layer.padding,) * 4 if isinstance(layer.padding, int) else layer.padding
+                top, bottom, left, right = padding_sides(layer.padding)
                 padded = functional.pad(tensors[layer.x], (left, right, top, bottom))
                 y = functional.conv2d(padded, weight, bias, stride=layer.stride, groups=layer.groups)
                 y = y * layer.table.ratio[:, None, None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The serial divider, the tables per tensor id, delayed error scales and largest gradients, against plain integers."""
+"""The tables per tensor id, delayed error scales and largest gradients, against plain integers."""
 
 import os
 import random
@@ -13,7 +13,6 @@ from amaranth.sim import Simulator, SimulatorContext
 from respin.rtl.config import preset
 from respin.rtl.learn.scales import DelayedScales, StepScales
 from respin.rtl.learn.table import TensorTable
-from respin.rtl.vector.divider import Divider
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 CONFIG = preset("tiny")
@@ -38,33 +37,6 @@ async def host_access(
     ctx.set(port.valid, 1)
     await ctx.tick().until(port.ready)
     ctx.set(port.valid, 0)
-
-
-def test_divider_equals_integer_division() -> None:
-    dut = Divider(dividend_bits=20, divisor_bits=12)
-    rng = random.Random(SEED)
-    cases = [(0, 1), (1 << 20, 1), (0xFFFFF, 1), (0xFFFFF, 0xFFF), (5, 7), (0xFFE, 0xFFF)]
-    cases += [(rng.getrandbits(20), rng.randrange(1, 1 << rng.randrange(1, 13))) for _ in range(200)]
-
-    async def bench(ctx: SimulatorContext) -> None:
-        for dividend, divisor in cases:
-            dividend &= 0xFFFFF
-            assert ctx.get(dut.ready)
-            ctx.set(dut.dividend, dividend)
-            ctx.set(dut.divisor, divisor)
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            ctx.set(dut.dividend, 0)
-            ctx.set(dut.divisor, 0)
-            cycles = 1
-            while not ctx.get(dut.ready):
-                await ctx.tick()
-                cycles += 1
-            assert cycles == dut.latency
-            assert ctx.get(dut.quotient) == dividend // divisor
-
-    simulate(dut, bench)
 
 
 def test_table_has_two_ports_and_refuses_unknown_ids() -> None:
@@ -218,8 +190,6 @@ def test_the_largest_gradient_is_kept() -> None:
         (lambda: StepScales(config=None), TypeError, "config must be an AcceleratorConfig, not None"),
         (lambda: StepScales(config=CONFIG, ids=48), ValueError, r"ids must be a power of two in 2\.\.4096, not 48"),
         (lambda: TensorTable(shape=8, ids=8.0), TypeError, "ids must be an integer, not 8.0"),
-        (lambda: Divider(dividend_bits=0, divisor_bits=3), ValueError, "dividend_bits must be at least 1, not 0"),
-        (lambda: Divider(dividend_bits=4, divisor_bits="3"), TypeError, "divisor_bits must be an integer, not '3'"),
     ],
 )
 def test_bad_parameters_are_refused(build: Callable[[], object], error: type[Exception], message: str) -> None:
