@@ -3,15 +3,15 @@
 
 import json
 import sys
-from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from respin.cli.console import BAD_INPUT, Json, err, fail, out, print_json, require
+from respin.cli.learn.choices import list_choices
+from respin.cli.learn.printed import print_study
 
 if TYPE_CHECKING:
     from respin.golden.data import Dataset
@@ -65,74 +65,36 @@ def learn(
     """
     require("learn", "torch", "numba", "scikit-learn", "pillow", "matplotlib", "jinja2")
     if as_list:
-        _list(as_json)
+        list_choices(as_json)
         return
-    from respin.cli.learn.pool import Pool, cores
-    from respin.golden.backbones import BACKBONES, load_backbone
-    from respin.golden.data import SourceError, load_dataset
-    from respin.golden.learn.catalogue import METHODS
+    from respin.golden.data import SourceError
     from respin.golden.learn.experiment import Conditions
-    from respin.golden.learn.labels import check_images, label_efficiency
-    from respin.golden.learn.protocol import compare
-    from respin.golden.learn.scenarios import SCENARIOS
-    from respin.golden.learn.study import describe, follow, measure_memory
-    from respin.golden.learn.variations import VARIATIONS
 
-    methods = _methods(method, METHODS, VARIATIONS)
-    if scenario not in (SEPARATE, *SCENARIOS):
-        fail(f"--scenario must be one of {', '.join((SEPARATE, *SCENARIOS))}, not {scenario!r}", BAD_INPUT)
-    if scenario == "class-incremental" and len(_unique("--tasks", tasks)) != 1:
-        fail("--scenario class-incremental takes one data set, whose classes come two at a time", BAD_INPUT)
-    if backbone not in BACKBONES:
-        fail(f"--backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}", BAD_INPUT)
-    if size % 32:
-        fail(f"--size must be a multiple of 32, by which the backbones shrink an image, not {size}", BAD_INPUT)
-    few = _numbers("--images-a-class", images_a_class)
-    shared = Conditions(
-        backbone=backbone,
-        dataset="",
-        size=size,
-        train_images=train_images,
-        chosen_on=chosen_on,
-        epochs=epochs,
-        batch=batch,
-        held_out=held_out,
+    request = _Request(
+        tasks=_unique("--tasks", tasks),
+        methods=_methods(method),
+        seeds=range(seeds),
+        scenario=scenario,
+        rehearsal=rehearsal,
+        few=_numbers("--images-a-class", images_a_class),
+        shared=Conditions(
+            backbone=backbone,
+            dataset="",
+            size=size,
+            train_images=train_images,
+            chosen_on=chosen_on,
+            epochs=epochs,
+            batch=batch,
+            held_out=held_out,
+        ),
     )
+    request.check()
     try:
-        loaded = load_backbone(backbone, _say)
-        datasets = {name: load_dataset(name, _say) for name in _unique("--tasks", tasks)}
-        conditions = [_conditions_of(name, dataset, shared) for name, dataset in datasets.items()]
-        folded = {name for name, dataset in datasets.items() if dataset.test is None and dataset.folds > 1}
-        classes = {name: len(dataset.classes) for name, dataset in datasets.items()}
-        for task in conditions:
-            check_images(task, datasets[task.dataset], few, range(seeds))
-        del datasets  # the runs load their own
-        pool = Pool(folder, jobs or cores())
-        results = compare(
-            conditions,
-            methods,
-            range(seeds),
-            pool,
-            own_choice=lambda task: task.dataset in folded,
-            choose=chosen_on > 0,
-        )
-        memory = measure_memory(loaded, methods, size=size, batch=batch, classes=max(classes.values()))
-        continual = {}
-        if scenario != SEPARATE:
-            storage = {name: figures["task"] for name, figures in memory.items()}
-            continual = {scenario: follow(scenario, results, conditions, rehearsal, pool, storage=storage)}
-        labels = label_efficiency(results, conditions, few, classes, pool) if few else {}
+        study = request.study(folder, jobs)
     except (SourceError, ValueError, RuntimeError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail(f"interrupted; the same command goes on from what is in {folder}")
-    study = describe(results, conditions)
-    study["memory"] = memory
-    if continual:
-        study["continual"] = continual
-    if labels:
-        study["labels"] = labels
-    study["command"] = " ".join(["respin", *sys.argv[1:]])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
     if report:
@@ -144,9 +106,79 @@ def learn(
     if as_json:
         print_json(study)
     else:
-        _print(study)
+        print_study(study)
         also = f", page: {folder / 'report.html'}, tables: {folder / 'results.md'}" if report else ""
         out.print(f"figures: {folder / 'study.json'}{also}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Request:
+    """What the options ask for."""
+
+    tasks: list[str]
+    methods: list[str]
+    seeds: range
+    scenario: str
+    rehearsal: int
+    few: list[int]
+    shared: "Conditions"
+    """Of every task; without its data set."""
+
+    def check(self) -> None:
+        """End the command where the options contradict each other."""
+        from respin.golden.backbones import BACKBONES
+        from respin.golden.learn.scenarios import SCENARIOS
+
+        backbone, size = self.shared.backbone, self.shared.size
+        if self.scenario not in (SEPARATE, *SCENARIOS):
+            fail(f"--scenario must be one of {', '.join((SEPARATE, *SCENARIOS))}, not {self.scenario!r}", BAD_INPUT)
+        if self.scenario == "class-incremental" and len(self.tasks) != 1:
+            fail("--scenario class-incremental takes one data set, whose classes come two at a time", BAD_INPUT)
+        if backbone not in BACKBONES:
+            fail(f"--backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}", BAD_INPUT)
+        if size % 32:
+            fail(f"--size must be a multiple of 32, by which the backbones shrink an image, not {size}", BAD_INPUT)
+
+    def study(self, folder: Path, jobs: int | None) -> dict[str, Any]:
+        """Run what has no result in ``folder`` yet; return all figures."""
+        from respin.cli.learn.pool import Pool, cores
+        from respin.golden.backbones import load_backbone
+        from respin.golden.data import load_dataset
+        from respin.golden.learn.labels import check_images, label_efficiency
+        from respin.golden.learn.protocol import compare
+        from respin.golden.learn.study import describe, follow, measure_memory
+
+        shared = self.shared
+        loaded = load_backbone(shared.backbone, _say)
+        datasets = {name: load_dataset(name, _say) for name in self.tasks}
+        conditions = [_conditions_of(name, dataset, shared) for name, dataset in datasets.items()]
+        folded = {name for name, dataset in datasets.items() if dataset.test is None and dataset.folds > 1}
+        classes = {name: len(dataset.classes) for name, dataset in datasets.items()}
+        for task in conditions:
+            check_images(task, datasets[task.dataset], self.few, self.seeds)
+        del datasets  # the runs load their own
+        pool = Pool(folder, jobs or cores())
+        results = compare(
+            conditions,
+            self.methods,
+            self.seeds,
+            pool,
+            own_choice=lambda task: task.dataset in folded,
+            choose=shared.chosen_on > 0,
+        )
+        study = describe(results, conditions)
+        memory = measure_memory(
+            loaded, self.methods, size=shared.size, batch=shared.batch, classes=max(classes.values())
+        )
+        study["memory"] = memory
+        if self.scenario != SEPARATE:
+            storage = {name: figures["task"] for name, figures in memory.items()}
+            followed = follow(self.scenario, results, conditions, self.rehearsal, pool, storage=storage)
+            study["continual"] = {self.scenario: followed}
+        if self.few:
+            study["labels"] = label_efficiency(results, conditions, self.few, classes, pool)
+        study["command"] = " ".join(["respin", *sys.argv[1:]])
+        return study
 
 
 def _conditions_of(name: str, dataset: "Dataset", shared: "Conditions") -> "Conditions":
@@ -170,13 +202,16 @@ def _unique(option: str, text: str) -> list[str]:
     return names
 
 
-def _methods(text: str, known: Collection[str], variations: Collection[str]) -> list[str]:
+def _methods(text: str) -> list[str]:
     """The methods that --method names, ``variations`` standing for all of those."""
+    from respin.golden.learn.catalogue import METHODS
+    from respin.golden.learn.variations import VARIATIONS
+
     names: dict[str, None] = {}
     for name in _unique("--method", text):
-        if name != "variations" and name not in known:
-            fail(f"--method must be of {', '.join(known)}, or variations, not {name!r}", BAD_INPUT)
-        names |= dict.fromkeys(variations if name == "variations" else [name])
+        if name != "variations" and name not in METHODS:
+            fail(f"--method must be of {', '.join(METHODS)}, or variations, not {name!r}", BAD_INPUT)
+        names |= dict.fromkeys(VARIATIONS if name == "variations" else [name])
     return list(names)
 
 
@@ -186,91 +221,3 @@ def _numbers(option: str, text: str | None) -> list[int]:
         if not (number.isdecimal() and int(number)):
             fail(f"{option} must be whole numbers above 0 with commas between, not {number!r}", BAD_INPUT)
     return sorted({int(number) for number in numbers})
-
-
-def _list(as_json: bool) -> None:
-    from respin.golden.backbones import BACKBONES
-    from respin.golden.data import describe_datasets
-    from respin.golden.learn.catalogue import COMPARED, VARIATIONS
-
-    listed = {
-        "backbones": list(BACKBONES),
-        "datasets": describe_datasets(),
-        "methods": {name: method.title for name, method in COMPARED.items()},
-        "variations of rep-net": {name: method.title for name, method in VARIATIONS.items()},
-    }
-    if as_json:
-        print_json(listed)
-        return
-    backbones = listed.pop("backbones")
-    for title, rows in listed.items():
-        table = Table(title=title, title_justify="left", show_header=False)
-        for name, text in rows.items():  # type: ignore[attr-defined]
-            table.add_row(name, text)
-        out.print(table)
-    out.print(f"backbones: {', '.join(backbones)}")
-
-
-def _print(study: dict[str, Any]) -> None:
-    from respin.golden.learn.variations import VARIATIONS
-
-    table = Table(title="test accuracy, % (standard deviation over seeds)", title_justify="left")
-    table.add_column("method", no_wrap=True)
-    tasks = list(study["accuracy"])
-    for task in tasks:
-        table.add_column(Path(task).name, justify="right")
-    if len(tasks) > 1:
-        table.add_column("mean", justify="right")
-    for name, described in study["methods"].items():
-        cells = [study["accuracy"][task][name] for task in tasks]
-        if len(tasks) > 1:
-            cells.append(study["means"][name])
-        table.add_row(described["title"], *(f"{cell['mean']:.2f} ({cell['deviation']:.2f})" for cell in cells))
-    out.print(table)
-    for scenario, described in study.get("continual", {}).items():
-        _print_continual(scenario, described, study["methods"])
-    for task, rows in study.get("labels", {}).items():
-        _print_labels(task, rows, study["methods"])
-    varied = [row for row in study["differences"] if row["task"] == "mean" and row["of"] in VARIATIONS]
-    if varied:
-        _print_variations(varied, study["methods"])
-    for row in study["differences"]:
-        if row["lower"] is not None and row["task"] == "mean" and row not in varied:
-            titles = [study["methods"][row[which]]["title"] for which in ("of", "against")]
-            bounds = f"one-sided 95 % bounds {row['lower']:+.2f}, {row['upper']:+.2f}"
-            line = f"{' less '.join(titles)}, mean of the tasks: {row['mean']:+.2f} points ({bounds})"
-            out.print(line, highlight=False)
-
-
-def _print_continual(scenario: str, described: dict[str, Any], methods: dict[str, Any]) -> None:
-    table = Table(title=f"{scenario}: {', then '.join(described['tasks'])}", title_justify="left")
-    table.add_column("method")
-    for column in ("average accuracy, %", "backward transfer, points", "forgetting, points", "storage a task, kB"):
-        table.add_column(column, justify="right")
-    for name, measured in described["methods"].items():
-        values = (100 * measured[key] for key in ("average", "backward_transfer", "forgetting"))
-        storage = f"{measured['storage_bytes_per_task'] / 1000:,.1f}"
-        table.add_row(methods[name]["title"], *(f"{value:.2f}" for value in values), storage)
-    out.print(table)
-
-
-def _print_labels(task: str, rows: list[dict[str, Any]], methods: dict[str, Any]) -> None:
-    table = Table(title=f"{Path(task).name}: test accuracy from few images a class, %", title_justify="left")
-    table.add_column("method", no_wrap=True)
-    for row in rows:
-        table.add_column(f"{row['images_a_class']:,}", justify="right")
-    for name, described in methods.items():
-        cells = [row["methods"][name] for row in rows]
-        table.add_row(described["title"], *(f"{cell['mean']:.2f} ({cell['deviation']:.2f})" for cell in cells))
-    out.print(table)
-
-
-def _print_variations(rows: list[dict[str, Any]], methods: dict[str, Any]) -> None:
-    table = Table(title=f"less {methods[rows[0]['against']]['title']}, points, mean of the tasks", title_justify="left")
-    table.add_column("variation", no_wrap=True)
-    for column in ("difference", "95 % above", "95 % below"):
-        table.add_column(column, justify="right")
-    for row in sorted(rows, key=lambda row: -row["mean"]):
-        values = (row[key] for key in ("mean", "lower", "upper"))
-        table.add_row(methods[row["of"]]["title"], *("" if value is None else f"{value:+.2f}" for value in values))
-    out.print(table)
