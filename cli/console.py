@@ -65,12 +65,17 @@ def figure(value: Any) -> str:
 
 
 def print_rows(rows: list[dict[str, Any]], *, title: str) -> None:
-    """Print ``rows`` as a table with a column for each key."""
-    table = Table(title=title, title_justify="left")
+    """Print ``rows`` as a table with a column for each key; below it what all rows say alike, if there are three."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
+    same = [key for key in keys[1:] if len(rows) > 2 and len({repr(row.get(key)) for row in rows}) == 1]
+    table = Table(title=title, title_justify="left")
+    keys = [key for key in keys if key not in same]
     for key in keys:
         numeric = any(isinstance(row.get(key), int | float) for row in rows)
         table.add_column(key.replace("_", " "), justify="right" if numeric else "left", no_wrap=key == keys[0])
     for row in rows:
         table.add_row(*(figure(row.get(key)) for key in keys))
     out.print(table)
+    if same:
+        said = ", ".join(f"{key.replace('_', ' ')} {figure(rows[0].get(key))}" for key in same)
+        out.print(f"in every row: {said}", highlight=False)
