@@ -10,7 +10,7 @@ from typing import Any
 
 from respin.firmware_model.layout import StoreTensor, blocks, mask_words
 from respin.rtl.config import BLOCK, AcceleratorConfig
-from respin.rtl.jobs import GATHER_SOURCES, Pass, VectorMode, VectorSource
+from respin.rtl.jobs import EXTENT, GATHER_SOURCES, Pass, VectorMode, VectorSource
 
 Fields = dict[str, Any]
 
@@ -82,6 +82,8 @@ class StoreSums:
         return {"mode": VectorMode.RAW, "raw_stride": out.pixels}
 
 
+MAX_EXTENT = (1 << EXTENT.width) - 1
+"""Columns of a window's longest line."""
 SUM_BYTES = 4
 """Bytes of a sum."""
 Finish = Requantise | RoundError | StoreSums
@@ -132,6 +134,36 @@ class Geometry:
     stride: int = 1
     pad_y: int = 0
     pad_x: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelRow:
+    """How the depthwise unit goes about a kernel row: ``words`` words a column, each for ``taps`` taps of the row.
+
+    The taps of a word lie side by side or, where ``strided``, as far apart as outputs do.
+    """
+
+    words: int
+    taps: int
+    strided: bool = False
+
+    @classmethod
+    def fastest(cls, geometry: Geometry, outputs: int, most: int) -> "KernelRow":
+        """The way that takes the fewest words for a row of ``outputs``, with at most ``most`` taps to a word."""
+        kw, stride = geometry.kw, geometry.stride
+        ways = [cls(words=kw, taps=1)]
+        if stride == 1:
+            ways += [cls(words=-(-kw // taps), taps=taps) for taps in range(2, min(kw, most) + 1)]
+        elif stride < kw <= stride * most:
+            ways.append(cls(words=stride, taps=-(-kw // stride), strided=True))
+        return min(
+            (way for way in ways if way.columns(outputs) <= MAX_EXTENT),
+            key=lambda way: way.words * way.columns(outputs),
+        )
+
+    def columns(self, outputs: int) -> int:
+        """Columns that a row of outputs takes."""
+        return outputs + self.taps - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,6 +383,7 @@ class JobBuilder:
             "ow": ow,
             "kh": geometry.kh,
             "kw": geometry.kw,
+            "dilation_x": 1,
             "stride": geometry.stride,
             "pad_y": geometry.pad_y,
             "pad_x": geometry.pad_x,
@@ -391,16 +424,30 @@ class JobBuilder:
         walk: Fields,
     ) -> Fields:
         n, oh, ow = positions
-        taps = geometry.kh * geometry.kw
+        row = KernelRow.fastest(geometry, ow, self.config.depthwise_taps)
+        rows_of_block = geometry.kh * geometry.kw
         count, block0 = part.repeats(BLOCK), part.channel0 // BLOCK
         window = self._window(
-            x, geometry, positions, steps=taps, tile=1, repeats=count, pad=pad, advance=1, block0=block0
+            x,
+            replace(geometry, kw=row.words),
+            (n, oh, row.columns(ow)),
+            steps=geometry.kh * row.words,
+            tile=1,
+            repeats=count,
+            pad=pad,
+            advance=1,
+            block0=block0,
         )
         return self._job(
             Pass.DEPTHWISE,
-            window=window,
-            read={"base": rows + block0 * taps, "count": taps, "tiles": 1, "repeats": count},
-            depthwise={"blocks": count, "taps": taps, "items": n * oh * ow, "signed": int(x.signed)},
+            window=window | {"dilation_x": 1 if row.strided else row.taps},
+            read={"base": rows + block0 * rows_of_block, "count": rows_of_block, "tiles": 1, "repeats": count},
+            depthwise={
+                "kw": geometry.kw,
+                "taps": row.taps,
+                "strided": int(row.strided),
+                "signed": int(x.signed),
+            },
             **self._finish(out, VectorSource.DEPTHWISE, finish, part, oh=oh, ow=ow, **walk),
         )
 

@@ -76,6 +76,8 @@ class AcceleratorConfig:
         V: channels processed by the vector path in a cycle.
     depthwise_lanes:
         Channels processed by the depthwise unit in a cycle.
+    depthwise_taps:
+        Taps of a kernel row that the depthwise unit multiplies with a word side by side.
     table_channels:
         Entries in the on-chip table of per-channel quantiser constants.
     clock_mhz:
@@ -114,6 +116,7 @@ class AcceleratorConfig:
     ecc_decoders: int = 4
     vector_width: int = 8
     depthwise_lanes: int = 32
+    depthwise_taps: int = 3
     table_channels: int = 1024
     clock_mhz: int = 100
     device: str = "default"
@@ -139,6 +142,7 @@ class AcceleratorConfig:
         _require_int(self, "ecc_decoders", 1, 4, power_of_two=True)
         _require_int(self, "vector_width", 1, 32, power_of_two=True)
         _require_int(self, "depthwise_lanes", 4, 32, power_of_two=True)
+        _require_int(self, "depthwise_taps", 1, 8)
         _require_int(self, "table_channels", 32, 65536, power_of_two=True)
         _require_int(self, "clock_mhz", 1, 1000)
         _require_choice(self, "device", DEVICES)
@@ -175,13 +179,13 @@ PRESETS: dict[str, AcceleratorConfig] = {
     for config in (
         AcceleratorConfig(
             name="tiny", lanes=8, slices=4, pixels=1, banks=1, mram_rows=2048, store_words=1024, acc_depth=64,
-            transposers=1, ecc_decoders=1, vector_width=2, depthwise_lanes=4, table_channels=1024,
+            transposers=1, ecc_decoders=1, vector_width=2, depthwise_lanes=4, depthwise_taps=1, table_channels=1024,
             tensor_ids=64, axi_bits=32,
         ),
         AcceleratorConfig(
             name="nano", lanes=8, slices=4, pixels=1, banks=1, mram_rows=64, store_words=256, acc_depth=64,
-            transposers=1, ecc_decoders=1, vector_width=1, depthwise_lanes=4, table_channels=64, clock_mhz=12,
-            tensor_ids=64, axi_bits=32,
+            transposers=1, ecc_decoders=1, vector_width=1, depthwise_lanes=4, depthwise_taps=1, table_channels=64,
+            clock_mhz=12, tensor_ids=64, axi_bits=32,
         ),
         AcceleratorConfig(
             name="small", lanes=32, slices=8, pixels=1, banks=2, mram_rows=512, store_words=1024, acc_depth=128,
@@ -190,7 +194,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
         AcceleratorConfig(name="default"),
         AcceleratorConfig(
             name="large", lanes=32, slices=32, pixels=4, banks=32, mram_rows=16384, store_words=65536, acc_depth=256,
-            transposers=8, vector_width=32, table_channels=4096, tensor_ids=256, axi_bits=256,
+            transposers=8, vector_width=32, depthwise_taps=5, table_channels=4096, tensor_ids=256, axi_bits=256,
         ),
     )
 }  # fmt: skip

@@ -41,9 +41,9 @@ class WindowJob(data.Struct):
 
     ``for r in repeats: for tile: for step in steps: for pixel in tile``, where pixels run over ``(n, oy, ox)``, ox
     fastest, in tiles of ``tile`` (the last one may be shorter), and steps over ``(block, ky, kx)``, kx fastest, from
-    ``(block0, ky0, kx0)``. The word is that of ``iy = oy*stride + ky - pad_y``, ``ix = ox*stride + kx - pad_x``; where
-    that lies outside the ``h x w`` map every lane of the word is ``pad``. With ``advance`` each repeat starts one block
-    further on.
+    ``(block0, ky0, kx0)``. The word is that of ``iy = oy*stride + ky - pad_y``, ``ix = ox*stride + kx*dilation_x -
+    pad_x``; where that lies outside the ``h x w`` map every lane of the word is ``pad``. With ``advance`` each repeat
+    starts one block further on. ``kx0`` is 0 unless ``dilation_x`` is 1.
     """
 
     base: STORE_ADDRESS
@@ -55,6 +55,7 @@ class WindowJob(data.Struct):
     ow: EXTENT
     kh: KERNEL
     kw: KERNEL
+    dilation_x: KERNEL
     stride: KERNEL
     pad_y: signed(6)
     pad_x: signed(6)
@@ -98,11 +99,17 @@ class FeedJob(data.Struct):
 
 
 class DepthwiseJob(data.Struct):
-    """``for block in blocks: load taps rows; for item in items: sum over taps of row[tap][lane] * word[tap][lane]``."""
+    """What each word of a :class:`WindowJob` is multiplied with in a depthwise pass: ``taps`` taps of a kernel row.
 
-    blocks: unsigned(8)
-    taps: unsigned(8)
-    items: unsigned(24)
+    The kernel has ``window.kh`` rows of ``kw`` taps, a row of weights each. A kernel row takes ``window.kw`` words, and
+    word ``k`` serves the taps ``k*taps + i`` or, where ``strided``, ``k + i*window.kw``, for ``i`` in ``0 .. taps-1``,
+    as far as they are below ``kw``. The column ``c`` that a word belongs to meets tap ``i`` for output ``c - i``, so
+    ``window.ow`` columns make ``window.ow - taps + 1`` outputs. Each ``k`` has a tap, and each tap a ``k``.
+    """
+
+    kw: KERNEL
+    taps: KERNEL
+    strided: unsigned(1)
     signed: unsigned(1)
 
 

@@ -10,7 +10,7 @@ from respin.rtl.buffer.reader import RangeReader
 from respin.rtl.buffer.store import Store
 from respin.rtl.buffer.window import Window
 from respin.rtl.config import AcceleratorConfig
-from respin.rtl.imc.depthwise import DepthwiseUnit
+from respin.rtl.imc.depthwise import DepthwiseOrder, DepthwiseUnit
 from respin.rtl.imc.engine import Engine
 from respin.rtl.interfaces import BankPins
 from respin.rtl.job_control import UNITS, JobControl
@@ -150,15 +150,16 @@ class Accelerator(Component):
             "window": self._window.job,
             "engine": self._engine.job,
             "feed": self._feeder.job,
-            "depthwise": self._depthwise.job,
+            "depthwise": self._depthwise.order,
             "vector": self._vector.job,
             "gather": self._gather.order,
             "loss": self._loss.job,
             "update": self._update.job,
         }
-        order = Signal(GatherOrder)
-        m.d.comb += [order.gather.eq(job.gather), order.vector.eq(job.vector)]
-        parts = {name: job[name] for name in UNITS} | {"gather": order}
+        gather, depthwise = Signal(GatherOrder), Signal(DepthwiseOrder)
+        m.d.comb += [gather.gather.eq(job.gather), gather.vector.eq(job.vector)]
+        m.d.comb += [depthwise.depthwise.eq(job.depthwise), depthwise.window.eq(job.window)]
+        parts = {name: job[name] for name in UNITS} | {"gather": gather, "depthwise": depthwise}
         taken = []
         for offered, name in zip(control.offer, UNITS, strict=True):
             with m.If(offered):

@@ -37,7 +37,7 @@ def window_addresses(job: dict) -> np.ndarray:
         tap = first + np.arange(job["steps"])
         block, ky, kx = tap // (kh * kw), tap // kw % kh, tap % kw
         iy = (oy * job["stride"])[None] + ky[:, None] - job["pad_y"]
-        ix = (ox * job["stride"])[None] + kx[:, None] - job["pad_x"]
+        ix = (ox * job["stride"])[None] + kx[:, None] * job["dilation_x"] - job["pad_x"]
         address = job["base"] + block[:, None] * job["block_stride"] + (n[None] * job["h"] + iy) * job["w"] + ix
         inside = (iy >= 0) & (iy < job["h"]) & (ix >= 0) & (ix < job["w"])
         address = np.where(inside, address, PADDING)
@@ -79,13 +79,13 @@ def random_window(chooser: random.Random, words: int, *, tile: int | None = None
             "n": chooser.choice([1, 1, 2, 3]), "h": chooser.randint(1, 9), "w": chooser.randint(1, 9),
             "oh": chooser.randint(1, 5), "ow": chooser.randint(1, 5),
             "kh": chooser.choice([1, 1, 2, 3, 5]), "kw": chooser.choice([1, 1, 2, 3, 5]),
-            "stride": chooser.choice([1, 1, 2, 3, 15]),
+            "stride": chooser.choice([1, 1, 2, 3, 15]), "dilation_x": chooser.choice([1, 1, 2, 5, 15]),
             "pad_y": chooser.randint(-3, 4), "pad_x": chooser.randint(-3, 4),
             "pad": chooser.choice([0, 255, chooser.randrange(256)]),
             "block0": chooser.choice([0, 1, 2]), "repeats": chooser.choice([1, 1, 3]) if repeats else 1,
             "advance": chooser.randrange(2),
         }  # fmt: skip
-        job["ky0"], job["kx0"] = chooser.randrange(job["kh"]), chooser.randrange(job["kw"])
+        job["ky0"], job["kx0"] = chooser.randrange(job["kh"]), chooser.randrange(job["kw"] if job["dilation_x"] == 1 else 1)
         job["steps"] = chooser.randint(1, 2 * job["kh"] * job["kw"] + 2)
         pixels = job["n"] * job["oh"] * job["ow"]
         job["tile"] = tile or chooser.choice([1, 2, 5, pixels, chooser.randint(1, pixels + 3)])

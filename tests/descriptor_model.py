@@ -157,12 +157,12 @@ class DescriptorModel:
     @staticmethod
     def _counts(kind: int, job: dict[str, Any]) -> None:
         positive = {
-            "window": ("n", "h", "w", "oh", "ow", "kh", "kw", "stride", "steps", "tile", "repeats"),
+            "window": ("n", "h", "w", "oh", "ow", "kh", "kw", "dilation_x", "stride", "steps", "tile", "repeats"),
             "vector": ("n", "oh", "ow", "repeats", "h", "w", "step_y", "step_x"),
             "read": ("count", "tiles", "repeats"),
             "engine": ("repeats", "items", "tile", "steps"),
             "feed": ("pixels", "steps"),
-            "depthwise": ("blocks", "taps", "items"),
+            "depthwise": ("kw", "taps"),
             "loss": ("n", "classes"),
             "update": ("taps",),
         }
@@ -198,9 +198,10 @@ class DescriptorModel:
     def _window(self, kind: int, job: dict[str, Any]) -> None:
         window = job["window"]
         require(window["ky0"] < window["kh"] and window["kx0"] < window["kw"], "limit")
+        require(window["dilation_x"] == 1 or window["kx0"] == 0, "limit")
         pixels = window["n"] * window["oh"] * window["ow"]
-        items = {CONVOLUTION: job["engine"]["items"], DEPTHWISE: job["depthwise"]["items"]}
-        require(pixels == items.get(kind, job["feed"]["pixels"]), "agreement")
+        if kind != DEPTHWISE:
+            require(pixels == (job["engine"]["items"] if kind == CONVOLUTION else job["feed"]["pixels"]), "agreement")
         words = window["n"] * window["h"] * window["w"]
         self._touch(window["base"], window["block_stride"], self._walked_blocks(window), words)
 
@@ -219,11 +220,20 @@ class DescriptorModel:
 
     def _depthwise(self, job: dict[str, Any]) -> None:
         window, read, unit, vector = job["window"], job["read"], job["depthwise"], job["vector"]
-        require(unit["taps"] <= 64, "limit")
-        require(unit["taps"] == window["steps"] == read["count"], "agreement")
-        require(unit["blocks"] == window["repeats"] == read["repeats"] == vector["repeats"], "agreement")
+        require(read["count"] <= 64 and unit["taps"] <= self.config.depthwise_taps, "limit")
+        require(window["repeats"] == read["repeats"] == vector["repeats"], "agreement")
         require(window["tile"] == 1 and read["tiles"] == 1, "agreement")
-        require(all(window[name] == vector[name] for name in ("n", "oh", "ow")), "agreement")
+        require(all(window[name] == vector[name] for name in ("n", "oh")), "agreement")
+        require(window["ow"] == vector["ow"] + unit["taps"] - 1, "agreement")
+        require(window["steps"] == window["kh"] * window["kw"], "agreement")
+        require(read["count"] == window["kh"] * unit["kw"], "agreement")
+        # Which word of a kernel row has which tap: each has one, and each tap a word and a place in it.
+        if unit["strided"]:
+            places = [divmod(tap, window["kw"])[::-1] for tap in range(unit["kw"])]
+        else:
+            places = [divmod(tap, unit["taps"]) for tap in range(unit["kw"])]
+        require({word for word, _ in places} == set(range(window["kw"])), "agreement")
+        require(all(place < unit["taps"] for _, place in places), "agreement")
         self._read(read)
 
     def _gradient(self, kind: int, job: dict[str, Any]) -> None:

@@ -112,12 +112,19 @@ class EngineCase:
 
 @dataclass
 class DepthwiseCase:
-    """One DepthwiseJob with its operands."""
+    """One DepthwiseOrder with its operands: kernels of ``kh x kw``, of which each word serves ``taps`` taps of a row, side
+    by side or ``strided``; ``outputs`` of each of ``n * oh`` lines."""
 
     seed: int
-    blocks: int
-    taps: int
-    items: int
+    kh: int
+    kw: int
+    outputs: int
+    taps: int = 1
+    strided: int = 0
+    words_of_row: int = 0
+    blocks: int = 1
+    n: int = 1
+    oh: int = 1
     signed: int = 0
     corner: str = "random"
     rows: list[np.ndarray] = field(init=False)
@@ -126,15 +133,55 @@ class DepthwiseCase:
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(self.seed)
-        self.rows, self.words, self.results = [], [], []
-        for _ in range(self.blocks):
-            w = draw_rows(rng, (self.taps, CHANNELS), self.corner)
-            x = draw_operands(rng, (self.items, self.taps, CHANNELS), PLANES, bool(self.signed), self.corner)
-            self.rows += list(w)
-            self.words += list((x & 0xFF).reshape(-1, CHANNELS))
-            self.results += np.einsum("itk,tk->ik", x.astype(np.int64), w.astype(np.int64)).tolist()
+        self.words_of_row = self.words_of_row or -(-self.kw // self.taps)
+        columns = self.outputs + self.taps - 1
+        w = draw_rows(rng, (self.blocks, self.kh, self.kw, CHANNELS), self.corner)
+        shape = (self.blocks, self.n * self.oh, columns, self.kh, self.words_of_row, CHANNELS)
+        x = draw_operands(rng, shape, PLANES, bool(self.signed), self.corner)
+        sums = np.zeros((self.blocks, self.n * self.oh, self.outputs, CHANNELS), np.int64)
+        for tap in range(self.kw):
+            word, place = divmod(tap, self.taps)
+            if self.strided:
+                place, word = divmod(tap, self.words_of_row)
+            met = x[:, :, place : place + self.outputs, :, word].astype(np.int64)
+            sums += (met * w[:, None, None, :, tap]).sum(3)
+        self.rows = list(w.reshape(-1, CHANNELS))
+        self.words = list((x & 0xFF).reshape(-1, CHANNELS))
+        self.results = sums.reshape(-1, CHANNELS).tolist()
 
     @property
-    def job(self) -> dict[str, int]:
-        """The fields of the DepthwiseJob."""
-        return {name: getattr(self, name) for name in ("blocks", "taps", "items", "signed")}
+    def order(self) -> dict[str, dict[str, int]]:
+        """The fields of the DepthwiseOrder that count."""
+        window = {
+            "n": self.n,
+            "oh": self.oh,
+            "ow": self.outputs + self.taps - 1,
+            "kh": self.kh,
+            "kw": self.words_of_row,
+            "steps": self.kh * self.words_of_row,
+            "repeats": self.blocks,
+        }
+        return {
+            "depthwise": {"kw": self.kw, "taps": self.taps, "strided": self.strided, "signed": self.signed},
+            "window": window,
+        }
+
+
+def depthwise_ways(kw: int, most: int) -> list[dict[str, int]]:
+    """Ways to go about a kernel row with words of at most ``most`` taps, any stride."""
+    ways = [{"taps": taps} for taps in range(1, min(kw, most) + 1)]
+    for stride in range(2, kw + 1):
+        taps = -(-kw // stride)
+        if taps <= most:
+            ways.append({"taps": taps, "strided": 1, "words_of_row": stride})
+    return ways
+
+
+def random_depthwise(rng: np.random.Generator, most: int) -> dict[str, int]:
+    """A depthwise case of any kernel, small enough to simulate."""
+    kh, kw = int(rng.integers(1, 9)), int(rng.integers(1, 9))
+    ways = depthwise_ways(kw, most)
+    case = {"kh": kh, "kw": kw, **ways[rng.integers(len(ways))], "signed": int(rng.integers(2))}
+    lines = int(rng.integers(1, 4))
+    case |= {"n": lines, "oh": 1} if rng.integers(2) else {"n": 1, "oh": lines}
+    return case | {"outputs": int(rng.integers(1, max(2, 64 // (kh * kw)))), "blocks": int(rng.integers(1, 4))}

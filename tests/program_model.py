@@ -133,7 +133,7 @@ class ProgramModel:
         step = np.arange(window["steps"]) + window["ky0"] * window["kw"] + window["kx0"]
         block, tap = first_block + step // taps, step % taps
         iy = y[:, None] * window["stride"] + tap // window["kw"] - window["pad_y"]
-        ix = x[:, None] * window["stride"] + tap % window["kw"] - window["pad_x"]
+        ix = x[:, None] * window["stride"] + tap % window["kw"] * window["dilation_x"] - window["pad_x"]
         inside = (iy >= 0) & (iy < window["h"]) & (ix >= 0) & (ix < window["w"])
         words = (image[:, None] * window["h"] + iy) * window["w"] + ix + window["base"] + block * window["block_stride"]
         return np.where(inside[..., None], self.store[np.where(inside, words, 0)], np.uint8(window["pad"]))
@@ -146,11 +146,18 @@ class ProgramModel:
         return x.reshape(len(x), -1) @ w.reshape(read["repeats"] * slices, -1).T
 
     def _depthwise(self, body: dict[str, Any]) -> np.ndarray:
-        read, window, sums = body["read"], body["window"], []
-        for block in range(body["depthwise"]["blocks"]):
-            x = _as_int(self._window(window, window["block0"] + block), body["depthwise"]["signed"])
-            taps = self.rows[read["base"] + block * read["count"] :][: read["count"]]
-            sums.append((x * taps).sum(1))
+        read, window, unit, vector, sums = body["read"], body["window"], body["depthwise"], body["vector"], []
+        taps, words, outputs = unit["taps"], window["kw"], vector["ow"]
+        for block in range(window["repeats"]):
+            x = _as_int(self._window(window, window["block0"] + block), unit["signed"])
+            x = x.reshape(-1, window["ow"], window["kh"], words, WORD)
+            rows = self.rows[read["base"] + block * read["count"] :][: read["count"]]
+            total = np.zeros((len(x), outputs, WORD), dtype=np.int64)
+            for number, weights in enumerate(rows.reshape(window["kh"], unit["kw"], WORD).transpose(1, 0, 2)):
+                # The word of the column that a tap meets, and how far the column lies from the output's first one.
+                word, place = (number % words, number // words) if unit["strided"] else (number // taps, number % taps)
+                total += (x[:, place : place + outputs, :, word] * weights).sum(2)
+            sums.append(total.reshape(-1, WORD))
         return np.concatenate(sums, axis=1)
 
     def _gather(self, body: dict[str, Any]) -> np.ndarray:

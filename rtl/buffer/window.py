@@ -8,10 +8,10 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from respin.rtl.buffer.fetch import Fetch
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.interfaces import StoreRead, word_stream
-from respin.rtl.jobs import COUNT, EXTENT, STORE_ADDRESS, WindowJob
+from respin.rtl.jobs import COUNT, EXTENT, KERNEL, STORE_ADDRESS, WindowJob
 
 OFFSET = signed(7)
-"""A kernel coordinate less the padding: -31..46."""
+"""A kernel row less the padding: -31..46."""
 POSITION = unsigned(13)
 """An output coordinate times the stride: up to 510 * 15."""
 
@@ -28,7 +28,8 @@ PIXEL = data.StructLayout({
 
 TAP = data.StructLayout({
     "y": OFFSET,  # ky - pad_y
-    "x": OFFSET,  # kx - pad_x
+    "kx": KERNEL,
+    "x": signed(9),  # kx*dilation_x - pad_x: -31..242
     "row": STORE_ADDRESS,  # of the channel block and kernel row, from block 0 and the job's first kernel row
 })
 """Where the walk over kernel taps and channel blocks stands."""
@@ -223,17 +224,20 @@ class Window(Component):
     def _walk_taps(self, m: Module, job: data.View) -> None:
         """Walk the taps and channel blocks, a step at each end of a tile."""
         here, first, following = self._tap, Signal(TAP), Signal(TAP)
-        next_x, next_y = here.x + 1, here.y + 1
-        last_x, last_y = next_x == job.kw - job.pad_x, next_y == job.kh - job.pad_y
+        next_kx, next_y = here.kx + 1, here.y + 1
+        last_x, last_y = next_kx == job.kw, next_y == job.kh - job.pad_y
         m.d.comb += [
             first.y.eq(job.ky0 - job.pad_y),
+            first.kx.eq(job.kx0),
             first.x.eq(job.kx0 - job.pad_x),
             first.row.eq(Mux(self._step & self._map_end & job.advance, self._next_tap, self._first_tap)),
             following.eq(here),
-            following.x.eq(next_x),
+            following.kx.eq(next_kx),
+            following.x.eq(here.x + job.dilation_x),
         ]
         with m.If(last_x):
             m.d.comb += [
+                following.kx.eq(0),
                 following.x.eq(-job.pad_x),
                 following.y.eq(Mux(last_y, -job.pad_y, next_y)),
                 following.row.eq(here.row + Mux(last_y, self._block_step, job.w)),

@@ -8,41 +8,65 @@ from amaranth.lib.wiring import Component, In, Out
 
 from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
 from respin.rtl.interfaces import ROW, row_stream, word_stream
-from respin.rtl.jobs import DepthwiseJob
+from respin.rtl.jobs import EXTENT, KERNEL, DepthwiseJob, WindowJob
 
 MAX_TAPS = 64
 """Taps of the largest filter (8x8); the rows of two blocks are held."""
 
+SUM_BITS = 22
+"""Of 64 products of an int8 and 8 bits: at most ``64 * 128 * 255 < 2^21``."""
+
 SUMS = data.ArrayLayout(signed(32), BLOCK)
 """What the unit puts out: one sum for each channel of a block."""
 
+FLAGS = data.StructLayout({
+    "first": 1,  # of its column
+    "whole": 1,  # the last of its column, with which a sum has met all its taps
+    "line_last": 1,
+})
+"""What a word means to the sums."""
+
+
+class DepthwiseOrder(data.Struct):
+    """A depthwise job and the window job that brings its words: the second one says which blocks, lines and columns
+    there are, and that a column has ``steps = kh * kw`` words."""
+
+    depthwise: DepthwiseJob
+    window: WindowJob
+
 
 class DepthwiseUnit(Component):
-    """``sum[lane] = sum over taps of row[tap][lane] * word[tap][lane]`` for 32 channels.
+    """``sum[lane] = sum over taps of weight[tap][lane] * x[tap][lane]`` for 32 channels, along rows of outputs.
 
-    With fewer than 32 multipliers a word takes ``32 / depthwise_lanes`` beats, and the sums rotate past the adders.
+    Words come column by column. Each is multiplied with up to T taps of its kernel row, which add to T sums under way;
+    from one column to the next every sum moves on by one tap, and the one that has met them all leaves. With fewer
+    than 32 lanes a word takes ``32 / depthwise_lanes`` beats, and the sums rotate past the adders.
 
-    Arithmetic: int8 rows, 8-bit words (signed or unsigned), int32 sums, exact.
+    Rows lie in the memory as they are wanted: an entry has the T taps of a word, 0 where there are fewer. A job with
+    fewer than T taps to a word leaves out the first ones, so that sums always leave behind the last one.
 
-    Throughput: one word in ``32 / depthwise_lanes`` cycles, without gaps between taps, items and blocks while the rows
-    of the next block are there; a word of the first block waits for the row of its tap. Results at most one for each
-    ``taps`` words. Latency: a result is there ``latency`` cycles after the last word of its item was accepted.
+    Arithmetic: int8 rows, 8-bit words (signed or unsigned), sums exact in 22 bits.
+
+    Throughput: one word in ``32 / depthwise_lanes`` cycles, without gaps between columns, lines and blocks while the
+    rows of the next block are there; a word of the first block waits for the rows of its kernel row. Results at most
+    one for each column. Latency: a result is there ``latency`` cycles after the last word of its column was accepted.
 
     Parameters
     ----------
     config:
-        ``depthwise_lanes``.
+        ``depthwise_lanes``, ``depthwise_taps`` (T).
 
     Members
     -------
-    job : In(stream of DepthwiseJob)
-        Every count at least 1, ``taps`` at most 64. Taken when the rows and words of the one before are in.
+    order : In(stream of DepthwiseOrder)
+        ``taps`` at most T, ``window.kh * kw`` at most 64. Held at ``payload`` until ``ready``, which follows its last
+        word.
     rows : In(stream of ROW)
-        ``taps`` rows for each block; those of the next block load while this one's words are processed.
+        ``window.kh * kw`` rows for each block; those of the next block load while this one's words are processed.
     words : In(stream of WORD)
-        One for each tap and item, tap fastest.
+        ``for block: for line (n, oy): for column: window.steps words``.
     results : Out(stream of 32 signed(32))
-        One for each item of each block.
+        For each line of each block ``window.ow - taps + 1``.
     idle : Out(1)
         Nothing is left of any job.
     """
@@ -55,7 +79,7 @@ class DepthwiseUnit(Component):
         self.latency = 2 + self.beats
         super().__init__(
             {
-                "job": In(stream.Signature(DepthwiseJob)),
+                "order": In(stream.Signature(DepthwiseOrder)),
                 "rows": In(row_stream()),
                 "words": In(word_stream()),
                 "results": Out(stream.Signature(SUMS)),
@@ -65,127 +89,161 @@ class DepthwiseUnit(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        job = Signal(DepthwiseJob)
         loading, running = Signal(), Signal()
         loaded, consumed = Signal(), Signal()  # a block's rows are in; its last word is
         held = Signal(range(3))  # blocks whose rows are in the memory
-        arrived = Signal(range(MAX_TAPS))  # rows of the block that loads
+        there = Signal(range(MAX_TAPS))  # entries of the block that loads
 
-        m.submodules.row_memory = row_memory = Memory(shape=ROW, depth=2 * MAX_TAPS, init=[])
-        m.d.comb += self.job.ready.eq(~loading & ~running)
-        self._load_rows(m, row_memory.write_port(), job, loading, held, arrived, loaded)
+        entries = data.ArrayLayout(ROW, self.config.depthwise_taps)
+        m.submodules.row_memory = row_memory = Memory(shape=entries, depth=2 * MAX_TAPS, init=[])
+        write, read = row_memory.write_port(granularity=1), row_memory.read_port()
+        self._load_rows(m, write, loading, held, there, loaded)
         m.d.sync += held.eq(held + loaded - consumed)
 
         go = Signal()  # the pipeline moves
-        rows = (held, arrived)
-        stage = self._take_words(m, row_memory.read_port(), job, running, go, rows, consumed)
+        stage = self._take_words(m, read, running, go, (held, there), consumed)
         self._accumulate(m, stage, go)
-        with m.If(self.job.ready & self.job.valid):
-            m.d.sync += [job.eq(self.job.payload), loading.eq(1), running.eq(1)]
+        with m.If(self.order.valid & ~running & ~self.order.ready):
+            m.d.sync += [loading.eq(1), running.eq(1)]
         return m
 
     def _load_rows(
         self,
         m: Module,
         write: object,
-        job: data.View,
         loading: Signal,
         held: Signal,
-        tap: Signal,
+        there: Signal,
         loaded: Signal,
     ) -> None:
-        """Fill the halves of the row memory in turn, a block each."""
-        block, half = Signal.like(job.blocks), Signal()
+        """Fill the halves of the row memory in turn, a block each: each tap to its entry, and to its place in it."""
+        job, window = self.order.payload.depthwise, self.order.payload.window
+        most = self.config.depthwise_taps
+        block, half, ky, kx = Signal.like(window.repeats), Signal(), Signal(KERNEL), Signal(KERNEL)
+        inner, outer = Signal(KERNEL), Signal(KERNEL)  # taps come entry by entry, or strided: place by place
+        entry, tap, place = Signal(KERNEL), Signal(KERNEL), Signal(KERNEL)
         accepted = self.rows.valid & self.rows.ready
+        inner_last, row_last = inner == Mux(job.strided, window.kw, job.taps) - 1, kx == job.kw - 1
         m.d.comb += [
             self.rows.ready.eq(loading & (held != 2)),
-            write.en.eq(accepted),
-            write.addr.eq(Cat(tap, half)),
-            write.data.eq(self.rows.payload),
-            loaded.eq(accepted & (tap == job.taps - 1)),
+            entry.eq(Mux(job.strided, inner, outer)),
+            tap.eq(Mux(job.strided, outer, inner)),
+            place.eq(most - job.taps + tap),
+            write.addr.eq(Cat((there + entry)[: len(there)], half)),
+            loaded.eq(accepted & row_last & (ky == window.kh - 1)),
         ]
+        for number, row in enumerate(write.data):
+            with m.If(place == number):
+                m.d.comb += row.eq(self.rows.payload)
+            # The first tap clears the others of its entry.
+            m.d.comb += write.en[number].eq(accepted & ((place == number) | (tap == 0)))
         with m.If(accepted):
-            m.d.sync += tap.eq(Mux(loaded, 0, tap + 1))
+            m.d.sync += [
+                kx.eq(Mux(row_last, 0, kx + 1)),
+                inner.eq(Mux(row_last | inner_last, 0, inner + 1)),
+                outer.eq(Mux(row_last, 0, outer + inner_last)),
+            ]
+            with m.If(row_last):
+                m.d.sync += [ky.eq(Mux(loaded, 0, ky + 1)), there.eq(Mux(loaded, 0, there + window.kw))]
         with m.If(loaded):
             m.d.sync += [half.eq(~half), block.eq(block + 1)]
-            with m.If(block == job.blocks - 1):
+            with m.If(block == window.repeats - 1):
                 m.d.sync += [block.eq(0), loading.eq(0)]
 
     def _take_words(
         self,
         m: Module,
         read: object,
-        job: data.View,
         running: Signal,
         go: Signal,
         rows: tuple[Signal, Signal],
         consumed: Signal,
     ) -> data.View:
-        """Walk blocks, items and taps; return the registered products and their place."""
+        """Walk blocks, lines, columns and their words; return the registered products and their place."""
+        job, window = self.order.payload.depthwise, self.order.payload.window
         lanes = self.config.depthwise_lanes
         word = Signal(self.words.payload.shape())
-        # The word held, with its row at the memory's output; its job may be over already.
-        valid, first, last, is_signed = Signal(), Signal(), Signal(), Signal()
+        # The word held, with its entry at the memory's output; its job may be over already.
+        valid, is_signed = Signal(), Signal()
+        flags = Signal(FLAGS)
         beat, beat_end, accepted = Signal(range(self.beats)), Signal(), Signal()
-        tap, item, block, half = Signal(range(MAX_TAPS)), Signal.like(job.items), Signal.like(job.blocks), Signal()
-        tap_last = tap == job.taps - 1
-        held, arrived = rows
-        # While no block is whole, the one that loads is the one that is wanted: its first rows will do.
-        row_there = (held != 0) | (tap < arrived)
+        entry, column, oy, n = Signal(range(MAX_TAPS)), Signal(EXTENT), Signal(EXTENT), Signal.like(window.n)
+        block, half = Signal.like(window.repeats), Signal()
+        entry_last, column_last = entry == window.steps - 1, column == window.ow - 1
+        oy_last, n_last, block_last = oy == window.oh - 1, n == window.n - 1, block == window.repeats - 1
+        held, there = rows
+        # While no block is whole, the one that loads is the one that is wanted: its first entries will do.
+        entry_there = (held != 0) | (entry < there)
 
         m.d.comb += [
             beat_end.eq(beat == self.beats - 1),
-            self.words.ready.eq(running & row_there & go & (~valid | beat_end)),
+            self.words.ready.eq(running & entry_there & go & (~valid | beat_end)),
             accepted.eq(self.words.valid & self.words.ready),
             read.en.eq(accepted),
-            read.addr.eq(Cat(tap, half)),
-            consumed.eq(accepted & tap_last & (item == job.items - 1)),
+            read.addr.eq(Cat(entry, half)),
+            consumed.eq(accepted & entry_last & column_last & oy_last & n_last),
         ]
         with m.If(go & valid):
             m.d.sync += [beat.eq(Mux(beat_end, 0, beat + 1)), valid.eq(~beat_end)]
+        m.d.sync += self.order.ready.eq(consumed & block_last)
         with m.If(accepted):
-            m.d.sync += [word.eq(self.words.payload), valid.eq(1), first.eq(tap == 0), last.eq(tap_last)]
-            m.d.sync += is_signed.eq(job.signed)
-            m.d.sync += tap.eq(Mux(tap_last, 0, tap + 1))
-            with m.If(tap_last):
-                m.d.sync += item.eq(Mux(consumed, 0, item + 1))
+            m.d.sync += [
+                word.eq(self.words.payload),
+                valid.eq(1),
+                is_signed.eq(job.signed),
+                flags.first.eq(entry == 0),
+                flags.whole.eq(entry_last & (column >= job.taps - 1)),
+                flags.line_last.eq(entry_last & column_last),
+                entry.eq(Mux(entry_last, 0, entry + 1)),
+            ]
+            with m.If(entry_last):
+                m.d.sync += column.eq(Mux(column_last, 0, column + 1))
+                with m.If(column_last):
+                    m.d.sync += oy.eq(Mux(oy_last, 0, oy + 1))
+                    with m.If(oy_last):
+                        m.d.sync += n.eq(Mux(n_last, 0, n + 1))
         with m.If(consumed):
-            m.d.sync += [half.eq(~half), block.eq(block + 1)]
-            with m.If(block == job.blocks - 1):
-                m.d.sync += [block.eq(0), running.eq(0)]
+            m.d.sync += [half.eq(~half), block.eq(Mux(block_last, 0, block + 1))]
+            with m.If(block_last):
+                m.d.sync += running.eq(0)
 
-        stage = Signal(
-            data.StructLayout({
-                "products": data.ArrayLayout(signed(2 * PLANES + 1), lanes),
-                "valid": 1,
-                "first": 1,
-                "end": 1,
-            })
-        )  # fmt: skip
+        products = data.ArrayLayout(data.ArrayLayout(signed(2 * PLANES + 1), self.config.depthwise_taps), lanes)
+        stage = Signal(data.StructLayout({"products": products, "valid": 1, "beat_end": 1, "flags": FLAGS}))
         numbers = [Cat(*(plane[lane] for plane in word), word[-1][lane] & is_signed) for lane in range(BLOCK)]
         operands = Cat(*numbers).word_select(beat, lanes * (PLANES + 1))
-        weights = read.data.as_value().word_select(beat, lanes * PLANES)
+        weights = [row.as_value().word_select(beat, lanes * PLANES) for row in read.data]
         with m.If(go):
-            m.d.sync += [stage.valid.eq(valid), stage.first.eq(first), stage.end.eq(last & beat_end)]
-            for lane, product in enumerate(stage.products):
+            m.d.sync += [stage.valid.eq(valid), stage.beat_end.eq(beat_end), stage.flags.eq(flags)]
+            for lane in range(lanes):
                 operand = operands.word_select(lane, PLANES + 1).as_signed()
-                m.d.sync += product.eq(operand * weights.word_select(lane, PLANES).as_signed())
-        m.d.comb += self.idle.eq(self.job.ready & ~valid & ~stage.valid & ~self.results.valid)
+                for product, row in zip(stage.products[lane], weights, strict=True):
+                    m.d.sync += product.eq(operand * row.word_select(lane, PLANES).as_signed())
+        m.d.comb += self.idle.eq(~running & ~self.order.ready & ~valid & ~stage.valid & ~self.results.valid)
         return stage
 
     def _accumulate(self, m: Module, stage: data.View, go: Signal) -> None:
-        """Rotate the sums by the lanes of a beat, adding products; after a whole turn each is back in its place."""
-        lanes = self.config.depthwise_lanes
-        sums, turned = Signal(SUMS), Signal(SUMS)
-        done = stage.valid & stage.end
+        """Rotate the sums by the lanes of a beat, adding products; after a whole turn each is back in its place. With
+        the first word of a column they move on by one tap."""
+        lanes, taps = self.config.depthwise_lanes, self.config.depthwise_taps
+        layout = data.ArrayLayout(data.ArrayLayout(signed(SUM_BITS), taps), BLOCK)
+        sums, turned = Signal(layout), Signal(layout)
+        results = Signal(data.ArrayLayout(signed(SUM_BITS), BLOCK))
+        done = stage.valid & stage.beat_end & stage.flags.whole
         m.d.comb += go.eq(~(done & self.results.valid & ~self.results.ready))
         for lane in range(BLOCK - lanes):
             m.d.comb += turned[lane].eq(sums[lane + lanes])
-        for lane, product in enumerate(stage.products):
-            m.d.comb += turned[BLOCK - lanes + lane].eq(product + Mux(stage.first, 0, sums[lane]))
+        for lane in range(lanes):
+            for tap in range(taps):
+                before = sums[lane][tap - 1] if tap else 0
+                added = stage.products[lane][tap] + Mux(stage.flags.first, before, sums[lane][tap])
+                m.d.comb += turned[BLOCK - lanes + lane][tap].eq(added)
         with m.If(stage.valid & go):
             m.d.sync += sums.eq(turned)
+            with m.If(stage.beat_end & stage.flags.line_last):
+                m.d.sync += sums.eq(0)
         with m.If(self.results.ready):
             m.d.sync += self.results.valid.eq(0)
         with m.If(done & go):
-            m.d.sync += [self.results.valid.eq(1), self.results.payload.eq(turned)]
+            m.d.sync += self.results.valid.eq(1)
+            m.d.sync += [result.eq(lane[taps - 1]) for result, lane in zip(results, turned, strict=True)]
+        m.d.comb += [wide.eq(result) for wide, result in zip(self.results.payload, results, strict=True)]

@@ -240,11 +240,9 @@ class DescriptorCheck(Component):
             self._multiply(m, product, window.ow)
             m.next = "Pixels"
         with m.State("Pixels"), m.If(ready):
-            others = Mux(job.depthwise, job.depthwise_job.items, job.feed.pixels)
-            wanted = Mux(job.convolution, job.engine.items, others)
             self._multiply(m, window.kh, window.kw)
             m.next = "Taps"
-            with m.If(product != wanted):
+            with m.If(~job.depthwise & (product != Mux(job.convolution, job.engine.items, job.feed.pixels))):
                 self._refuse(m, Problem.AGREEMENT)
         self._window_states(m)
         self._memory_states(m)
@@ -261,6 +259,8 @@ class DescriptorCheck(Component):
             m.d.sync += taps.eq(product)
             self._multiply(m, window.kw, window.ky0)
             m.next = "First tap"
+            with m.If(job.depthwise & (product != window.steps)):
+                self._refuse(m, Problem.AGREEMENT)
         with m.State("First tap"), m.If(ready):
             repeats = Mux(window.advance, window.repeats - 1, 0)
             m.d.sync += [left.eq(product + window.kx0 + window.steps), self._blocks.eq(window.block0 + repeats)]
@@ -286,8 +286,23 @@ class DescriptorCheck(Component):
             with m.If(job.convolution):
                 self._multiply(m, job.engine.tile, job.read.tiles)
                 m.next = "Tiles"
+            with m.If(job.depthwise):
+                self._multiply(m, job.depthwise_job.kw, window.kh)
+                m.next = "Depthwise rows"
             with m.If(job.read.base + product > self.config.total_rows):
                 self._refuse(m, Problem.ROWS)
+        with m.State("Depthwise rows"), m.If(ready):
+            self._multiply(m, job.depthwise_job.taps, window.kw)
+            m.next = "Depthwise words"
+            with m.If(product != job.read.count):
+                self._refuse(m, Problem.AGREEMENT)
+        with m.State("Depthwise words"), m.If(ready):
+            self._multiply(m, vector.step_y, vector.oh - 1)
+            m.next = "Last row"
+            # Each tap of a kernel row has a word, and each word a tap (of strided ones job_rules.py says so).
+            needless = product >= job.depthwise_job.kw + job.depthwise_job.taps
+            with m.If((product < job.depthwise_job.kw) | (~job.depthwise_job.strided & needless)):
+                self._refuse(m, Problem.AGREEMENT)
         with m.State("Tiles"), m.If(ready):
             self._multiply(m, vector.step_y, vector.oh - 1)
             m.next = "Last row"

@@ -86,15 +86,15 @@ def _kinds(job: JobView) -> Iterator[Rule]:
 
 def _counts(job: JobView) -> Iterator[Rule]:
     window, vector, engine = job.window, job.vector, job.engine
-    counts = [window[name] for name in ("n", "h", "w", "oh", "ow", "kh", "kw", "stride", "steps", "tile", "repeats")]
-    yield job.windowed & zero(*counts), Problem.COUNT
+    names = ("n", "h", "w", "oh", "ow", "kh", "kw", "dilation_x", "stride", "steps", "tile", "repeats")
+    yield job.windowed & zero(*(window[name] for name in names)), Problem.COUNT
     yield (job.convolution | job.depthwise) & zero(job.read.count, job.read.tiles, job.read.repeats), Problem.COUNT
     yield (
         (job.convolution | job.gradient) & zero(engine.repeats, engine.items, engine.tile, engine.steps), Problem.COUNT
     )
     yield job.gradient & zero(job.feed.pixels, job.feed.steps), Problem.COUNT
     yield job.updating & zero(job.update.taps), Problem.COUNT
-    yield job.depthwise & zero(*(job.depthwise_job[name] for name in ("blocks", "taps", "items"))), Problem.COUNT
+    yield job.depthwise & zero(job.depthwise_job.kw, job.depthwise_job.taps), Problem.COUNT
     counts = [vector[name] for name in ("n", "oh", "ow", "repeats", "h", "w", "step_y", "step_x")]
     yield job.finished & zero(*counts), Problem.COUNT
     yield job.gather & zero(job.gather_job.count), Problem.COUNT
@@ -107,9 +107,11 @@ def _limits(job: JobView) -> Iterator[Rule]:
     config, window, engine, vector = job.config, job.window, job.engine, job.vector
     streamed = job.convolution | job.gradient
     yield job.windowed & ((window.ky0 >= window.kh) | (window.kx0 >= window.kw)), Problem.LIMIT
+    yield job.windowed & (window.dilation_x != 1) & (window.kx0 != 0), Problem.LIMIT
     yield streamed & ((engine.bits == 0) | (engine.bits > MAX_BITS)), Problem.LIMIT
     yield streamed & (engine.tile > config.acc_depth * config.pixels), Problem.LIMIT
-    yield job.depthwise & (job.depthwise_job.taps > MAX_TAPS), Problem.LIMIT
+    too_many = (job.read.count > MAX_TAPS) | (job.depthwise_job.taps > config.depthwise_taps)
+    yield job.depthwise & too_many, Problem.LIMIT
     yield job.gradient & (job.feed.lane0 + config.slices > BLOCK), Problem.LIMIT
     update = job.update
     yield job.updating & (update.tap0 >= update.taps), Problem.LIMIT
@@ -130,7 +132,9 @@ def _agreement(job: JobView) -> Iterator[Rule]:
     def differ(*values: Value | int) -> Value:
         return any_of(*(value != values[0] for value in values[1:]))
 
-    walked = differ(window.n, vector.n) | differ(window.oh, vector.oh) | differ(window.ow, vector.ow)
+    # The sums of the first columns of a line have not met all their taps.
+    columns = vector.ow + Mux(job.depthwise, depthwise.taps - 1, 0)
+    walked = differ(window.n, vector.n) | differ(window.oh, vector.oh) | differ(window.ow, columns)
     yield (job.convolution | job.depthwise) & walked, Problem.AGREEMENT
     conditions = [
         differ(engine.steps, window.steps),
@@ -142,9 +146,9 @@ def _agreement(job: JobView) -> Iterator[Rule]:
     tiled = [differ(vector.tile, engine.tile)] if config.pixels > 1 else []
     yield job.convolution & any_of(*conditions, *tiled), Problem.AGREEMENT
     conditions = [
-        differ(depthwise.taps, window.steps, read.count),
-        differ(depthwise.blocks, window.repeats, read.repeats, vector.repeats),
+        differ(window.repeats, read.repeats, vector.repeats),
         differ(1, window.tile, read.tiles),
+        depthwise.strided & (depthwise.kw < window.kw),
     ]
     yield job.depthwise & any_of(*conditions), Problem.AGREEMENT
     conditions = [

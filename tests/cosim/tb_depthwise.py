@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benches of the depthwise unit, on the preset named by the environment."""
+"""Benches of the depthwise unit, on the configuration named by the environment."""
 
+import json
 import os
 
 import cocotb
+import numpy as np
 from cocotb.utils import get_sim_time
-from imc_model import CORNERS, DepthwiseCase, row_bits, word_bits
+from imc_model import CORNERS, DepthwiseCase, random_depthwise, row_bits, word_bits
 
-from respin.rtl.config import BLOCK, preset
-from respin.rtl.imc.depthwise import SUMS
-from respin.rtl.jobs import DepthwiseJob
+from respin.rtl.config import BLOCK, AcceleratorConfig
+from respin.rtl.imc.depthwise import SUMS, DepthwiseOrder
 from respin.sim.runner import seed
 from respin.sim.streams import Scoreboard, StreamDriver, StreamMonitor, cycles_of, reset, start_clock
 
-CONFIG = preset(os.environ["DEPTHWISE_PRESET"])
+CONFIG = AcceleratorConfig(**json.loads(os.environ["ACCELERATOR_CONFIG"]))
+JOBS = 12
 
 
 async def play(dut, jobs, *, idle=0.0, stall=0.0):
     """Run jobs back to back and compare their results; return the cycles until the last one."""
     cases = [DepthwiseCase(seed=seed() * 1000 + number, **job) for number, job in enumerate(jobs)]
     start_clock(dut)
-    job = StreamDriver(dut, "job", DepthwiseJob, idle=idle)
+    order = StreamDriver(dut, "order", DepthwiseOrder, idle=idle)
     rows = StreamDriver(dut, "rows", idle=idle, seed_offset=1)
     words = StreamDriver(dut, "words", idle=idle, seed_offset=2)
     results = StreamMonitor(dut, "results", SUMS, stall=stall, seed_offset=3)
@@ -28,7 +30,7 @@ async def play(dut, jobs, *, idle=0.0, stall=0.0):
     await reset(dut)
     began = get_sim_time("ns")
     for case in cases:
-        job.put(case.job)
+        order.put(case.order)
         rows.put(*map(row_bits, case.rows))
         words.put(*map(word_bits, case.words))
     for case in cases:
@@ -39,34 +41,40 @@ async def play(dut, jobs, *, idle=0.0, stall=0.0):
     return cycles
 
 
-MIXED = [
-    {"blocks": 3, "taps": 9, "items": 5, "signed": 1},
-    {"blocks": 1, "taps": 1, "items": 6},
-    {"blocks": 4, "taps": 1, "items": 1, "signed": 1},
-    {"blocks": 2, "taps": 25, "items": 2},
-    {"blocks": 1, "taps": 64, "items": 1, "signed": 1},
-]
+def random_jobs(number):
+    """Kernels of every size, gone about in every way, back to back."""
+    rng = np.random.default_rng([seed(), number])
+    return [random_depthwise(rng, CONFIG.depthwise_taps) for _ in range(JOBS)]
 
 
 @cocotb.test
 async def jobs_back_to_back(dut):
-    await play(dut, MIXED)
+    await play(dut, random_jobs(1))
 
 
 @cocotb.test
 async def jobs_under_back_pressure(dut):
-    await play(dut, MIXED, idle=0.3, stall=0.6)
+    await play(dut, random_jobs(2), idle=0.3, stall=0.6)
+
+
+@cocotb.test
+async def largest_kernels(dut):
+    shapes = [(8, 8), (4, 15), (15, 4), (1, 15), (15, 1), (1, 1)]
+    most = CONFIG.depthwise_taps
+    await play(dut, [{"kh": kh, "kw": kw, "outputs": 2, "taps": min(kw, most), "blocks": 3} for kh, kw in shapes])
 
 
 @cocotb.test
 async def extremes(dut):
     corners = [{"corner": corner, "signed": is_signed} for corner in CORNERS for is_signed in (0, 1)]
-    await play(dut, [{"blocks": 1, "taps": 9, "items": 2, **corner} for corner in corners])
+    taps = min(8, CONFIG.depthwise_taps)
+    await play(dut, [{"kh": 8, "kw": 8, "outputs": 2, "taps": taps, **corner} for corner in corners])
 
 
 @cocotb.test
 async def a_word_takes_its_beats(dut):
-    job = {"blocks": 4, "taps": 9, "items": 16}
+    job = {"kh": 3, "kw": 3, "outputs": 4, "oh": 4, "blocks": 4, "taps": min(3, CONFIG.depthwise_taps)}
     beats = BLOCK // CONFIG.depthwise_lanes
     loading = 9 + 8  # the rows of the first block, the last word's way to its result, the bench
-    assert await play(dut, [job]) <= 4 * 9 * 16 * beats + beats + loading
+    words = len(DepthwiseCase(seed=0, **job).words)
+    assert await play(dut, [job]) <= words * beats + beats + loading

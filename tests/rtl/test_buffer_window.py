@@ -10,8 +10,8 @@ from respin.rtl.config import preset
 
 WORDS = 512
 CONV3 = {
-    "base": 7, "block_stride": 40, "n": 2, "h": 4, "w": 5, "oh": 4, "ow": 5, "kh": 3, "kw": 3, "stride": 1, "pad_y": 1,
-    "pad_x": 1, "pad": 0x5A, "block0": 0, "ky0": 0, "kx0": 0, "steps": 18, "tile": 32, "repeats": 1, "advance": 0,
+    "base": 7, "block_stride": 40, "n": 2, "h": 4, "w": 5, "oh": 4, "ow": 5, "kh": 3, "kw": 3, "dilation_x": 1,
+    "stride": 1, "pad_y": 1, "pad_x": 1, "pad": 0x5A, "block0": 0, "ky0": 0, "kx0": 0, "steps": 18, "tile": 32, "repeats": 1, "advance": 0,
 }  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def test_random_geometries(stall, refuse):
         {},
         {"tile": 1, "steps": 9},
         {"tile": 1, "steps": 5, "ky0": 1, "kx0": 2, "repeats": 2, "advance": 1},
+        {"tile": 1, "steps": 9, "dilation_x": 2, "pad_x": 3},
         {"tile": 7, "stride": 2, "oh": 2, "ow": 3, "block0": 3},
         {"kh": 1, "kw": 1, "pad_y": 0, "pad_x": 0, "steps": 1, "tile": 3},
         {"kh": 1, "kw": 1, "pad_y": -2, "pad_x": -1, "oh": 2, "ow": 4, "steps": 2, "tile": 1, "repeats": 4},

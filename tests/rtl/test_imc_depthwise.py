@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import imc_bench
+import numpy as np
 import pytest
 from amaranth.hdl import Value
-from imc_model import CORNERS, DepthwiseCase, row_bits, word_bits
+from imc_model import CORNERS, DepthwiseCase, depthwise_ways, random_depthwise, row_bits, word_bits
 
 from respin.rtl.config import AcceleratorConfig, preset
 from respin.rtl.imc.depthwise import SUMS, DepthwiseUnit
@@ -15,8 +16,8 @@ from respin.sim.payload import unpack
 from respin.sim.runner import seed
 
 
-def configured(depthwise_lanes: int) -> AcceleratorConfig:
-    return replace(preset("tiny"), name="depthwise", depthwise_lanes=depthwise_lanes)
+def configured(lanes: int, taps: int) -> AcceleratorConfig:
+    return replace(preset("tiny"), name="depthwise", depthwise_lanes=lanes, depthwise_taps=taps)
 
 
 def run(config: AcceleratorConfig, cases: list[DepthwiseCase], *, idle: float = 0.0, stall: float = 0.0) -> int:
@@ -45,7 +46,7 @@ def run(config: AcceleratorConfig, cases: list[DepthwiseCase], *, idle: float = 
                 marks.append(cycles)
 
     feeds = [
-        imc_bench.feed(dut.job, [case.job for case in cases], idle, seed()),
+        imc_bench.feed(dut.order, [case.order for case in cases], idle, seed()),
         imc_bench.feed(dut.rows, rows, idle, seed() + 1),
         imc_bench.feed(dut.words, words, idle, seed() + 2),
     ]
@@ -58,40 +59,41 @@ def case(number: int, **job: Any) -> DepthwiseCase:
     return DepthwiseCase(seed=seed() * 1000 + number, **job)
 
 
-@pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("is_signed", [0, 1])
-@pytest.mark.parametrize("lanes", [4, 32])
-def test_extremes(corner: str, is_signed: int, lanes: int) -> None:
-    run(configured(lanes), [case(1, blocks=1, taps=9, items=2, signed=is_signed, corner=corner)])
+@pytest.mark.parametrize(("lanes", "taps"), [(4, 1), (32, 2)])
+def test_extremes(is_signed: int, lanes: int, taps: int) -> None:
+    """The largest sums that there are."""
+    job = {"kh": 8, "kw": 8, "outputs": 1, "taps": taps, "signed": is_signed}
+    run(configured(lanes, taps), [case(1, **job, corner=corner) for corner in CORNERS])
 
 
-@pytest.mark.parametrize("lanes", [4, 8, 16, 32])
-def test_jobs_of_every_kind_back_to_back_under_back_pressure(lanes: int) -> None:
-    jobs = [
-        {"blocks": 3, "taps": 9, "items": 2, "signed": 1},
-        {"blocks": 1, "taps": 1, "items": 5},
-        {"blocks": 4, "taps": 1, "items": 1},
-        {"blocks": 1, "taps": 64, "items": 1},
-        {"blocks": 2, "taps": 25, "items": 1},
-    ]
-    cases = [case(number, **job) for number, job in enumerate(jobs)]
-    for idle, stall in ((0.0, 0.0), (0.4, 0.0), (0.0, 0.7), (0.3, 0.5)):
-        run(configured(lanes), cases, idle=idle, stall=stall)
+@pytest.mark.parametrize(("lanes", "taps"), [(4, 1), (8, 2), (16, 3), (32, 5)])
+def test_random_jobs_back_to_back_under_back_pressure(lanes: int, taps: int) -> None:
+    for number, (idle, stall) in enumerate(((0.0, 0.0), (0.4, 0.0), (0.0, 0.7), (0.3, 0.5))):
+        rng = np.random.default_rng([seed(), lanes, number])
+        run(configured(lanes, taps), [case(at, **random_depthwise(rng, taps)) for at in range(4)], idle=idle, stall=stall)
 
 
-@pytest.mark.parametrize("lanes", [8, 32])
-def test_a_word_takes_its_beats_and_nothing_more(lanes: int) -> None:
+@pytest.mark.parametrize("kw", [1, 2, 3, 5, 8])
+def test_every_way_gives_the_same_kind_of_sums(kw: int) -> None:
+    """Every number of taps to a word, side by side and strided, one job after the other: none leaves sums behind."""
+    ways = depthwise_ways(kw, 8)
+    run(configured(32, 8), [case(number, kh=2, kw=kw, outputs=3, oh=2, **way) for number, way in enumerate(ways)])
+
+
+@pytest.mark.parametrize(("lanes", "taps"), [(8, 1), (32, 3)])
+def test_a_word_takes_its_beats_and_nothing_more(lanes: int, taps: int) -> None:
     """Three blocks without a gap: the rows of the next one load behind."""
-    config = configured(lanes)
-    work = case(1, blocks=3, taps=9, items=4)
+    config = configured(lanes, taps)
+    work = case(1, blocks=3, kh=3, kw=3, outputs=4, oh=2, taps=taps)
     cycles = run(config, [work])
-    assert cycles <= len(work.words) * 32 // lanes + DepthwiseUnit(config=config).latency + 2
+    assert cycles <= len(work.words) * 32 // lanes + DepthwiseUnit(config=config).latency + 6
 
 
 def test_latency() -> None:
-    for lanes in (4, 32):
-        dut = DepthwiseUnit(config=configured(lanes))
-        work = case(1, blocks=1, taps=1, items=1)
+    for lanes, taps in ((4, 1), (32, 3)):
+        dut = DepthwiseUnit(config=configured(lanes, taps))
+        work = case(1, kh=1, kw=1, outputs=1)
         seen: list[int] = []
 
         async def bench(ctx: Any, dut: Any = dut, work: Any = work, seen: list[int] = seen) -> None:
@@ -107,7 +109,7 @@ def test_latency() -> None:
             seen.append(cycles)
 
         rows = [row_bits(row) for row in work.rows]
-        feeds = [imc_bench.feed(dut.job, [work.job], 0, 0), imc_bench.feed(dut.rows, rows, 0, 0)]
+        feeds = [imc_bench.feed(dut.order, [work.order], 0, 0), imc_bench.feed(dut.rows, rows, 0, 0)]
         imc_bench.simulate(dut, [bench, *feeds])
         assert seen == [dut.latency]
 
