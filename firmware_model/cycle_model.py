@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
+from respin.rtl.imc.depthwise import DepthwiseUnit
 from respin.rtl.imc.engine import Engine
 from respin.rtl.jobs import Pass, VectorMode
 from respin.rtl.vector.finish import Finish
@@ -85,9 +86,11 @@ class CycleModel:
     def _vector_start(self, vector: Fields, width: int) -> int:
         """The cycle in which the vector path can take the first sums, of entries of ``width`` channels."""
         factors = [vector["h"], vector.get("step_y", 1), vector.get("y0", 0)]
+        constants = 7
         if vector.get("stochastic"):
             factors += [vector.get("map_h", 0), vector["channels"]]
-        constants = 11 + sum(factor.bit_length() for factor in factors)
+            constants += 4
+        constants += sum(factor.bit_length() for factor in factors)
         skipped = vector.get("channel0", 0) // width
         return int(OFFERED + constants + 4 + skipped + self._walk_ahead)
 
@@ -162,27 +165,27 @@ class CycleModel:
         return taken
 
     def _depthwise(self, job: Fields) -> int:
-        depthwise, vector = job["depthwise"], job["vector"]
+        unit, window, vector = job["depthwise"], job["window"], job["vector"]
         beats = BLOCK // self._config.depthwise_lanes
-        taps, items = depthwise["taps"], depthwise["items"]
+        taps, outputs, rows = unit["taps"], vector["ow"], window["kh"] * unit["kw"]
         pixel = self._pixel(vector, BLOCK)
         # The mask's reader goes first; it is in the way only where words are wanted in every cycle.
-        word = taps * beats + (1 if vector.get("mask_read") and beats == 1 else 0)
-        latency = 2 + beats
-        row_there = self._first_row + 1  # of the first tap; the others follow in time
-        start, free = self._window_start(job["window"]), self._vector_start(vector, BLOCK)
-        taken = free - 1
-        # The first result waits for the vector path, and the second one waits in the unit until it is gone.
-        second = max(start, row_there) + (2 * taps - 1) * beats + latency - 1
-        held = max(0, free + pixel - 1 - second) if word >= pixel and items * depthwise["blocks"] > 1 else 0
-        for _ in range(depthwise["blocks"]):
-            start = max(start, row_there)
-            first = start + max((taps - 1) * beats, row_there + (taps - 1) * self._row - start) + latency
-            end = start + items * max(word, pixel) + held
-            last = start + items * word - beats + latency + held
-            taken = max(max(first, taken + 1) + items * pixel, last + pixel) - 1
-            row_there += taps * self._row
-            start, held = end, 0
+        column = window["steps"] * beats + (1 if vector.get("mask_read") and beats == 1 else 0)
+        latency = DepthwiseUnit(config=self._config).latency
+        free = self._vector_start(vector, BLOCK)
+        # Sums are there ``latency`` after the last word of their column; the unit holds them until they are taken, and
+        # works on the next ones meanwhile.
+        summed, taken = self._window_start(window) - beats + latency, -1
+        for block in range(window["repeats"]):
+            # A block's first column ends with the words that its last kernel row brings.
+            loaded = self._first_row + 1 + ((block + 1) * rows - 1) * self._row + (window["kw"] - 1) * beats
+            summed = max(summed, loaded + latency - column)
+            for _ in range(window["n"] * window["oh"]):
+                summed = max(summed + taps * column, taken + 1)
+                taken = max(summed, free) + pixel - 1
+                if outputs > 1:
+                    summed = max(summed + column, taken + 1) + (outputs - 2) * max(column, pixel)
+                    taken = summed + pixel - 1
         return self._stored(taken, vector)
 
     def _gather(self, job: Fields) -> int:

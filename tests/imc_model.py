@@ -182,6 +182,6 @@ def random_depthwise(rng: np.random.Generator, most: int) -> dict[str, int]:
     kh, kw = int(rng.integers(1, 9)), int(rng.integers(1, 9))
     ways = depthwise_ways(kw, most)
     case = {"kh": kh, "kw": kw, **ways[rng.integers(len(ways))], "signed": int(rng.integers(2))}
-    lines = int(rng.integers(1, 4))
+    lines = int(rng.integers(1, 3))
     case |= {"n": lines, "oh": 1} if rng.integers(2) else {"n": 1, "oh": lines}
-    return case | {"outputs": int(rng.integers(1, max(2, 64 // (kh * kw)))), "blocks": int(rng.integers(1, 4))}
+    return case | {"outputs": int(rng.integers(1, max(2, 32 // (kh * kw)))), "blocks": int(rng.integers(1, 4))}

@@ -94,8 +94,13 @@ class DepthwiseUnit(Component):
         held = Signal(range(3))  # blocks whose rows are in the memory
         there = Signal(range(MAX_TAPS))  # entries of the block that loads
 
-        entries = data.ArrayLayout(ROW, self.config.depthwise_taps)
-        m.submodules.row_memory = row_memory = Memory(shape=entries, depth=2 * MAX_TAPS, init=[])
+        # An entry is read once all its taps are there, so never while it is written: Yosys need not look.
+        m.submodules.row_memory = row_memory = Memory(
+            shape=data.ArrayLayout(ROW, self.config.depthwise_taps),
+            depth=2 * MAX_TAPS,
+            init=[],
+            attrs={"no_rw_check": 1},
+        )
         write, read = row_memory.write_port(granularity=1), row_memory.read_port()
         self._load_rows(m, write, loading, held, there, loaded)
         m.d.sync += held.eq(held + loaded - consumed)
@@ -239,8 +244,8 @@ class DepthwiseUnit(Component):
                 m.d.comb += turned[BLOCK - lanes + lane][tap].eq(added)
         with m.If(stage.valid & go):
             m.d.sync += sums.eq(turned)
-            with m.If(stage.beat_end & stage.flags.line_last):
-                m.d.sync += sums.eq(0)
+        with m.If(stage.valid & go & stage.beat_end & stage.flags.line_last):
+            m.d.sync += sums.eq(0)
         with m.If(self.results.ready):
             m.d.sync += self.results.valid.eq(0)
         with m.If(done & go):

@@ -277,8 +277,8 @@ class DescriptorCheck(Component):
                 m.d.sync += [left.eq(left - taps), self._blocks.eq(self._blocks + 1)]
 
     def _memory_states(self, m: Module) -> None:
-        """Rows that are read, and the tiles of a convolution."""
-        job, vector = self._job, self._job.vector
+        """Rows that are read, the tiles of a convolution, and which taps a depthwise pass has for a word."""
+        job, vector, depthwise = self._job, self._job.vector, self._job.depthwise_job
         product, ready = self._multiplier.product, ~self._multiplier.busy
         with m.State("Rows read"), m.If(ready):
             self._multiply(m, vector.step_y, vector.oh - 1)
@@ -287,12 +287,12 @@ class DescriptorCheck(Component):
                 self._multiply(m, job.engine.tile, job.read.tiles)
                 m.next = "Tiles"
             with m.If(job.depthwise):
-                self._multiply(m, job.depthwise_job.kw, window.kh)
+                self._multiply(m, depthwise.kw, job.window.kh)
                 m.next = "Depthwise rows"
             with m.If(job.read.base + product > self.config.total_rows):
                 self._refuse(m, Problem.ROWS)
         with m.State("Depthwise rows"), m.If(ready):
-            self._multiply(m, job.depthwise_job.taps, window.kw)
+            self._multiply(m, depthwise.taps, job.window.kw)
             m.next = "Depthwise words"
             with m.If(product != job.read.count):
                 self._refuse(m, Problem.AGREEMENT)
@@ -300,8 +300,8 @@ class DescriptorCheck(Component):
             self._multiply(m, vector.step_y, vector.oh - 1)
             m.next = "Last row"
             # Each tap of a kernel row has a word, and each word a tap (of strided ones job_rules.py says so).
-            needless = product >= job.depthwise_job.kw + job.depthwise_job.taps
-            with m.If((product < job.depthwise_job.kw) | (~job.depthwise_job.strided & needless)):
+            needless = ~depthwise.strided & (product >= depthwise.kw + depthwise.taps)
+            with m.If((product < depthwise.kw) | needless):
                 self._refuse(m, Problem.AGREEMENT)
         with m.State("Tiles"), m.If(ready):
             self._multiply(m, vector.step_y, vector.oh - 1)

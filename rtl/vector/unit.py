@@ -268,7 +268,7 @@ class VectorUnit(Component):
         m.d.comb += [
             random.key.eq(Cat(self.seed, self.step, self.tensor)),
             random.plane.eq(walker.plane),
-            random.load.eq(walker.plane_ready & job.stochastic),
+            random.load.eq(walker.plane_ready),
             walker.hold.eq(job.stochastic & ~random.ready),
             random.en.eq(en),
         ]

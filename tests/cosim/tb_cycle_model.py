@@ -65,7 +65,7 @@ class Random:
 
     def depthwise(self):
         """Depthwise, any kernel, stride and padding."""
-        kernel, stride, n = self._integer(1, 5), self._integer(1, 2), self._integer(1, 3)
+        kernel, stride, n = self._integer(1, 7), self._integer(1, 3), self._integer(1, 3)
         side, pad, channels = self._integer(kernel, 12), self._integer(0, kernel // 2), self._integer(1, 100)
         size = (side + 2 * pad - kernel) // stride + 1
         found = self._tensors((n, channels, side, side), (n, channels, size, size))

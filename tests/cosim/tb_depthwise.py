@@ -15,7 +15,7 @@ from respin.sim.runner import seed
 from respin.sim.streams import Scoreboard, StreamDriver, StreamMonitor, cycles_of, reset, start_clock
 
 CONFIG = AcceleratorConfig(**json.loads(os.environ["ACCELERATOR_CONFIG"]))
-JOBS = 12
+JOBS = 6
 
 
 async def play(dut, jobs, *, idle=0.0, stall=0.0):
@@ -61,14 +61,13 @@ async def jobs_under_back_pressure(dut):
 async def largest_kernels(dut):
     shapes = [(8, 8), (4, 15), (15, 4), (1, 15), (15, 1), (1, 1)]
     most = CONFIG.depthwise_taps
-    await play(dut, [{"kh": kh, "kw": kw, "outputs": 2, "taps": min(kw, most), "blocks": 3} for kh, kw in shapes])
+    await play(dut, [{"kh": kh, "kw": kw, "outputs": 1, "taps": min(kw, most), "blocks": 2} for kh, kw in shapes])
 
 
 @cocotb.test
 async def extremes(dut):
     corners = [{"corner": corner, "signed": is_signed} for corner in CORNERS for is_signed in (0, 1)]
-    taps = min(8, CONFIG.depthwise_taps)
-    await play(dut, [{"kh": 8, "kw": 8, "outputs": 2, "taps": taps, **corner} for corner in corners])
+    await play(dut, [{"kh": 8, "kw": 8, "outputs": 1, **corner} for corner in corners])
 
 
 @cocotb.test

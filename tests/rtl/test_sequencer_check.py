@@ -49,6 +49,7 @@ def samples(config: AcceleratorConfig) -> list[Descriptor]:
     build = JobBuilder(config)
     x, y, z = tensors((2, 40, 5, 5), (2, 12, 5, 5), (2, 12, 5, 5))
     geometry = Geometry(kh=3, kw=3, pad_y=1, pad_x=1)
+    wide, strided = Geometry(kh=3, kw=5, pad_y=1, pad_x=2), Geometry(kh=3, kw=3, stride=2, pad_y=1, pad_x=1)
     table, error = Requantise(table=64, mask=600), RoundError(tensor=5, table=32, mask=600)
     images = TrainedImages(base=16, transposed=304, bias=595, tensor=20, bias_tensor=21)
     narrow, = tensors((2, 8, 4, 4))
@@ -66,6 +67,10 @@ def samples(config: AcceleratorConfig) -> list[Descriptor]:
             flags=("edge", "first", "last", "fan_in"), sources=(4, 6),
         ),
         Descriptor.of_job(build.loss(logits, errors, 20, tensor=4, alpha=100, on=32768, off=0)),
+        *(
+            Descriptor.of_job(build.depthwise(y, smaller, rows=3, geometry=shape, finish=Requantise(table=64)))
+            for smaller, shape in ((z, wide), (StoreTensor(z.base, (2, 12, 3, 3), True), strided))
+        ),
         *(Descriptor.of_job(job, flags=("last",) if job["settle"] else (), sources=(7,)) for job in gradient),
         *(Descriptor.of_job(tile.job) for tile in build.gradient_sums(x, y, 500, geometry=Geometry(kh=1, kw=1))),
     ]
@@ -202,6 +207,10 @@ def test_problems_have_their_names() -> None:
         (changed(depthwise, "read", repeats=0), Problem.COUNT),
         (changed(gather, "gather", count=0), Problem.COUNT),
         (changed(loss, "loss", classes=1025), Problem.LIMIT),
+        (changed(depthwise, "depthwise", taps=config.depthwise_taps + 1), Problem.LIMIT),
+        (changed(depthwise, "window", kx0=1, dilation_x=2), Problem.LIMIT),
+        (changed(depthwise, "depthwise", kw=4), Problem.AGREEMENT),
+        (changed(depthwise, "depthwise", strided=1, kw=2), Problem.AGREEMENT),
         (changed(convolution, "read", count=4), Problem.AGREEMENT),
         (changed(convolution, "read", tiles=2), Problem.AGREEMENT),
         (changed(gradient, "feed", pixels=31), Problem.AGREEMENT),
