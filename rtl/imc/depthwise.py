@@ -19,6 +19,9 @@ SUM_BITS = 22
 SUMS = data.ArrayLayout(signed(32), BLOCK)
 """What the unit puts out: one sum for each channel of a block."""
 
+WEIGHTS = data.StructLayout({"row": ROW, "used": 1})
+"""A place of an entry of the row memory; what is not used counts as 0."""
+
 FLAGS = data.StructLayout({
     "first": 1,  # of its column
     "whole": 1,  # the last of its column, with which a sum has met all its taps
@@ -42,8 +45,8 @@ class DepthwiseUnit(Component):
     from one column to the next every sum moves on by one tap, and the one that has met them all leaves. With fewer
     than 32 lanes a word takes ``32 / depthwise_lanes`` beats, and the sums rotate past the adders.
 
-    Rows lie in the memory as they are wanted: an entry has the T taps of a word, 0 where there are fewer. A job with
-    fewer than T taps to a word leaves out the first ones, so that sums always leave behind the last one.
+    Rows lie in the memory as they are wanted: an entry has T places for the taps of a word. A job with fewer than T taps
+    to a word leaves out the first places, so that sums always leave behind the last one.
 
     Arithmetic: int8 rows, 8-bit words (signed or unsigned), sums exact in 22 bits.
 
@@ -96,7 +99,7 @@ class DepthwiseUnit(Component):
 
         # An entry is read once all its taps are there, so never while it is written: Yosys need not look.
         m.submodules.row_memory = row_memory = Memory(
-            shape=data.ArrayLayout(ROW, self.config.depthwise_taps),
+            shape=data.ArrayLayout(WEIGHTS, self.config.depthwise_taps),
             depth=2 * MAX_TAPS,
             init=[],
             attrs={"no_rw_check": 1},
@@ -137,11 +140,13 @@ class DepthwiseUnit(Component):
             write.addr.eq(Cat((there + entry)[: len(there)], half)),
             loaded.eq(accepted & row_last & (ky == window.kh - 1)),
         ]
-        for number, row in enumerate(write.data):
-            with m.If(place == number):
-                m.d.comb += row.eq(self.rows.payload)
-            # The first tap clears the others of its entry.
-            m.d.comb += write.en[number].eq(accepted & ((place == number) | (tap == 0)))
+        for number, weights in enumerate(write.data):
+            m.d.comb += [
+                weights.row.eq(self.rows.payload),
+                weights.used.eq(place == number),
+                # The first tap of an entry says that the others are not there yet.
+                write.en[number].eq(accepted & ((place == number) | (tap == 0))),
+            ]
         with m.If(accepted):
             m.d.sync += [
                 kx.eq(Mux(row_last, 0, kx + 1)),
@@ -212,17 +217,21 @@ class DepthwiseUnit(Component):
             with m.If(block_last):
                 m.d.sync += running.eq(0)
 
-        products = data.ArrayLayout(data.ArrayLayout(signed(2 * PLANES + 1), self.config.depthwise_taps), lanes)
+        products = data.ArrayLayout(data.ArrayLayout(signed(2 * PLANES + 1), lanes), self.config.depthwise_taps)
         stage = Signal(data.StructLayout({"products": products, "valid": 1, "beat_end": 1, "flags": FLAGS}))
         numbers = [Cat(*(plane[lane] for plane in word), word[-1][lane] & is_signed) for lane in range(BLOCK)]
         operands = Cat(*numbers).word_select(beat, lanes * (PLANES + 1))
-        weights = [row.as_value().word_select(beat, lanes * PLANES) for row in read.data]
         with m.If(go):
             m.d.sync += [stage.valid.eq(valid), stage.beat_end.eq(beat_end), stage.flags.eq(flags)]
-            for lane in range(lanes):
-                operand = operands.word_select(lane, PLANES + 1).as_signed()
-                for product, row in zip(stage.products[lane], weights, strict=True):
+        for place, weights in zip(stage.products, read.data, strict=True):
+            row = weights.row.as_value().word_select(beat, lanes * PLANES)
+            with m.If(go):
+                for lane, product in enumerate(place):
+                    operand = operands.word_select(lane, PLANES + 1).as_signed()
                     m.d.sync += product.eq(operand * row.word_select(lane, PLANES).as_signed())
+            # Registers have a reset that comes before their enable: nothing needs a gate.
+            with m.If(go & ~weights.used):
+                m.d.sync += place.eq(0)
         m.d.comb += self.idle.eq(~running & ~self.order.ready & ~valid & ~stage.valid & ~self.results.valid)
         return stage
 
@@ -240,10 +249,11 @@ class DepthwiseUnit(Component):
         for lane in range(lanes):
             for tap in range(taps):
                 before = sums[lane][tap - 1] if tap else 0
-                added = stage.products[lane][tap] + Mux(stage.flags.first, before, sums[lane][tap])
+                added = stage.products[tap][lane] + Mux(stage.flags.first, before, sums[lane][tap])
                 m.d.comb += turned[BLOCK - lanes + lane][tap].eq(added)
         with m.If(stage.valid & go):
             m.d.sync += sums.eq(turned)
+        # The next line begins with sums of 0; a reset that comes before the enable, again.
         with m.If(stage.valid & go & stage.beat_end & stage.flags.line_last):
             m.d.sync += sums.eq(0)
         with m.If(self.results.ready):

@@ -67,18 +67,17 @@ def test_extremes(is_signed: int, lanes: int, taps: int) -> None:
     run(configured(lanes, taps), [case(1, **job, corner=corner) for corner in ("high", "low", "opposed")])
 
 
-@pytest.mark.parametrize(("lanes", "taps"), [(4, 1), (8, 2), (16, 3), (32, 5)])
+@pytest.mark.parametrize(("lanes", "taps"), [(8, 1), (16, 3)])
 def test_random_jobs_back_to_back_under_back_pressure(lanes: int, taps: int) -> None:
     for number, (idle, stall) in enumerate(((0.0, 0.7), (0.3, 0.5))):
         rng = np.random.default_rng([seed(), lanes, number])
         run(configured(lanes, taps), [case(at, **random_depthwise(rng, taps)) for at in range(3)], idle=idle, stall=stall)
 
 
-@pytest.mark.parametrize("kw", [3, 5])
-def test_every_way_of_a_kernel_row_after_every_other(kw: int) -> None:
+def test_every_way_of_a_kernel_row_after_every_other() -> None:
     """Any number of taps to a word, side by side and strided: none leaves sums behind."""
-    ways = depthwise_ways(kw, 5)
-    run(configured(32, 5), [case(number, kh=2, kw=kw, outputs=2, oh=2, **way) for number, way in enumerate(ways)])
+    ways = depthwise_ways(5, 4)
+    run(configured(16, 4), [case(number, kh=1, kw=5, outputs=2, oh=2, **way) for number, way in enumerate(ways)])
 
 
 @pytest.mark.parametrize(("lanes", "taps"), [(8, 1), (32, 3)])
