@@ -85,7 +85,8 @@ def random_window(chooser: random.Random, words: int, *, tile: int | None = None
             "block0": chooser.choice([0, 1, 2]), "repeats": chooser.choice([1, 1, 3]) if repeats else 1,
             "advance": chooser.randrange(2),
         }  # fmt: skip
-        job["ky0"], job["kx0"] = chooser.randrange(job["kh"]), chooser.randrange(job["kw"] if job["dilation_x"] == 1 else 1)
+        job["ky0"] = chooser.randrange(job["kh"])
+        job["kx0"] = chooser.randrange(job["kw"]) if job["dilation_x"] == 1 else 0
         job["steps"] = chooser.randint(1, 2 * job["kh"] * job["kw"] + 2)
         pixels = job["n"] * job["oh"] * job["ow"]
         job["tile"] = tile or chooser.choice([1, 2, 5, pixels, chooser.randint(1, pixels + 3)])

@@ -112,8 +112,8 @@ class EngineCase:
 
 @dataclass
 class DepthwiseCase:
-    """One DepthwiseOrder with its operands: kernels of ``kh x kw``, of which each word serves ``taps`` taps of a row, side
-    by side or ``strided``; ``outputs`` of each of ``n * oh`` lines."""
+    """One DepthwiseOrder with its operands: kernels of ``kh x kw``, of which each word serves ``taps`` taps of a row,
+    side by side or ``strided``; ``outputs`` of each of ``n * oh`` lines."""
 
     seed: int
     kh: int

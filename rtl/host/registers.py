@@ -150,7 +150,7 @@ def _identity(config: AcceleratorConfig) -> tuple[Register, ...]:
             ),
         ),
         Register(
-            name="CONFIG3", offset=0x014, description="The bound on every wait, the tables of scales, the depthwise unit.",
+            name="CONFIG3", offset=0x014, description="The bound on every wait, tables of scales, the depthwise unit.",
             fields=(
                 constant("watchdog_cycles", 0, 24, config.watchdog_cycles, "`watchdog_cycles`."),
                 constant("tensor_ids_log2", 24, 4, config.tensor_ids.bit_length() - 1,

@@ -45,8 +45,8 @@ class DepthwiseUnit(Component):
     from one column to the next every sum moves on by one tap, and the one that has met them all leaves. With fewer
     than 32 lanes a word takes ``32 / depthwise_lanes`` beats, and the sums rotate past the adders.
 
-    Rows lie in the memory as they are wanted: an entry has T places for the taps of a word. A job with fewer than T taps
-    to a word leaves out the first places, so that sums always leave behind the last one.
+    Rows lie in the memory as they are wanted: an entry has T places for the taps of a word. A job with fewer than T
+    taps to a word leaves out the first places, so that sums always leave behind the last one.
 
     Arithmetic: int8 rows, 8-bit words (signed or unsigned), sums exact in 22 bits.
 

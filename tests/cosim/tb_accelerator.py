@@ -203,6 +203,46 @@ async def depthwise(dut):
     await bench.expect(y, ops.requantise(sums, table))
 
 
+async def random_depthwise_case(bench: Bench) -> None:
+    """Any kernel, stride and padding, which may be larger than the kernel and differs from side to side; any number of
+    images and blocks; with and without a mask."""
+    bench.next_word = 0
+    draw = bench.random.integers
+    words = bench.driver.config.store_words
+    while words > bench.driver.config.store_words // 2:
+        kernel, size = tuple(draw(1, 9, size=2).tolist()), tuple(draw(1, 9, size=2).tolist())
+        stride, n, channels = int(draw(1, 4)), int(draw(1, 3)), int(draw(1, 70))
+        padding = tuple(draw(0, 10, size=4).tolist())
+        if size[0] + padding[0] + padding[1] >= kernel[0] and size[1] + padding[2] + padding[3] >= kernel[1]:
+            out = ops.output_size(size, kernel, stride, padding)
+            words = n * layout.blocks(channels) * max(size[0] * size[1], out[0] * out[1])
+    signed, pad = bool(draw(2)), int(draw(0, 10))
+    x, xs = await bench.tensor(n, channels, *size, signed=signed)
+    values = draw(-127, 128, size=(channels, 1, *kernel))
+    await bench.driver.write_rows(0, layout.depthwise_rows(values))
+    table = await bench.table(channels, signed=True)
+    y = bench.place(n, channels, *out, signed=True)
+    mask = bench.next_word if draw(2) and 2 * words < bench.driver.config.store_words * 3 // 4 else None
+    geometry = Geometry(kh=kernel[0], kw=kernel[1], stride=stride, pad_y=padding[0], pad_x=padding[2])
+    finish = Requantise(table=0, mask=mask)
+    await bench.driver.run(bench.build.depthwise(x, y, rows=0, geometry=geometry, finish=finish, pad=pad))
+    weights = torch.from_numpy(values.astype(np.int8))
+    sums = ops.conv2d(xs, weights, stride=stride, padding=padding, groups=channels, zero_point=pad)
+    want = ops.requantise(sums, table)
+    await bench.expect(y, want)
+    if mask is not None:
+        got = await bench.driver.read_mask(y, mask)
+        np.testing.assert_array_equal(got, ops.activation_mask(want, table).numpy())
+
+
+@cocotb.test()
+async def depthwise_of_any_geometry(dut):
+    """Random shapes."""
+    bench = await Bench.start(dut)
+    for _ in range(12):
+        await random_depthwise_case(bench)
+
+
 @cocotb.test()
 async def merge_of_a_resized_map(dut):
     """A residual of two maps, one of them upsampled on the way."""

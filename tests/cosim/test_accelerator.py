@@ -11,15 +11,15 @@ from respin.sim.banks import model_plusargs
 from respin.sim.runner import run, seed
 from respin.sim.tables import FaultRates, table_for
 
-# A short watchdog, so that the wait for it is short.
-TINY = replace(preset("tiny"), watchdog_cycles=1024)
+# A short watchdog, so that the wait for it is short; and more than one tap to a word, as larger presets have.
+TINY = replace(preset("tiny"), watchdog_cycles=1024, depthwise_taps=3)
 
 
 def test_passes(simulator, tmp_path):
     dut = build_accelerator(TINY, simulator)
     env = {"ACCELERATOR_CONFIG": json.dumps(asdict(TINY)), "OMP_NUM_THREADS": "1"}
     plusargs = model_plusargs(tmp_path, table=table_for(TINY, seed=seed()))
-    run(dut, "tb_accelerator", tests=12, env=env, plusargs=plusargs)
+    run(dut, "tb_accelerator", tests=13, env=env, plusargs=plusargs)
 
 
 def test_a_network_learns_with_faults(tmp_path):

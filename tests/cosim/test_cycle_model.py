@@ -10,7 +10,7 @@ from respin.sim.banks import model_plusargs
 from respin.sim.runner import run, seed
 from respin.sim.tables import NO_FAULTS, READ_CYCLES, table_for
 
-TINY = replace(preset("tiny"), watchdog_cycles=1024)
+TINY = replace(preset("tiny"), watchdog_cycles=1024, depthwise_taps=3)
 """As ``test_accelerator`` builds it."""
 
 

@@ -102,8 +102,8 @@ def test_random_jobs(slices, refuse, stalls):
 @pytest.mark.parametrize("latch_ahead", [0, 1])
 def test_an_engine_that_waits_for_its_rows_is_never_locked_out(latch_ahead):
     config = AcceleratorConfig(name="test", slices=4, vector_width=4, transposers=4)
-    window = {"base": 0, "block_stride": 128, "n": 2, "h": 7, "w": 7, "oh": 5, "ow": 5, "kh": 3, "kw": 3, "dilation_x": 1, "stride": 1,
-              "pad_y": 0, "pad_x": 0, "block0": 1, "ky0": 1, "kx0": 2, "steps": 5, "tile": 32, **ONCE}  # fmt: skip
+    window = {"base": 0, "block_stride": 128, "n": 2, "h": 7, "w": 7, "oh": 5, "ow": 5, "kh": 3, "kw": 3,
+              "dilation_x": 1, "stride": 1, "pad_y": 0, "pad_x": 0, "block0": 1, "ky0": 1, "kx0": 2, "steps": 5, "tile": 32, **ONCE}  # fmt: skip
     feed = {"base": 600, "pixels": 50, "lane0": 8, "steps": 5, "bias": 1}
     run(config, [(window, feed)], "locked", refuse=0.3, stalls=(0.5, 0.5),
         engine=engine(4, 161, latch_ahead=latch_ahead))  # fmt: skip
@@ -117,8 +117,8 @@ def test_the_engine_is_kept_busy(name, kernel, steps, bias):
     every = 8 // config.pixels
     pad = kernel // 2
     window = {"base": 0, "block_stride": 160, "n": 1, "h": 6, "w": 16, "oh": 6, "ow": 16, "kh": kernel, "kw": kernel,
-              "dilation_x": 1, "stride": 1, "pad_y": pad, "pad_x": pad, "block0": 0, "ky0": 0, "kx0": 0, "steps": steps, "tile": 32,
-              **ONCE}  # fmt: skip
+              "dilation_x": 1, "stride": 1, "pad_y": pad, "pad_x": pad, "block0": 0, "ky0": 0, "kx0": 0,
+              "steps": steps, "tile": 32, **ONCE}  # fmt: skip
     feed = {"base": 400, "pixels": 96, "lane0": 0, "steps": steps, "bias": bias}
     words_of_a_block = 32 * steps + bias
     cycles = run(config, [(window, feed)], "busy", every=every,

@@ -11,7 +11,8 @@ from respin.rtl.config import preset
 WORDS = 512
 CONV3 = {
     "base": 7, "block_stride": 40, "n": 2, "h": 4, "w": 5, "oh": 4, "ow": 5, "kh": 3, "kw": 3, "dilation_x": 1,
-    "stride": 1, "pad_y": 1, "pad_x": 1, "pad": 0x5A, "block0": 0, "ky0": 0, "kx0": 0, "steps": 18, "tile": 32, "repeats": 1, "advance": 0,
+    "stride": 1, "pad_y": 1, "pad_x": 1, "pad": 0x5A, "block0": 0, "ky0": 0, "kx0": 0, "steps": 18, "tile": 32,
+    "repeats": 1, "advance": 0,
 }  # fmt: skip
 
 

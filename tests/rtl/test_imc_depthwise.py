@@ -71,7 +71,8 @@ def test_extremes(is_signed: int, lanes: int, taps: int) -> None:
 def test_random_jobs_back_to_back_under_back_pressure(lanes: int, taps: int) -> None:
     for number, (idle, stall) in enumerate(((0.0, 0.7), (0.3, 0.5))):
         rng = np.random.default_rng([seed(), lanes, number])
-        run(configured(lanes, taps), [case(at, **random_depthwise(rng, taps)) for at in range(3)], idle=idle, stall=stall)
+        cases = [case(at, **random_depthwise(rng, taps)) for at in range(3)]
+        run(configured(lanes, taps), cases, idle=idle, stall=stall)
 
 
 def test_every_way_of_a_kernel_row_after_every_other() -> None:
