@@ -103,7 +103,8 @@ def test_random_jobs(slices, refuse, stalls):
 def test_an_engine_that_waits_for_its_rows_is_never_locked_out(latch_ahead):
     config = AcceleratorConfig(name="test", slices=4, vector_width=4, transposers=4)
     window = {"base": 0, "block_stride": 128, "n": 2, "h": 7, "w": 7, "oh": 5, "ow": 5, "kh": 3, "kw": 3,
-              "dilation_x": 1, "stride": 1, "pad_y": 0, "pad_x": 0, "block0": 1, "ky0": 1, "kx0": 2, "steps": 5, "tile": 32, **ONCE}  # fmt: skip
+              "dilation_x": 1, "stride": 1, "pad_y": 0, "pad_x": 0, "block0": 1, "ky0": 1, "kx0": 2, "steps": 5,
+              "tile": 32, **ONCE}  # fmt: skip
     feed = {"base": 600, "pixels": 50, "lane0": 8, "steps": 5, "bias": 1}
     run(config, [(window, feed)], "locked", refuse=0.3, stalls=(0.5, 0.5),
         engine=engine(4, 161, latch_ahead=latch_ahead))  # fmt: skip
