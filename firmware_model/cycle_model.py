@@ -177,9 +177,11 @@ class CycleModel:
         # works on the next ones meanwhile.
         summed, taken = self._window_start(window) - beats + latency, -1
         for block in range(window["repeats"]):
-            # A block's first column ends with the words that its last kernel row brings.
-            loaded = self._first_row + 1 + ((block + 1) * rows - 1) * self._row + (window["kw"] - 1) * beats
-            summed = max(summed, loaded + latency - column)
+            # A word of a block's first column waits for its kernel row, the first or the last one longest.
+            for row in (1, window["kh"]):
+                loaded = self._first_row + 1 + (block * rows + row * unit["kw"] - 1) * self._row
+                waiting = (window["kh"] - row + 1) * window["kw"]
+                summed = max(summed, loaded + (waiting - 1) * beats + latency - column)
             for _ in range(window["n"] * window["oh"]):
                 summed = max(summed + taps * column, taken + 1)
                 taken = max(summed, free) + pixel - 1
