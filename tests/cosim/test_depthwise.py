@@ -4,28 +4,26 @@
 import json
 from dataclasses import asdict, replace
 
+import pytest
+
 from respin.gen.emit import emit
 from respin.rtl.config import AcceleratorConfig, preset
 from respin.rtl.imc.depthwise import DepthwiseUnit
 from respin.sim.runner import build, run
 
+ON_ICARUS = ["jobs_under_back_pressure"]
+"""Icarus takes its time over wide selections."""
+FEW = replace(preset("small"), name="few", depthwise_taps=2)
 
-def bench(config: AcceleratorConfig, simulator: str) -> None:
+
+@pytest.mark.parametrize("config", [preset("tiny"), FEW], ids=lambda config: config.name)
+def test_depthwise(config: AcceleratorConfig, simulator: str) -> None:
+    only = ON_ICARUS if simulator == "icarus" else []
     dut = build("depthwise", emit(DepthwiseUnit(config=config), "depthwise"), simulator=simulator)
-    run(dut, "tb_depthwise", env={"ACCELERATOR_CONFIG": json.dumps(asdict(config))}, tests=5)
+    env = {"ACCELERATOR_CONFIG": json.dumps(asdict(config))}
+    run(dut, "tb_depthwise", env=env, only=only, tests=len(only) or 5)
 
 
-def test_depthwise(simulator: str) -> None:
-    bench(preset("tiny"), simulator)
-
-
-def test_depthwise_with_several_taps(simulator: str) -> None:
-    bench(replace(preset("small"), depthwise_taps=2), simulator)
-
-
-def test_depthwise_of_the_default_preset() -> None:
-    bench(preset("default"), "verilator")
-
-
-def test_depthwise_of_the_large_preset() -> None:
-    bench(preset("large"), "verilator")
+@pytest.mark.parametrize("name", ["default", "large"])
+def test_depthwise_of_larger_presets(name: str) -> None:
+    test_depthwise(preset(name), "verilator")

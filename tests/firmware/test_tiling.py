@@ -28,7 +28,7 @@ from respin.rtl.config import AcceleratorConfig, preset
 from respin.rtl.sequencer.descriptor import DESCRIPTOR
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
-LARGE = replace(preset("tiny"), store_words=4096, mram_rows=1 << 14)
+LARGE = replace(preset("tiny"), store_words=4096, mram_rows=1 << 14, depthwise_taps=3)
 SIZE = (9, 7)
 
 
