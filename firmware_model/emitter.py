@@ -183,6 +183,7 @@ class Emitter:
         for channels in self._channels(operation, shape[1]):
             tables, steps = self._tables(operation, channels)
             yield from steps
+            constants = tuple(Span(Space.TABLE, at, at + channels[1] - channels[0]) for at in tables.values())
             setting = Setting(
                 part=Part(shape=shape, image=tile.image, row=tile.row, channels=channels),
                 out=out,
@@ -191,7 +192,7 @@ class Emitter:
                 tables=tables,
             )
             for job in self._program.jobs(operation, setting):
-                yield Step(descriptor=self._descriptor(operation, job), reads=reads, writes=writes)
+                yield Step(descriptor=self._descriptor(operation, job), reads=(*reads, *constants), writes=writes)
 
     def _view(self, name: str, needed: Tile, spots: Mapping[Buffer, _Spot]) -> tuple[StoreTensor, int]:
         """A part of a tensor where it lies, and its first row."""
@@ -255,7 +256,8 @@ class Emitter:
         steps = []
         for name, index in tables.items():
             make = self._biases if name in trained else self._entries
-            steps.append(Step(descriptor=make(name, first, end - first, index)))
+            filled = Span(Space.TABLE, index, index + end - first)
+            steps.append(Step(descriptor=make(name, first, end - first, index), writes=(filled,)))
         return tables, steps
 
     def _entries(self, name: str, first: int, count: int, index: int) -> Descriptor:

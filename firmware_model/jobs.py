@@ -270,7 +270,7 @@ class JobBuilder:
         n, oh, ow = positions
         config = self.config
         items = n * oh * ow
-        tile = min(config.acc_depth * config.pixels, items)
+        tile = self._tile(items)
         steps = blocks(x.shape[1]) * geometry.kh * geometry.kw
         repeats = part.repeats(config.slices)
         rows += part.channel0 * steps
@@ -288,6 +288,12 @@ class JobBuilder:
             },
             **self._finish(out, VectorSource.ENGINE, finish, part, tile=tile, oh=oh, ow=ow, **walk),
         )
+
+    def _tile(self, items: int) -> int:
+        """Outputs of a tile, all about as many: the sums of one drain while the next one streams."""
+        config = self.config
+        tiles = -(-items // (config.acc_depth * config.pixels))
+        return min(-(-items // (tiles * config.pixels)) * config.pixels, items)
 
     def convolution_error(
         self,
