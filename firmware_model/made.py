@@ -12,7 +12,6 @@ from respin.firmware_model.jobs import Fields, Randomness
 from respin.firmware_model.operations import LABELS, Operation
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting
-from respin.golden.network import Layer
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
 
@@ -74,10 +73,8 @@ def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int
     ids = {loss.name: loss.tensor} | {edge.name: edge.tensor for edge in network.edges}
     areas = dict.fromkeys((*placement.inputs, LABELS, loss.logits), 0)
     recorder = _Recorder(placement)
-    emitter = Emitter(placement, recorder, Addresses(areas=areas, spilled=0, table=0), ids)
-    for chain in placement.schedule.chains:
-        if program == TRAIN or isinstance(chain[-1].item, Layer):
-            list(emitter.chain(chain))
+    schedule = placement.schedule if program == TRAIN else placement.inference
+    list(Emitter(placement, schedule, recorder, Addresses(areas=areas, spilled=0, table=0), ids).descriptors())
     last = {id(job.operation): number for number, job in enumerate(recorder.noted)}
     made = [replace(job, ends=last[id(job.operation)] == number) for number, job in enumerate(recorder.noted)]
     content = image.bytes_of(program)[DESCRIPTOR_BYTES:]
