@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Descriptors of operations: what is brought in, the jobs, what is taken out, tile by tile."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from respin.firmware_model.descriptors import Descriptor
@@ -41,9 +41,11 @@ class _Spot:
     stride: int
     piece: Piece
 
-    def span(self, blocks: int) -> Span:
+    @property
+    def span(self) -> Span:
         """The words from its first to its last."""
-        return Span(Space.STORE, self.base, self.base + (blocks - 1) * self.stride + self.piece.words)
+        piece = self.piece
+        return Span(Space.STORE, self.base, self.base + (piece.blocks - 1) * self.stride + piece.words)
 
 
 @dataclass(slots=True)
@@ -130,7 +132,8 @@ class Emitter:
         tiling = schedule.tiling(number)
         stages = [Stage(loads=[step for buffer in schedule.comes(number) for step in self._brings(number, buffer)])]
         for count, tile in enumerate(tiling.tiles):
-            stages += self._tile(number, tile, self._workspace(tiling, count % tiling.slots))
+            there = tiling.shared if count else ()
+            stages += self._tile(number, tile, self._workspace(tiling, count % tiling.slots), there)
         item = chain[-1].item
         if isinstance(item, Edge | FanInEdge):
             jobs = [(stage, at) for stage in stages for at in range(len(stage.jobs)) if _is_job(stage.jobs[at])]
@@ -145,32 +148,37 @@ class Emitter:
     def _workspace(self, tiling: Tiling, slot: int) -> dict[Buffer, int]:
         """First words of the buffers that a tile has in the workspace: those that all slots share, then its own."""
         places: dict[Buffer, int] = {}
+        common = {**tiling.shared, **tiling.inner}
         for sizes, start in (
-            (tiling.inner, tiling.base),
-            (tiling.outer, tiling.base + sum(tiling.inner.values()) + slot * sum(tiling.outer.values())),
+            (common, tiling.base),
+            (tiling.outer, tiling.base + sum(common.values()) + slot * sum(tiling.outer.values())),
         ):
             for buffer, words in sizes.items():
                 places[buffer] = start
                 start += words
         return places
 
-    def _tile(self, number: int, tile: Tile, workspace: Mapping[Buffer, int]) -> list[Stage]:
-        """The stages of a tile: one for each operation, and for each range of channels that it is made in."""
+    def _tile(
+        self, number: int, tile: Tile, workspace: Mapping[Buffer, int], there: Collection[Buffer]
+    ) -> list[Stage]:
+        """The stages of a tile: one for each operation, and for each range of channels that it is made in. What is
+        ``there`` already need not come in."""
         schedule, chain = self._schedule, self._schedule.chains[number]
         made, pieces = schedule.pieces(chain, tile)
-        between = {operation.result for operation in chain[:-1]}
         results = written(chain)
         spots: dict[Buffer, _Spot] = {}
         loads, stores = [], []
         for buffer, piece in pieces.items():
             base = schedule.held(number, buffer)
             if base is not None:
-                spots[buffer] = _Spot(base=base + piece.first, stride=schedule.stride(buffer), piece=piece)
+                stride = schedule.stride(buffer)
+                first = base + piece.first_block * stride + piece.first
+                spots[buffer] = _Spot(base=first, stride=stride, piece=piece)
             else:
                 spots[buffer] = _Spot(base=workspace[buffer], stride=piece.words, piece=piece)
             if buffer in results and schedule.leaves(buffer):
                 stores += self._moves(Opcode.STORE, spots[buffer])
-            elif base is None and buffer not in results and buffer not in between:
+            elif base is None and buffer not in (*results, *there):
                 loads += self._moves(Opcode.LOAD, spots[buffer])
         stages = [
             stage
@@ -194,7 +202,7 @@ class Emitter:
         mask = None if operation.mask is None else spots[Mask(operation.mask)]
         results = written((operation,))
         touched: set[Buffer] = {*operands, *results} | ({mask.piece.buffer} if mask is not None else set())
-        spans = {buffer: spots[buffer].span(schedule.blocks(buffer)) for buffer in touched}
+        spans = {buffer: spots[buffer].span for buffer in touched}
         reads = tuple(span for buffer, span in spans.items() if buffer not in results)
         writes = tuple(span for buffer, span in spans.items() if buffer in results)
         for channels in self._channels(operation, shape[1]):
@@ -207,6 +215,7 @@ class Emitter:
                 operands=operands,
                 mask=None if mask is None else (mask.base, mask.stride),
                 tables=tables,
+                blocks=tile.blocks,
             )
             for job in self._program.jobs(operation, setting):
                 descriptor = self._descriptor(operation, job)
@@ -290,8 +299,8 @@ class Emitter:
     def _moves(self, opcode: Opcode, spot: _Spot) -> Iterator[Step]:
         """Move a piece of a buffer to external memory or back."""
         schedule, piece = self._schedule, spot.piece
-        blocks, stride = schedule.blocks(piece.buffer), schedule.stride(piece.buffer)
-        address = self._address(piece.buffer) + WORD_BYTES * piece.first
+        blocks, stride = piece.blocks, schedule.stride(piece.buffer)
+        address = self._address(piece.buffer) + WORD_BYTES * (piece.first_block * stride + piece.first)
         if stride == piece.words == spot.stride or blocks == 1:
             yield from self._run(opcode, address, spot.base, blocks * piece.words)
         elif piece.words <= _LONGEST:

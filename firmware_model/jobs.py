@@ -459,11 +459,24 @@ class JobBuilder:
         )
 
     def gradient(
-        self, x: StoreTensor, dy: StoreTensor, *, geometry: Geometry, images: TrainedImages
+        self,
+        x: StoreTensor,
+        dy: StoreTensor,
+        *,
+        geometry: Geometry,
+        images: TrainedImages,
+        part: tuple[int, int] | None = None,
     ) -> Iterator[Fields]:
-        """Weight gradient and update of one layer: a job for each tile that fits the partial-sum memory."""
-        for o0, step, steps, bias, last in self._gradient_tiles(x, dy, geometry):
-            yield self._gradient_tile(x, dy, geometry, images, o0, step, steps, bias=bias, last=last)
+        """Weight gradient and update of one layer: a job for each tile that fits the partial-sum memory.
+
+        With ``part`` only what follows from some channel blocks of ``x``, the first one and how many: these alone have to
+        lie in the store, the first one at the base of ``x``.
+        """
+        for o0, step, steps, bias, last in self._gradient_tiles(x, dy, geometry, part):
+            job = self._gradient_tile(x, dy, geometry, images, o0, step, steps, bias=bias, last=last)
+            if part is not None:
+                job["window"] = {**job["window"], "block0": job["window"]["block0"] - part[0]}
+            yield job
 
     def gradient_sums(self, x: StoreTensor, dy: StoreTensor, out: int, *, geometry: Geometry) -> Iterator[RawTile]:
         """The weight gradient as int32, stored at word ``out``, each tile over the one before; no bias."""
@@ -490,19 +503,22 @@ class JobBuilder:
             yield RawTile(job=job, base=out, o0=o0, first=step, steps=steps)
 
     def _gradient_tiles(
-        self, x: StoreTensor, dy: StoreTensor, geometry: Geometry
+        self, x: StoreTensor, dy: StoreTensor, geometry: Geometry, part: tuple[int, int] | None = None
     ) -> Iterator[tuple[int, int, int, bool, bool]]:
         """Tiles as (first output, first step, steps, with the bias, last of the layer).
 
         A tile's sums, 32 a step and one for the bias, stay on chip until they are reduced.
         """
         capacity = self.config.acc_depth * self.config.pixels
-        total = blocks(x.shape[1]) * geometry.kh * geometry.kw
+        taps = geometry.kh * geometry.kw
+        total = blocks(x.shape[1]) * taps
+        first, count = part or (0, blocks(x.shape[1]))
+        end = (first + count) * taps
         outputs = dy.shape[1]
         for o0 in range(0, outputs, self.config.slices):
-            step = 0
-            while step < total:
-                steps = min(total - step, capacity // BLOCK)
+            step = first * taps
+            while step < end:
+                steps = min(end - step, capacity // BLOCK)
                 if step + steps == total and steps * BLOCK == capacity:
                     steps -= 1
                 bias = step + steps == total

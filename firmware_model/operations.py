@@ -101,12 +101,14 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:
-    """A tensor that an operation reads; of a gathered sum with the maps of its axes."""
+    """A tensor that an operation reads; of a gathered sum with the maps of its axes. One that is ``blockwise`` can be read
+    some channel blocks at a time."""
 
     name: str
     reach: Reach = Reach()
     y: AxisMap = IDENTITY
     x: AxisMap = IDENTITY
+    blockwise: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +130,7 @@ class Operation:
     row_step:
         A band of rows of the result begins at a multiple of this.
     whole:
-        Whether it needs all of its tensors at once.
+        Whether it needs all pixels of its tensors at once.
     """
 
     item: Layer | RawSums | Loss | Edge | FanInEdge | Gradient
@@ -185,8 +187,8 @@ def operations(
     for edge in network.edges:
         yield _edge(network, edge, shapes)
     for gradient in network.gradients:
-        read = (packing.source(network.convolution(gradient.layer)), gradient.error)
-        yield Operation(item=gradient, operands=tuple(Operand(name=name) for name in read), result=None, whole=True)
+        activations = Operand(name=packing.source(network.convolution(gradient.layer)), blockwise=True)
+        yield Operation(item=gradient, operands=(activations, Operand(name=gradient.error)), result=None, whole=True)
 
 
 def _gathered(name: str, y: AxisMap, x: AxisMap) -> Operand:

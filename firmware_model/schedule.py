@@ -35,17 +35,19 @@ Buffer = str | Mask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """Part of an operation's result: ``images`` whole images, or ``rows`` rows of one."""
+    """Part of an operation's result: ``images`` whole images, or ``rows`` rows of one; of a gradient what follows from
+    some channel ``blocks`` (the first one, how many) of its activations."""
 
     image: int
     images: int
     row: int
     rows: int
+    blocks: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """Part of a buffer, the same for each channel block.
+    """Part of a buffer, the same for each of some channel blocks.
 
     Parameters
     ----------
@@ -53,6 +55,8 @@ class Piece:
         Of what.
     first, words:
         Its first word in a block, and the words of it.
+    first_block, blocks:
+        The blocks.
     tile:
         The same as images and rows; of a mask None.
     """
@@ -60,6 +64,8 @@ class Piece:
     buffer: Buffer
     first: int
     words: int
+    first_block: int
+    blocks: int
     tile: Tile | None
 
 
@@ -76,22 +82,25 @@ class Tiling:
         runs.
     base:
         First word of its workspace.
+    shared:
+        Words of the workspace of each spilled buffer of which all tiles read the same part.
     inner:
         Words of the workspace of each buffer between its operations, in the largest of the tiles.
     outer:
-        The same of each spilled buffer that comes in or goes out; each slot has them.
+        The same of each other spilled buffer that comes in or goes out; each slot has them.
     """
 
     tiles: tuple[Tile, ...]
     slots: int
     base: int
+    shared: Mapping[Buffer, int]
     inner: Mapping[Buffer, int]
     outer: Mapping[Buffer, int]
 
     @property
     def words(self) -> int:
         """Words of the workspace that it takes."""
-        return sum(self.inner.values()) + self.slots * sum(self.outer.values())
+        return sum(self.shared.values()) + sum(self.inner.values()) + self.slots * sum(self.outer.values())
 
 
 Chain = tuple[Operation, ...]
@@ -147,7 +156,7 @@ class Schedule:
                 times = plan.times(buffer)
                 self._stays[buffer] = [Stay(begin=times[0], end=times[-1], base=base)]
             self._tilings = [
-                Tiling(tiles=(self._whole(chain),), slots=1, base=0, inner={}, outer={}) for chain in self.chains
+                Tiling(tiles=(self._whole(chain),), slots=1, base=0, shared={}, inner={}, outer={}) for chain in self.chains
             ]
         else:
             self._spill()
@@ -228,7 +237,7 @@ class Schedule:
         """Return what a tile of an operation's result needs of an operand."""
         n, _, h, _ = self._shapes[operand.name]
         if operation.whole:
-            return Tile(image=0, images=n, row=0, rows=h)
+            return Tile(image=0, images=n, row=0, rows=h, blocks=tile.blocks if operand.blockwise else None)
         row, rows = (0, h) if tile.images > 1 else operand.reach.rows(tile.row, tile.rows, h)
         return Tile(image=tile.image, images=tile.images, row=row, rows=rows)
 
@@ -243,13 +252,15 @@ class Schedule:
     def _piece(self, name: str, tile: Tile) -> Piece:
         _, _, h, w = self._shapes[name]
         first = (tile.image * h + tile.row) * w
-        return Piece(buffer=name, first=first, words=tile.images * tile.rows * w, tile=tile)
+        first_block, blocks = tile.blocks or (0, self.blocks(name))
+        words = tile.images * tile.rows * w
+        return Piece(buffer=name, first=first, words=words, first_block=first_block, blocks=blocks, tile=tile)
 
     def _mask_piece(self, mask: Mask, tile: Tile) -> Piece:
         n, _, h, w = self._shapes[mask.layer]
         words = -(-tile.images * tile.rows * w // PLANES)
         first = 0 if tile.images == n else tile.image * -(-h * w // PLANES) + tile.row * w // PLANES
-        return Piece(buffer=mask, first=first, words=words, tile=None)
+        return Piece(buffer=mask, first=first, words=words, first_block=0, blocks=self.blocks(mask), tile=None)
 
     def _whole(self, chain: Chain) -> Tile:
         last = chain[-1]
@@ -261,16 +272,23 @@ class Schedule:
     ) -> Tiling:
         """A way to run a chain that finds some buffers in the store as a whole."""
         between = {operation.result for operation in chain[:-1]}
+        apart = written(chain)
+        shared: dict[Buffer, int] = {}
         inner: dict[Buffer, int] = {}
         outer: dict[Buffer, int] = {}
+        first: dict[Buffer, Piece] = {}
         for tile in tiles:
             if tile.image > 0:
                 break  # none is larger than those that begin with the first image
             for buffer, piece in self.pieces(chain, tile)[1].items():
                 if buffer not in found:
                     sizes = inner if buffer in between else outer
-                    sizes[buffer] = max(self.blocks(buffer) * piece.words, sizes.get(buffer, 0))
-        return Tiling(tiles=tiles, slots=slots, base=0, inner=inner, outer=outer)
+                    sizes[buffer] = max(piece.blocks * piece.words, sizes.get(buffer, 0))
+                    if piece != first.setdefault(buffer, piece) or tiles[-1].image > 0:
+                        apart.add(buffer)  # tiles read different parts of it
+        for buffer in first.keys() - apart - between:
+            shared[buffer] = outer.pop(buffer)
+        return Tiling(tiles=tiles, slots=slots, base=0, shared=shared, inner=inner, outer=outer)
 
     def _fitting(self, chain: Chain, found: Collection[Hashable], words: int) -> Tiling:
         """How a chain runs in a workspace of ``words`` words."""
@@ -311,7 +329,13 @@ class Schedule:
         """Yield the ways to cut a chain into tiles, the fewest first."""
         operation = chain[-1]
         if operation.whole:
+            blocks = max((self.blocks(operand.name) for operand in operation.operands if operand.blockwise), default=1)
             yield (self._whole(chain),)
+            for count in range(blocks - 1, 0, -1):
+                yield tuple(
+                    replace(self._whole(chain), blocks=(block, min(count, blocks - block)))
+                    for block in range(0, blocks, count)
+                )
             return
         assert operation.result is not None
         n, _, h, w = self._shapes[operation.result]

@@ -145,7 +145,7 @@ def test_what_has_to_lie_in_the_store_at_once_is_packed_where_it_fits():
     for words, packed in ((640, True), (639, False)):
         assert ("sums" in choose_packing(network, shapes, training=False, store_words=words).windows) == packed
     learning = tiled_network(SIZE, seed=SEED, kernel=3)
-    for words, packed in ((2 * 63 * 3, True), (2 * 63 * 3 - 1, False)):
+    for words, packed in ((2 * 63 * 2, True), (2 * 63 * 2 - 1, False)):
         shapes = {"input": (2, 6, *SIZE)} | {layer.name: (2, 8, *SIZE) for layer in learning.layers}
         for training in (True, False):
             packing = choose_packing(learning, shapes, training=training, store_words=words)
