@@ -230,7 +230,8 @@ class Schedule:
                 if before is not None and before.tile is not None:
                     needed = _both(needed, before.tile)
                 found[operand.name] = self._piece(operand.name, needed)
-                made[operand.name] = needed
+                if operand.name != operation.over:
+                    made[operand.name] = needed
         return made, found
 
     def reached(self, operation: Operation, operand: Operand, tile: Tile) -> Tile:
