@@ -20,6 +20,7 @@ from respin.firmware_model.residency import Residency, Stay, Touched
 from respin.firmware_model.storage import BufferPlan, CapacityError
 from respin.golden.network import Layer
 from respin.rtl.config import PLANES, AcceleratorConfig
+from respin.rtl.ports import WORD_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,9 @@ class Tiling:
         """Words of the workspace that it takes."""
         return sum(self.shared.values()) + sum(self.inner.values()) + self.slots * sum(self.outer.values())
 
+
+_JOB_CYCLES, _TRANSFER_CYCLES = 400, 150
+"""About how many cycles a job takes beyond those of its pixels, and what a transfer's descriptor takes."""
 
 Chain = tuple[Operation, ...]
 """Operations that run together."""
@@ -292,18 +296,27 @@ class Schedule:
         return Tiling(tiles=tiles, slots=slots, base=0, shared=shared, inner=inner, outer=outer)
 
     def _fitting(self, chain: Chain, found: Collection[Hashable], words: int) -> Tiling:
-        """How a chain runs in a workspace of ``words`` words."""
-        whole = self._whole(chain)
-        if self._allowed(chain[-1], whole):
-            tiling = self._tiling(chain, (whole,), 1, found)
-            if tiling.words <= words:
-                return tiling
-        for slots in (2, 1):
-            for tiles in self._cuts(chain):
-                tiling = self._tiling(chain, tiles, slots, found)
-                if tiling.words <= words:
-                    return tiling
-        raise AssertionError(f"{chain[-1].name} fits no workspace of {words} words")
+        """How a chain runs in a workspace of ``words`` words: of the ways that fit the one that takes the fewest cycles."""
+        ways = [
+            tiling
+            for tiles in self._cuts(chain)
+            for slots in ((1, 2) if len(tiles) > 1 else (1,))
+            if (tiling := self._tiling(chain, tiles, slots, found)).words <= words
+        ]
+        return min(ways, key=lambda tiling: self._cycles(chain, tiling))
+
+    def _cycles(self, chain: Chain, tiling: Tiling) -> int:
+        """About how many cycles a chain takes: its jobs, and the transfers during which none of its jobs run."""
+        jobs = 0
+        for tile in tiling.tiles:
+            made, _ = self.pieces(chain, tile)
+            for operation in chain:
+                part, name = made[operation.over], operation.over
+                pixels = part.images * part.rows * self._shapes[name][3]
+                jobs += _JOB_CYCLES + operation.pixel_cycles * self.blocks(name) * pixels
+        count = len(tiling.tiles)
+        moved = WORD_BITS // self._config.axi_bits * sum(tiling.outer.values())
+        return jobs + count * len(tiling.outer) * _TRANSFER_CYCLES + moved * (count if tiling.slots == 1 else 1)
 
     def _least(self, chain: Chain, found: Collection[Hashable] = ()) -> int:
         """Words of the workspace that a chain takes at least."""
