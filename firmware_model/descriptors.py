@@ -101,8 +101,8 @@ class Descriptor:
         )
 
     def waiting(self, *, loads: int = 0, stores: int = 0) -> "Descriptor":
-        """Return the same, run once all LOAD and TABLE before it but the last ``loads`` have ended, and all STORE but the
-        last ``stores``."""
+        """Return the same, run once all LOAD and TABLE before it but the last ``loads`` have ended, and all STORE but
+        the last ``stores``."""
         return replace(self, flags=self.flags | {"wait"}, loads=loads, stores=stores)
 
     def pack(self) -> bytes:

@@ -294,7 +294,8 @@ class Emitter:
         """Bring a whole buffer to where it stays."""
         base, schedule = self._schedule.held(number, buffer), self._schedule
         assert base is not None
-        yield from self._run(Opcode.LOAD, self._address(buffer), base, schedule.blocks(buffer) * schedule.stride(buffer))
+        words = schedule.blocks(buffer) * schedule.stride(buffer)
+        yield from self._run(Opcode.LOAD, self._address(buffer), base, words)
 
     def _moves(self, opcode: Opcode, spot: _Spot) -> Iterator[Step]:
         """Move a piece of a buffer to external memory or back."""

@@ -48,8 +48,8 @@ class Step:
 class Fences:
     """Makes descriptors of a program wait where it is needed, and for what is needed only.
 
-    What comes in, by LOAD and TABLE, comes in order, and so does what goes out by STORE: a descriptor waits until all of
-    a kind but the last ones have ended. BIASES and ROWS themselves wait until all has come in.
+    What comes in, by LOAD and TABLE, comes in order, and so does what goes out by STORE: a descriptor waits until all
+    of a kind but the last ones have ended. BIASES and ROWS themselves wait until all has come in.
     """
 
     _coming: list[Step] = field(default_factory=list)

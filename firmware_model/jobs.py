@@ -469,8 +469,8 @@ class JobBuilder:
     ) -> Iterator[Fields]:
         """Weight gradient and update of one layer: a job for each tile that fits the partial-sum memory.
 
-        With ``part`` only what follows from some channel blocks of ``x``, the first one and how many: these alone have to
-        lie in the store, the first one at the base of ``x``.
+        With ``part`` only what follows from some channel blocks of ``x``, the first one and how many: these alone have
+        to lie in the store, the first one at the base of ``x``.
         """
         for o0, step, steps, bias, last in self._gradient_tiles(x, dy, geometry, part):
             job = self._gradient_tile(x, dy, geometry, images, o0, step, steps, bias=bias, last=last)

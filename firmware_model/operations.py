@@ -106,8 +106,8 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:
-    """A tensor that an operation reads; of a gathered sum with the maps of its axes. One that is ``blockwise`` can be read
-    some channel blocks at a time."""
+    """A tensor that an operation reads; of a gathered sum with the maps of its axes. One that is ``blockwise`` can be
+    read some channel blocks at a time."""
 
     name: str
     reach: Reach = Reach()

@@ -3,10 +3,10 @@
 
 A network that fits the store stays there. Else tensors stay between operations that touch them where there is room
 (:mod:`respin.firmware_model.residency`), and are spilled otherwise: an operation runs tile by tile, each with the rows
-of its operands that it needs brought into a workspace, and its result taken out of it. A tile is the whole batch, some whole images, or a band of
-rows of one. Layers of which one alone reads what the one before it makes run as a chain: a tile passes all of them, and
-what lies between them, the wide map of an inverted residual block say, is never whole anywhere. All here is arithmetic
-on sizes; the compiler makes descriptors of it.
+of its operands that it needs brought into a workspace, and its result taken out of it. A tile is the whole batch, some
+whole images, or a band of rows of one. Layers of which one alone reads what the one before it makes run as a chain: a
+tile passes all of them, and what lies between them, the wide map of an inverted residual block say, is never whole
+anywhere. All here is arithmetic on sizes; the compiler makes descriptors of it.
 """
 
 import math
@@ -114,7 +114,9 @@ Chain = tuple[Operation, ...]
 def written(chain: Chain) -> set[Buffer]:
     """Return the buffers that a chain writes; an edge reads its mask."""
     found: set[Buffer] = {operation.result for operation in chain if operation.result is not None}
-    return found | {Mask(operation.mask) for operation in chain if operation.mask and operation.mask == operation.result}
+    return found | {
+        Mask(operation.mask) for operation in chain if operation.mask and operation.mask == operation.result
+    }
 
 
 class Schedule:
@@ -160,7 +162,8 @@ class Schedule:
                 times = plan.times(buffer)
                 self._stays[buffer] = [Stay(begin=times[0], end=times[-1], base=base)]
             self._tilings = [
-                Tiling(tiles=(self._whole(chain),), slots=1, base=0, shared={}, inner={}, outer={}) for chain in self.chains
+                Tiling(tiles=(self._whole(chain),), slots=1, base=0, shared={}, inner={}, outer={})
+                for chain in self.chains
             ]
         else:
             self._spill()
@@ -272,9 +275,7 @@ class Schedule:
         n, _, h, _ = self._shapes[last.over]
         return Tile(image=0, images=n, row=0, rows=h)
 
-    def _tiling(
-        self, chain: Chain, tiles: tuple[Tile, ...], slots: int, found: Collection[Hashable] = ()
-    ) -> Tiling:
+    def _tiling(self, chain: Chain, tiles: tuple[Tile, ...], slots: int, found: Collection[Hashable] = ()) -> Tiling:
         """A way to run a chain that finds some buffers in the store as a whole."""
         between = {operation.result for operation in chain[:-1]}
         apart = written(chain)
@@ -296,7 +297,7 @@ class Schedule:
         return Tiling(tiles=tiles, slots=slots, base=0, shared=shared, inner=inner, outer=outer)
 
     def _fitting(self, chain: Chain, found: Collection[Hashable], words: int) -> Tiling:
-        """How a chain runs in a workspace of ``words`` words: of the ways that fit the one that takes the fewest cycles."""
+        """How a chain runs in a workspace of ``words`` words: of the ways that fit the one that takes fewest cycles."""
         ways = [
             tiling
             for tiles in self._cuts(chain)
@@ -414,7 +415,10 @@ class Schedule:
         self._offsets = plan.place([about.name for about in touched if about.made and self._goes(about)])
         self.spilled_words = plan.end(self._offsets)
         self._tilings = self._fitted(residency)
-        whole = {chain: tiling.tiles == (self._whole(chain),) for chain, tiling in zip(self.chains, self._tilings, strict=True)}
+        whole = {
+            chain: tiling.tiles == (self._whole(chain),)
+            for chain, tiling in zip(self.chains, self._tilings, strict=True)
+        }
         self._joint -= {mask for chain, mask in masks.items() if not whole[chain]}
         self._tilings = self._fitted(residency)
 
@@ -424,8 +428,8 @@ class Schedule:
         return about.name not in self._outside and (about.chains[0], about.chains[-1]) not in stays
 
     def _fitted(self, residency: Residency) -> list[Tiling]:
-        """How each chain runs in what is free above the buffers that stay: at that end of it where the one before leaves
-        room for what has to come in meanwhile."""
+        """How each chain runs in what is free above the buffers that stay: at that end of it where the one before
+        leaves room for what has to come in meanwhile."""
         store, (first, end) = self._config.store_words, (0, 0)
         tilings = []
         for number, chain in enumerate(self.chains):

@@ -158,8 +158,8 @@ def test_what_has_to_lie_in_the_store_at_once_is_packed_where_it_fits():
 )
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_training_step_reads_the_same_windows_however_it_is_cut(size, store, batch, blocks, groups):
-    """Logits are golden's, and the first layer's gradient reads the windows, both channel blocks of them or one after the
-    other; however the store cuts the rest."""
+    """Logits are golden's, and the first layer's gradient reads the windows, both channel blocks of them or one after
+    the other; however the store cuts the rest."""
     config = replace(LARGE, store_words=store, table_channels=64)
     placement, image = compile_for(config, batch, size=size, kernel=3, groups=groups)
     assert placement.schedule.resident == (store == 4096)
@@ -169,10 +169,8 @@ def test_a_training_step_reads_the_same_windows_however_it_is_cut(size, store, b
     model, _ = run(placement, image, TRAIN, late=True)
     tensor = placement.network.convolution("first").trained.tensor
     jobs = [x for ours, x, _ in model.gradients if ours == tensor]
-    if blocks == 1:  # the first channel block for both blocks of outputs, then the second one
-        jobs = jobs[:: len(jobs) // 2]
-    else:
-        jobs = jobs[: len(jobs) // 2]  # of the first of two blocks of outputs, step by step
+    # Of the first of two blocks of outputs, step by step; with one channel block at a time the other one is in between.
+    jobs = jobs[:: len(jobs) // 2] if blocks == 1 else jobs[: len(jobs) // 2]
     gradient = np.concatenate(jobs, axis=1)
     x = images(batch, size, seed=SEED)
     want = functional.unfold(x.to(torch.float64), (3, 3), padding=1).transpose(1, 2).reshape(-1, 54)
