@@ -13,6 +13,7 @@ from respin.firmware_model.pipeline import Stage, pipelined
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting, edge_fraction
 from respin.firmware_model.schedule import Buffer, Mask, Piece, Schedule, Tile, Tiling, written
+from respin.firmware_model.storage import CapacityError
 from respin.golden.network import Edge, FanInEdge, Gradient, sources
 from respin.rtl.config import BLOCK
 from respin.rtl.sequencer.descriptor import Opcode
@@ -167,7 +168,8 @@ class Emitter:
         made, pieces = schedule.pieces(chain, tile)
         results = written(chain)
         spots: dict[Buffer, _Spot] = {}
-        loads, stores = [], []
+        loads: list[Step] = []
+        stores: list[Step] = []
         for buffer, piece in pieces.items():
             base = schedule.held(number, buffer)
             if base is not None:
@@ -251,10 +253,14 @@ class Emitter:
     def _channels(self, operation: Operation, channels: int) -> list[tuple[int, int]]:
         """The ranges of channels for which an operation's constants fit half of the table: the other half is what the
         one before it uses."""
-        room = channels
-        if operation.tables and not self._place.table_resident:
-            half = max(self._place.config.table_channels // 2 // len(operation.tables) // BLOCK * BLOCK, BLOCK)
-            room = min(half, room)
+        room, config, tables = channels, self._place.config, len(operation.tables)
+        if tables and not self._place.table_resident:
+            if tables * BLOCK > config.table_channels:
+                raise CapacityError(
+                    f"{operation.name} needs {tables * BLOCK} table entries at once, {config.name} has "
+                    f"{config.table_channels}: raise table_channels"
+                )
+            room = min(max(config.table_channels // 2 // tables // BLOCK * BLOCK, BLOCK), channels)
         return [(first, min(first + room, channels)) for first in range(0, channels, room)]
 
     def _tables(self, operation: Operation, channels: tuple[int, int], stage: Stage) -> dict[str, int]:

@@ -4,6 +4,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ class Residency:
         self._words, self._workspace = words, workspace
         self._taken: list[dict[Hashable, tuple[int, int]]] = [{} for _ in range(chains)]
         self._found: list[frozenset[Hashable]] = [frozenset() for _ in range(chains)]
-        self.stays: dict[Hashable, list[Stay]] = {}
+        self.stays: dict[Any, list[Stay]] = {}
         """Of each buffer, in order."""
 
     def place(self, buffers: Sequence[Touched]) -> None:

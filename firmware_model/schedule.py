@@ -13,14 +13,14 @@ import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from respin.firmware_model.layout import blocks
 from respin.firmware_model.operations import Operand, Operation, Reach, Shape
 from respin.firmware_model.residency import Residency, Stay, Touched
 from respin.firmware_model.storage import BufferPlan, CapacityError
 from respin.golden.network import Layer
-from respin.rtl.config import PLANES, AcceleratorConfig
-from respin.rtl.ports import WORD_BITS
+from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +315,8 @@ class Schedule:
                 part, name = made[operation.over], operation.over
                 pixels = part.images * part.rows * self._shapes[name][3]
                 jobs += _JOB_CYCLES + operation.pixel_cycles * self.blocks(name) * pixels
-        count = len(tiling.tiles)
-        moved = WORD_BITS // self._config.axi_bits * sum(tiling.outer.values())
+        count, word_cycles = len(tiling.tiles), BLOCK * PLANES // self._config.axi_bits
+        moved = word_cycles * sum(tiling.outer.values())
         return jobs + count * len(tiling.outer) * _TRANSFER_CYCLES + moved * (count if tiling.slots == 1 else 1)
 
     def _least(self, chain: Chain, found: Collection[Hashable] = ()) -> int:
@@ -424,7 +424,8 @@ class Schedule:
 
     def _goes(self, about: Touched) -> bool:
         """Whether a buffer that is made has to go to external memory, as it does not stay until it is last read."""
-        stays = [(stay.begin, stay.end) for stay in self._stays.get(about.name, ())]
+        found: dict[Any, list[Stay]] = self._stays
+        stays = [(stay.begin, stay.end) for stay in found.get(about.name, ())]
         return about.name not in self._outside and (about.chains[0], about.chains[-1]) not in stays
 
     def _fitted(self, residency: Residency) -> list[Tiling]:
