@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.fences import Fences, Space, Span, Step
 from respin.firmware_model.jobs import Part
-from respin.firmware_model.layout import StoreTensor
+from respin.firmware_model.layout import StoreTensor, blocks
 from respin.firmware_model.operations import Operation
 from respin.firmware_model.pipeline import Stage, pipelined
 from respin.firmware_model.placement import Placement
@@ -46,7 +46,7 @@ class _Spot:
     def span(self) -> Span:
         """The words from its first to its last."""
         piece = self.piece
-        return Span(Space.STORE, self.base, self.base + (piece.blocks - 1) * self.stride + piece.words)
+        return Span.of_rows(Space.STORE, self.base, words=piece.words, pitch=self.stride, rows=piece.blocks)
 
 
 @dataclass(slots=True)
@@ -260,7 +260,9 @@ class Emitter:
                     f"{operation.name} needs {tables * BLOCK} table entries at once, {config.name} has "
                     f"{config.table_channels}: raise table_channels"
                 )
-            room = min(max(config.table_channels // 2 // tables // BLOCK * BLOCK, BLOCK), channels)
+            most = max(config.table_channels // 2 // tables // BLOCK, 1)
+            ranges = -(-blocks(channels) // most)
+            room = -(-blocks(channels) // ranges) * BLOCK
         return [(first, min(first + room, channels)) for first in range(0, channels, room)]
 
     def _tables(self, operation: Operation, channels: tuple[int, int], stage: Stage) -> dict[str, int]:
@@ -306,14 +308,14 @@ class Emitter:
     def _moves(self, opcode: Opcode, spot: _Spot) -> Iterator[Step]:
         """Move a piece of a buffer to external memory or back."""
         schedule, piece = self._schedule, spot.piece
-        blocks, stride = piece.blocks, schedule.stride(piece.buffer)
+        stride = schedule.stride(piece.buffer)
         address = self._address(piece.buffer) + WORD_BYTES * (piece.first_block * stride + piece.first)
-        if stride == piece.words == spot.stride or blocks == 1:
-            yield from self._run(opcode, address, spot.base, blocks * piece.words)
+        if stride == piece.words == spot.stride or piece.blocks == 1:
+            yield from self._run(opcode, address, spot.base, piece.blocks * piece.words)
         elif piece.words <= _LONGEST:
-            yield _transfer(opcode, address, WORD_BYTES * stride, spot.base, spot.stride, piece.words, blocks)
+            yield _transfer(opcode, address, WORD_BYTES * stride, spot.base, spot.stride, piece.words, piece.blocks)
         else:
-            for block in range(blocks):
+            for block in range(piece.blocks):
                 start = address + WORD_BYTES * block * stride
                 yield from self._run(opcode, start, spot.base + block * spot.stride, piece.words)
 
@@ -343,8 +345,8 @@ def _transfer(
     body = {
         "address": address, "pitch": pitch, "base": base, "base_pitch": base_pitch, "words": words, "rows": rows,
     }  # fmt: skip
-    first, last = address // WORD_BYTES, rows - 1
-    outside = Span(Space.EXTERNAL, first, first + last * (pitch // WORD_BYTES) + words)
-    inside = Span(Space.STORE, base, base + last * base_pitch + words)
+    first, outer_pitch = address // WORD_BYTES, pitch // WORD_BYTES
+    outside = Span.of_rows(Space.EXTERNAL, first, words=words, pitch=outer_pitch, rows=rows)
+    inside = Span.of_rows(Space.STORE, base, words=words, pitch=base_pitch, rows=rows)
     source, target = (outside, inside) if opcode is Opcode.LOAD else (inside, outside)
     return Step(descriptor=Descriptor(opcode=opcode, body=body), reads=(source,), writes=(target,))

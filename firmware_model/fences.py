@@ -19,15 +19,28 @@ class Space(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Words, or entries of the table, ``first`` .. ``end - 1`` of a memory."""
+    """Words, or entries of the table, ``first`` .. ``end - 1`` of a memory; with a pitch the first ``words`` of every
+    ``pitch`` of these."""
 
     space: Space
     first: int
     end: int
+    words: int = 0
+    pitch: int = 0
+
+    @classmethod
+    def of_rows(cls, space: Space, first: int, *, words: int, pitch: int, rows: int) -> "Span":
+        """``rows`` times ``words`` words, ``pitch`` from one to the next."""
+        return cls(space, first, first + (rows - 1) * pitch + words, *((words, pitch) if rows > 1 else ()))
 
     def meets(self, other: "Span") -> bool:
-        """Whether they share a word."""
-        return self.space is other.space and self.first < other.end and other.first < self.end
+        """Whether they share a word; where pitches differ, what lies between rows counts."""
+        if self.space is not other.space or self.first >= other.end or other.first >= self.end:
+            return False
+        if not self.pitch or self.pitch != other.pitch:
+            return True
+        apart = (other.first - self.first) % self.pitch
+        return apart < self.words or self.pitch - apart < other.words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

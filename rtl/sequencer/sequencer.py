@@ -34,8 +34,8 @@ class Sequencer(Component):
 
     A start fetches the program's header and refuses one that was not made for this machine. Then every descriptor is
     fetched and checked, before the first has an effect; then each is fetched and checked again and run, the next one
-    while the one before it runs. Jobs come one after the other; LOAD, TABLE and STORE go on beside them, those that come
-    in through one unit and those that go out through another.
+    while the one before it runs. Jobs come one after the other; LOAD and TABLE go on beside them in one queue, STORE in
+    another.
 
     What a training step knows of its tensors of errors is kept here (:class:`EdgeState`): a descriptor with sources
     runs only if all of them may be used, and its ``rebase``, the alignment of its operands and the exponent of what it

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Transfers that have been begun, in their order, until their unit has ended them."""
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out
 
-from respin.rtl.sequencer.descriptor import DESCRIPTOR, WAIT_COUNT, TransferBody
+from respin.rtl.sequencer.descriptor import DESCRIPTOR, WAIT_COUNT
 from respin.rtl.sequencer.errors import ErrorCode
 from respin.rtl.sequencer.ports import INDEX_BITS
 
@@ -54,17 +54,16 @@ class TransferQueue(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        body = unsigned(TransferBody.as_shape().size)  # the longest of those that come here
+        # LOAD's and STORE's body is the longest of those that come here.
         kept = Cat(self.descriptor.header.opcode, self.descriptor.transfer, self.index)
         m.submodules.waiting = waiting = SyncFIFO(width=len(kept), depth=MOST_PENDING)
-        given = Cat(self.transfer.header.opcode, self.transfer.transfer)
         index = Signal(INDEX_BITS)
-        assert len(kept) == len(given) + len(index) and len(self.transfer.transfer.as_value()) == body.width
+        given = Cat(self.transfer.header.opcode, self.transfer.transfer, index)
         under_way, ended, dropped = Signal(), Signal(), Signal()
         m.d.comb += [
             waiting.w_data.eq(kept),
             waiting.w_en.eq(self.push),
-            Cat(given, index).eq(waiting.r_data),
+            given.eq(waiting.r_data),
             self.full.eq(self.pending == MOST_PENDING),
             self.start.eq(waiting.r_rdy & self.idle & (self.error == ErrorCode.NONE) & ~self.stop),
             dropped.eq(waiting.r_rdy & self.stop),
