@@ -69,9 +69,9 @@ class Flags(data.Struct):
     """How a descriptor is run.
 
     ``wait``: not before all LOAD and TABLE but the last ``loads`` have ended, and all STORE but the last ``stores``, of
-    those before it. ``edge``: a JOB of a backward edge, whose errors get the delayed scale of its tensor. ``first``, ``last``: the first and the last JOB of an edge; ``last`` alone also marks the last
-    tile of a layer's gradient. ``fan_in``: the sequencer aligns the operands of a GATHER by their exponents; operand
-    ``j`` is source ``j``.
+    those before it. ``edge``: a JOB of a backward edge, whose errors get the delayed scale of its tensor. ``first``,
+    ``last``: the first and the last JOB of an edge; ``last`` alone also marks the last tile of a layer's gradient.
+    ``fan_in``: the sequencer aligns the operands of a GATHER by their exponents; operand ``j`` is source ``j``.
     """
 
     wait: unsigned(1)
