@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from respin.firmware_model.layout import StoreTensor, blocks, mask_words
-from respin.rtl.config import BLOCK, AcceleratorConfig
+from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
 from respin.rtl.jobs import GATHER_SOURCES, Pass, VectorMode, VectorSource
 
 Fields = dict[str, Any]
@@ -82,6 +82,8 @@ class StoreSums:
         return {"mode": VectorMode.RAW, "raw_stride": out.pixels}
 
 
+_LEAST_TILE = 64
+"""Outputs that a tile has where there are as many: fewer would read rows too often."""
 SUM_BYTES = 4
 """Bytes of a sum."""
 Finish = Requantise | RoundError | StoreSums
@@ -270,9 +272,9 @@ class JobBuilder:
         n, oh, ow = positions
         config = self.config
         items = n * oh * ow
-        tile = self._tile(items)
         steps = blocks(x.shape[1]) * geometry.kh * geometry.kw
         repeats = part.repeats(config.slices)
+        tile = self._tile(items, steps * repeats)
         rows += part.channel0 * steps
         return self._job(
             Pass.CONVOLUTION,
@@ -289,10 +291,17 @@ class JobBuilder:
             **self._finish(out, VectorSource.ENGINE, finish, part, tile=tile, oh=oh, ow=ow, **walk),
         )
 
-    def _tile(self, items: int) -> int:
-        """Outputs of a tile, all about as many: the sums of one drain while the next one streams."""
+    def _tile(self, items: int, steps: int) -> int:
+        """Outputs of a tile, all about as many, for ``items`` outputs of ``steps`` steps.
+
+        The sums of one tile drain while the next one streams, but for those of the last one: in a short job it is made
+        smaller than the memory of sums, so that it drains in a thirty-second of what the job streams.
+        """
         config = self.config
-        tiles = -(-items // (config.acc_depth * config.pixels))
+        streamed = items * steps * PLANES * config.beats // config.pixels
+        drained = config.slices // config.vector_width + 1  # cycles of an output's sums
+        most = min(config.acc_depth * config.pixels, max(streamed // (32 * drained), _LEAST_TILE))
+        tiles = -(-items // most)
         return min(-(-items // (tiles * config.pixels)) * config.pixels, items)
 
     def convolution_error(

@@ -3,8 +3,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from respin.firmware_model.fences import Step
+from respin.rtl.sequencer.descriptor import Opcode
 
 _AHEAD = 12
 """Stages that what comes in may overtake."""
@@ -29,7 +31,9 @@ def pipelined(stages: Sequence[Stage]) -> Iterator[Step]:
         for load in stage.loads:
             early[_earliest(stages, early, number, load)].append(load)
     for loads, stage in zip(early, stages, strict=True):
-        yield from (*loads, *stage.jobs, *stage.stores)
+        # BIASES wait until all before them has come in, so they go first.
+        biases = list(takewhile(lambda step: step.descriptor.opcode is Opcode.BIASES, stage.jobs))
+        yield from (*biases, *loads, *stage.jobs[len(biases) :], *stage.stores)
 
 
 def _earliest(stages: Sequence[Stage], early: Sequence[Sequence[Step]], number: int, load: Step) -> int:
