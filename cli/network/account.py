@@ -72,7 +72,7 @@ class Account:
         self._place, self._descriptors, self._made, self._cycle = placement, descriptors, made, cycle
         self._model = CycleModel(config, read_cycles=int(table_for(config, seed=1)[READ_CYCLES]))
         whole = predict(config, network, placement.whole(INPUT).shape, training=training)
-        self._whole = {(row["case"], row["pass"] == "gradient"): row["cycles"] for row in whole}
+        self._whole = {row["case"]: row["cycles"] for row in whole}
         self._unspent = dict.fromkeys(PARTS, 0)
         self.figures: dict[str, Figures] = {}
         """By the operations' names, in their order."""
@@ -95,9 +95,7 @@ class Account:
         if figures is None:
             figures = self.figures[operation.name] = Figures(stage=_stage(made))
             if ending.ran:
-                gradient = isinstance(operation.item, Gradient)
-                name = operation.item.layer if isinstance(operation.item, Gradient) else operation.name
-                figures.parts["whole"] = self._whole.get((name, gradient), 0)
+                figures.parts["whole"] = self._whole.get(operation.name, 0)
                 figures.parts["tiles"] -= figures.parts["whole"]
         if ending.ran:
             predicted = self._model.cycles(made.job)
