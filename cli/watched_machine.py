@@ -30,8 +30,8 @@ class WatchedMachine(Component):
     -------
     descriptor_done : Out(1), descriptor : Out(24)
         A descriptor ends in this cycle; the one under way.
-    reported : Out(1)
-        A job reports.
+    reported : Out(1), job_cycles : Out(32)
+        A job reports; how long it took.
     note : Out(EdgeNote)
         What the sequencer notes of tensors of errors.
     s_axi, m_axi, irq, banks
@@ -45,6 +45,7 @@ class WatchedMachine(Component):
             "descriptor_done": Out(1),
             "descriptor": Out(INDEX_BITS),
             "reported": Out(1),
+            "job_cycles": Out(32),
             "note": Out(EdgeNote),
         })
 
@@ -62,6 +63,7 @@ class WatchedMachine(Component):
             self.descriptor_done.eq(inside.control.descriptor_done),
             self.descriptor.eq(inside.control.current),
             self.reported.eq(inside.reported),
+            self.job_cycles.eq(inside.report.cycles),
             self.note.eq(inside.note),
         ]
         return m

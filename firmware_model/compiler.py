@@ -13,8 +13,9 @@ from respin.firmware_model.jobs import Randomness
 from respin.firmware_model.operations import LABELS, raw_sums
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program
+from respin.firmware_model.schedule import Schedule
 from respin.firmware_model.storage import CapacityError
-from respin.golden.network import INPUT, Gradient, Parameters
+from respin.golden.network import INPUT, Parameters
 from respin.rtl.config import BLOCK, ROW_WEIGHTS
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
@@ -111,7 +112,7 @@ class Compiler:
                 for name, area in ((INPUT, INPUT_AREA), (output, LOGITS_AREA))
             },
             windows=place.packing.tensors,
-            scratch=WORD_BYTES * place.schedule.spilled_words,
+            scratch=WORD_BYTES * max(place.schedule.spilled_words, place.inference.spilled_words),
         )
 
     # Data.
@@ -159,10 +160,10 @@ class Compiler:
         rows = self.placement.rows.used
         programs = {
             PROVISION: (list(self._provision(layout, addresses)), (0, rows)),
-            INFER: (list(self._infer(addresses)), (0, 0)),
+            INFER: (list(self._run(self.placement.inference, addresses)), (0, 0)),
         }
         if self.placement.training:
-            programs[TRAIN] = (list(self._train(addresses)), self._trained_rows())
+            programs[TRAIN] = (list(self._run(self.placement.schedule, addresses)), self._trained_rows())
         return programs
 
     def _provision(self, layout: _Layout, addresses: Addresses) -> Iterator[Descriptor]:
@@ -173,26 +174,15 @@ class Compiler:
         if table.size and place.table_resident:
             body = {"address": table.address, "index": 0, "count": table.size // ENTRY_BYTES}
             yield Descriptor(opcode=Opcode.TABLE, body=body)
-            emitter = self._emitter(addresses)
+            emitter = self._emitter(place.schedule, addresses)
             for layer in place.network.trained:
                 yield emitter.biases(layer.name)
         yield Descriptor(opcode=Opcode.END)
 
-    def _infer(self, addresses: Addresses) -> Iterator[Descriptor]:
-        emitter = self._emitter(addresses)
-        for chain in self.placement.schedule.chains:
-            if chain[-1].forward:
-                yield from emitter.chain(chain)
+    def _run(self, schedule: Schedule, addresses: Addresses) -> Iterator[Descriptor]:
+        yield from self._emitter(schedule, addresses).descriptors()
         yield Descriptor(opcode=Opcode.END)
 
-    def _train(self, addresses: Addresses) -> Iterator[Descriptor]:
-        place, emitter, ids = self.placement, self._emitter(addresses), self._tensor_ids()
-        for chain in place.schedule.chains:
-            yield from emitter.chain(chain)
-            item = chain[-1].item
-            if isinstance(item, Gradient) and place.table_resident:
-                yield emitter.biases(item.layer, sources=(ids[item.error],))
-        yield Descriptor(opcode=Opcode.END)
-
-    def _emitter(self, addresses: Addresses) -> Emitter:
-        return Emitter(self.placement, Program(self.placement, Randomness()), addresses, self._tensor_ids())
+    def _emitter(self, schedule: Schedule, addresses: Addresses) -> Emitter:
+        program = Program(self.placement, Randomness())
+        return Emitter(self.placement, schedule, program, addresses, self._tensor_ids())

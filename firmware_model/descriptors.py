@@ -27,7 +27,8 @@ from respin.rtl.sequencer.descriptor import (
 from respin.rtl.sequencer.header import compiled_for
 
 _CRC_BYTES = CRC_BITS // 8
-_FLAGS = tuple(name for name, _ in Flags.as_shape() if name != "reserved")
+_COUNTS = ("loads", "stores")
+_FLAGS = tuple(name for name, _ in Flags.as_shape() if name not in (*_COUNTS, "reserved"))
 
 
 class DescriptorError(ValueError):
@@ -54,6 +55,8 @@ class Descriptor:
         As in :class:`respin.rtl.sequencer.descriptor.Header`.
     kind:
         The pass of a JOB.
+    loads, stores:
+        With ``wait``: how many of the last LOAD and TABLE, and of the last STORE, it does not wait for.
 
     Raises
     ------
@@ -69,6 +72,8 @@ class Descriptor:
     fraction: int = 0
     rate_shift: int = 0
     kind: Pass = Pass.CONVOLUTION
+    loads: int = 0
+    stores: int = 0
 
     def __post_init__(self) -> None:
         for flag in self.flags:
@@ -95,9 +100,10 @@ class Descriptor:
             kind=job["kind"],
         )
 
-    def waiting(self) -> "Descriptor":
-        """Return the same, run once LOAD and STORE have ended."""
-        return replace(self, flags=self.flags | {"wait"})
+    def waiting(self, *, loads: int = 0, stores: int = 0) -> "Descriptor":
+        """Return the same, run once all LOAD and TABLE before it but the last ``loads`` have ended, and all STORE but
+        the last ``stores``."""
+        return replace(self, flags=self.flags | {"wait"}, loads=loads, stores=stores)
 
     def pack(self) -> bytes:
         """Return its 256 bytes.
@@ -112,7 +118,7 @@ class Descriptor:
             "magic": MAGIC,
             "version": VERSION,
             "opcode": self.opcode,
-            "flags": dict.fromkeys(self.flags, 1),
+            "flags": {**dict.fromkeys(self.flags, 1), "loads": self.loads, "stores": self.stores},
             "fraction": self.fraction,
             "rate_shift": self.rate_shift,
             "tensor": self.tensor,
@@ -156,6 +162,7 @@ class Descriptor:
             fraction=header["fraction"],
             rate_shift=header["rate_shift"],
             kind=passes[header["kind"]],
+            **{name: header["flags"][name] for name in _COUNTS},
         )
 
     def line(self) -> str:
@@ -167,7 +174,7 @@ class Descriptor:
                 parts.append(f"tensor {self.tensor}")
         if self.sources:
             parts.append(f"from {', '.join(map(str, self.sources))}")
-        parts += [f"{name} {value}" for name in ("fraction", "rate_shift") if (value := getattr(self, name))]
+        parts += [f"{name} {value}" for name in ("fraction", "rate_shift", *_COUNTS) if (value := getattr(self, name))]
         parts += sorted(self.flags)
         shown = set_fields(self.body)
         if shown:

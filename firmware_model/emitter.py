@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Descriptors of operations: what is brought in, the jobs, what is taken out, tile by tile."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.fences import Fences, Space, Span, Step
 from respin.firmware_model.jobs import Part
-from respin.firmware_model.layout import StoreTensor
-from respin.firmware_model.operations import LABELS, Operation
+from respin.firmware_model.layout import StoreTensor, blocks
+from respin.firmware_model.operations import Operation
+from respin.firmware_model.pipeline import Stage, pipelined
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting, edge_fraction
-from respin.firmware_model.schedule import Buffer, Chain, Mask, Piece, Tile, Tiling
+from respin.firmware_model.schedule import Buffer, Mask, Piece, Schedule, Tile, Tiling, written
+from respin.firmware_model.storage import CapacityError
 from respin.golden.network import Edge, FanInEdge, Gradient, sources
 from respin.rtl.config import BLOCK
 from respin.rtl.sequencer.descriptor import Opcode
@@ -33,15 +34,6 @@ class Addresses:
     table: int
 
 
-@dataclass(slots=True)
-class _Stage:
-    """A tile's descriptors."""
-
-    loads: list[Step] = field(default_factory=list)
-    jobs: list[Step] = field(default_factory=list)
-    stores: list[Step] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Spot:
     """Where a piece of a buffer lies in the store, and the words from one channel block to the next."""
@@ -50,26 +42,58 @@ class _Spot:
     stride: int
     piece: Piece
 
-    def span(self, blocks: int) -> Span:
+    @property
+    def span(self) -> Span:
         """The words from its first to its last."""
-        return Span(Space.STORE, self.base, self.base + (blocks - 1) * self.stride + self.piece.words)
+        piece = self.piece
+        return Span.of_rows(Space.STORE, self.base, words=piece.words, pitch=self.stride, rows=piece.blocks)
 
 
-def _written(operation: Operation) -> list[Buffer]:
-    """The buffers that an operation writes; an edge reads its mask."""
-    written: list[Buffer] = [] if operation.result is None else [operation.result]
-    if operation.mask is not None and operation.mask == operation.result:
-        written.append(Mask(operation.mask))
-    return written
+@dataclass(slots=True)
+class _TableContent:
+    """What lies in a table whose entries are replaced in turn.
+
+    Parameters
+    ----------
+    entries:
+        How many it has.
+    """
+
+    entries: int
+    _next: int = 0
+    _places: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+
+    def place(self, wanted: Sequence[tuple[str, int]], count: int) -> list[tuple[int, bool]]:
+        """Return for each of some constants (name, first channel) the first of its ``count`` entries, and whether they
+        have to be brought there: all of them if one has, so that none replaces another."""
+        known = [self._places.get(constants) for constants in wanted]
+        if all(place is not None and place[1] - place[0] == count for place in known):
+            return [(place[0], False) for place in known if place is not None]
+        room = -(-count // BLOCK) * BLOCK
+        if self._next + room * len(wanted) > self.entries:
+            self._next = 0
+        placed = []
+        for constants in wanted:
+            index, self._next = self._next, self._next + room
+            self._places = {
+                name: (first, end)
+                for name, (first, end) in self._places.items()
+                if end <= index or self._next <= first
+            }
+            self._places[constants] = (index, index + count)
+            placed.append((index, True))
+        return placed
 
 
 class Emitter:
-    """Makes the descriptors of one program, chain by chain.
+    """Makes the descriptors of one program.
 
     Parameters
     ----------
     placement:
         The network and where its parts lie.
+    schedule:
+        Of the program: one of the placement's.
     program:
         Its jobs.
     addresses:
@@ -79,27 +103,22 @@ class Emitter:
     """
 
     def __init__(
-        self, placement: Placement, program: Program, addresses: Addresses, ids: Mapping[str, int]
+        self,
+        placement: Placement,
+        schedule: Schedule,
+        program: Program,
+        addresses: Addresses,
+        ids: Mapping[str, int],
     ) -> None:
-        self._place, self._program, self._addresses, self._ids = placement, program, addresses, ids
-        self._schedule = placement.schedule
-        self._fences = Fences()
-        self._brought: set[str] = set()
-        self._place_tables(())
+        self._place, self._schedule, self._program = placement, schedule, program
+        self._addresses, self._ids = addresses, ids
+        self._in_table = _TableContent(placement.config.table_channels)
 
-    def chain(self, chain: Chain) -> Iterator[Descriptor]:
-        """Yield the descriptors of operations that run together."""
-        self._place_tables(chain)
-        steps = list(self._ordered(chain))
-        if isinstance(chain[-1].item, Edge | FanInEdge):
-            jobs = [number for number, step in enumerate(steps) if step.descriptor.opcode is Opcode.JOB]
-            for number, flag in ((jobs[0], "first"), (jobs[-1], "last")):
-                descriptor = steps[number].descriptor
-                steps[number] = replace(
-                    steps[number], descriptor=replace(descriptor, flags=descriptor.flags | {flag})
-                )
-        for step in steps:
-            yield self._fences.follow(step)
+    def descriptors(self) -> Iterator[Descriptor]:
+        """Yield the descriptors, but for the last one, END."""
+        fences = Fences()
+        for step in pipelined([stage for number in range(len(self._schedule.chains)) for stage in self._chain(number)]):
+            yield fences.follow(step)
 
     def biases(self, name: str, *, sources: Sequence[int] = ()) -> Descriptor:
         """A trained layer's biases into the table, where its quantiser adds them, if errors came to ``sources``."""
@@ -108,61 +127,71 @@ class Emitter:
 
     # Tiles.
 
-    def _ordered(self, chain: Chain) -> Iterator[Step]:
-        """The descriptors of all tiles. With two slots the next tile comes in, and the one before it goes out, while a
-        tile's jobs run."""
-        tiling = self._schedule.tiling(chain)
-        stages = [
-            self._stage(chain, tile, self._workspace(tiling, number % tiling.slots))
-            for number, tile in enumerate(tiling.tiles)
-        ]
-        if tiling.slots == 1:
-            for stage in stages:
-                yield from (*stage.loads, *stage.jobs, *stage.stores)
-            return
-        nothing = _Stage()
-        yield from stages[0].loads
-        for before, stage, after in zip([nothing, *stages], stages, [*stages[1:], nothing], strict=False):
-            yield from (*after.loads, *before.stores, *stage.jobs)
-        yield from stages[-1].stores
+    def _chain(self, number: int) -> list[Stage]:
+        """The stages of all tiles of a chain."""
+        schedule, chain = self._schedule, self._schedule.chains[number]
+        tiling = schedule.tiling(number)
+        stages = [Stage(loads=[step for buffer in schedule.comes(number) for step in self._brings(number, buffer)])]
+        for count, tile in enumerate(tiling.tiles):
+            there = tiling.shared if count else ()
+            stages += self._tile(number, tile, self._workspace(tiling, count % tiling.slots), there)
+        item = chain[-1].item
+        if isinstance(item, Edge | FanInEdge):
+            jobs = [(stage, at) for stage in stages for at in range(len(stage.jobs)) if _is_job(stage.jobs[at])]
+            for (stage, at), flag in ((jobs[0], "first"), (jobs[-1], "last")):
+                step = stage.jobs[at]
+                flagged = replace(step.descriptor, flags=step.descriptor.flags | {flag})
+                stage.jobs[at] = replace(step, descriptor=flagged)
+        if isinstance(item, Gradient) and self._place.table_resident:
+            stages[-1].jobs.append(Step(descriptor=self.biases(item.layer, sources=(self._ids[item.error],))))
+        return stages
 
     def _workspace(self, tiling: Tiling, slot: int) -> dict[Buffer, int]:
         """First words of the buffers that a tile has in the workspace: those that all slots share, then its own."""
-        base, _ = self._schedule.workspace
         places: dict[Buffer, int] = {}
+        common = {**tiling.shared, **tiling.inner}
         for sizes, start in (
-            (tiling.inner, base),
-            (tiling.outer, base + sum(tiling.inner.values()) + slot * sum(tiling.outer.values())),
+            (common, tiling.base),
+            (tiling.outer, tiling.base + sum(common.values()) + slot * sum(tiling.outer.values())),
         ):
             for buffer, words in sizes.items():
                 places[buffer] = start
                 start += words
         return places
 
-    def _stage(self, chain: Chain, tile: Tile, workspace: Mapping[Buffer, int]) -> _Stage:
-        stage, schedule = _Stage(), self._schedule
+    def _tile(
+        self, number: int, tile: Tile, workspace: Mapping[Buffer, int], there: Collection[Buffer]
+    ) -> list[Stage]:
+        """The stages of a tile: one for each operation, and for each range of channels that it is made in. What is
+        ``there`` already need not come in."""
+        schedule, chain = self._schedule, self._schedule.chains[number]
         made, pieces = schedule.pieces(chain, tile)
-        between = {operation.result for operation in chain[:-1]}
-        written = {buffer for operation in chain for buffer in _written(operation)}
+        results = written(chain)
         spots: dict[Buffer, _Spot] = {}
+        loads: list[Step] = []
+        stores: list[Step] = []
         for buffer, piece in pieces.items():
-            base = schedule.base(buffer)
+            base = schedule.held(number, buffer)
             if base is not None:
-                spots[buffer] = _Spot(base=base + piece.first, stride=schedule.stride(buffer), piece=piece)
-                stage.loads += self._bring(buffer, base)
-                continue
-            spots[buffer] = _Spot(base=workspace[buffer], stride=piece.words, piece=piece)
-            if buffer not in between:
-                moved, opcode = (stage.stores, Opcode.STORE) if buffer in written else (stage.loads, Opcode.LOAD)
-                moved += self._moves(opcode, piece, workspace[buffer])
-        for operation in chain:
-            stage.jobs += self._runs(operation, made[operation.over], spots)
-        output = self._place.network.output
-        if chain[-1].result == output and schedule.base(output) is not None:
-            stage.stores += self._take(output)
-        return stage
+                stride = schedule.stride(buffer)
+                first = base + piece.first_block * stride + piece.first
+                spots[buffer] = _Spot(base=first, stride=stride, piece=piece)
+            else:
+                spots[buffer] = _Spot(base=workspace[buffer], stride=piece.words, piece=piece)
+            if buffer in results and schedule.leaves(buffer):
+                stores += self._moves(Opcode.STORE, spots[buffer])
+            elif base is None and buffer not in (*results, *there):
+                loads += self._moves(Opcode.LOAD, spots[buffer])
+        stages = [
+            stage
+            for operation in chain
+            for stage in self._runs(operation, made[operation.over], spots)
+        ]
+        stages[0].loads += loads
+        stages[-1].stores += stores
+        return stages
 
-    def _runs(self, operation: Operation, tile: Tile, spots: Mapping[Buffer, _Spot]) -> Iterator[Step]:
+    def _runs(self, operation: Operation, tile: Tile, spots: Mapping[Buffer, _Spot]) -> Iterator[Stage]:
         """Table entries and jobs of a tile, for as many channels at a time as the table has room for."""
         place, schedule = self._place, self._schedule
         name = operation.over
@@ -173,25 +202,27 @@ class Emitter:
         }
         out, _ = self._view(name, tile, spots)
         mask = None if operation.mask is None else spots[Mask(operation.mask)]
-        touched: list[Buffer] = [*operands, *_written(operation)]
-        if mask is not None:
-            touched.append(mask.piece.buffer)
-        written = _written(operation)
-        spans = {buffer: spots[buffer].span(schedule.blocks(buffer)) for buffer in touched}
-        reads = tuple(span for buffer, span in spans.items() if buffer not in written)
-        writes = tuple(span for buffer, span in spans.items() if buffer in written)
+        results = written((operation,))
+        touched: set[Buffer] = {*operands, *results} | ({mask.piece.buffer} if mask is not None else set())
+        spans = {buffer: spots[buffer].span for buffer in touched}
+        reads = tuple(span for buffer, span in spans.items() if buffer not in results)
+        writes = tuple(span for buffer, span in spans.items() if buffer in results)
         for channels in self._channels(operation, shape[1]):
-            tables, steps = self._tables(operation, channels)
-            yield from steps
+            stage = Stage()
+            tables = self._tables(operation, channels, stage)
+            constants = tuple(Span(Space.TABLE, at, at + channels[1] - channels[0]) for at in tables.values())
             setting = Setting(
                 part=Part(shape=shape, image=tile.image, row=tile.row, channels=channels),
                 out=out,
                 operands=operands,
                 mask=None if mask is None else (mask.base, mask.stride),
                 tables=tables,
+                blocks=tile.blocks,
             )
             for job in self._program.jobs(operation, setting):
-                yield Step(descriptor=self._descriptor(operation, job), reads=reads, writes=writes)
+                descriptor = self._descriptor(operation, job)
+                stage.jobs.append(Step(descriptor=descriptor, reads=(*reads, *constants), writes=writes))
+            yield stage
 
     def _view(self, name: str, needed: Tile, spots: Mapping[Buffer, _Spot]) -> tuple[StoreTensor, int]:
         """A part of a tensor where it lies, and its first row."""
@@ -219,44 +250,37 @@ class Emitter:
 
     # The table.
 
-    def _place_tables(self, chain: Chain) -> None:
-        """Give the constants of a chain places in the table, if there is room for all of them."""
-        self._in_table: set[tuple[str, int]] = set()
-        names = [name for operation in chain for name in operation.tables]
-        sizes = [-(-self._place.table_channels(name) // BLOCK) * BLOCK for name in names]
-        self._table_places = dict(zip(names, accumulate(sizes, initial=0), strict=False))
-        if sum(sizes) > self._place.config.table_channels:
-            self._table_places = {}
-
     def _channels(self, operation: Operation, channels: int) -> list[tuple[int, int]]:
-        """The ranges of channels for which an operation's constants fit the table together."""
-        room = channels
-        if operation.tables and not self._place.table_resident and not self._table_places:
-            room = self._place.config.table_channels // len(operation.tables) // BLOCK * BLOCK
+        """The ranges of channels for which an operation's constants fit half of the table: the other half is what the
+        one before it uses."""
+        room, config, tables = channels, self._place.config, len(operation.tables)
+        if tables and not self._place.table_resident:
+            if tables * BLOCK > config.table_channels:
+                raise CapacityError(
+                    f"{operation.name} needs {tables * BLOCK} table entries at once, {config.name} has "
+                    f"{config.table_channels}: raise table_channels"
+                )
+            most = max(config.table_channels // 2 // tables // BLOCK, 1)
+            ranges = -(-blocks(channels) // most)
+            room = -(-blocks(channels) // ranges) * BLOCK
         return [(first, min(first + room, channels)) for first in range(0, channels, room)]
 
-    def _tables(self, operation: Operation, channels: tuple[int, int]) -> tuple[dict[str, int], list[Step]]:
-        """First table entries of an operation's constants for a range of channels, and what brings them there."""
+    def _tables(self, operation: Operation, channels: tuple[int, int], stage: Stage) -> dict[str, int]:
+        """First table entries of an operation's constants for a range of channels; what brings them there becomes part
+        of its stage."""
         place, (first, end) = self._place, channels
         if place.table_resident:
-            return {name: place.table(name) + first for name in operation.tables}, []
-        wanted = {(name, first) for name in operation.tables}
-        if self._table_places:
-            tables = {name: self._table_places[name] for name in operation.tables}
-        else:
-            room = -(-(end - first) // BLOCK) * BLOCK
-            tables = {name: number * room for number, name in enumerate(operation.tables)}
-            if not wanted <= self._in_table:
-                self._in_table.clear()
-        if wanted <= self._in_table:
-            return tables, []
-        self._in_table |= wanted
+            return {name: place.table(name) + first for name in operation.tables}
         trained = {layer.name for layer in place.network.trained}
-        steps = []
-        for name, index in tables.items():
-            make = self._biases if name in trained else self._entries
-            steps.append(Step(descriptor=make(name, first, end - first, index)))
-        return tables, steps
+        places = self._in_table.place([(name, first) for name in operation.tables], end - first)
+        for name, (index, new) in zip(operation.tables, places, strict=True):
+            if new:
+                make = self._biases if name in trained else self._entries
+                filled = Span(Space.TABLE, index, index + end - first)
+                # Biases are added between jobs: they take rows of MRAM.
+                steps = stage.jobs if name in trained else stage.loads
+                steps.append(Step(descriptor=make(name, first, end - first, index), writes=(filled,)))
+        return {name: index for name, (index, _) in zip(operation.tables, places, strict=True)}
 
     def _entries(self, name: str, first: int, count: int, index: int) -> Descriptor:
         address = self._addresses.table + ENTRY_BYTES * (self._place.table(name) + first)
@@ -274,29 +298,26 @@ class Emitter:
 
     # Transfers.
 
-    def _bring(self, buffer: Buffer, base: int) -> Iterator[Step]:
-        """What comes from outside into the store as a whole, before it is first read."""
-        if isinstance(buffer, str) and buffer in (*self._place.inputs, LABELS) and buffer not in self._brought:
-            self._brought.add(buffer)
-            yield from self._run(Opcode.LOAD, self._addresses.areas[buffer], base, self._place.whole(buffer).words)
+    def _brings(self, number: int, buffer: Buffer) -> Iterator[Step]:
+        """Bring a whole buffer to where it stays."""
+        base, schedule = self._schedule.held(number, buffer), self._schedule
+        assert base is not None
+        words = schedule.blocks(buffer) * schedule.stride(buffer)
+        yield from self._run(Opcode.LOAD, self._address(buffer), base, words)
 
-    def _take(self, name: str) -> Iterator[Step]:
-        tensor = self._place.tensor(name)
-        yield from self._run(Opcode.STORE, self._addresses.areas[name], tensor.base, tensor.words)
-
-    def _moves(self, opcode: Opcode, piece: Piece, base: int) -> Iterator[Step]:
-        """Move a piece of a spilled buffer, whose channel blocks lie one after the other in the workspace."""
-        schedule = self._schedule
-        blocks, stride = schedule.blocks(piece.buffer), schedule.stride(piece.buffer)
-        address = self._address(piece.buffer) + WORD_BYTES * piece.first
-        if stride == piece.words or blocks == 1:
-            yield from self._run(opcode, address, base, blocks * piece.words)
+    def _moves(self, opcode: Opcode, spot: _Spot) -> Iterator[Step]:
+        """Move a piece of a buffer to external memory or back."""
+        schedule, piece = self._schedule, spot.piece
+        stride = schedule.stride(piece.buffer)
+        address = self._address(piece.buffer) + WORD_BYTES * (piece.first_block * stride + piece.first)
+        if stride == piece.words == spot.stride or piece.blocks == 1:
+            yield from self._run(opcode, address, spot.base, piece.blocks * piece.words)
         elif piece.words <= _LONGEST:
-            yield _transfer(opcode, address, WORD_BYTES * stride, base, piece.words, piece.words, blocks)
+            yield _transfer(opcode, address, WORD_BYTES * stride, spot.base, spot.stride, piece.words, piece.blocks)
         else:
-            for block in range(blocks):
+            for block in range(piece.blocks):
                 start = address + WORD_BYTES * block * stride
-                yield from self._run(opcode, start, base + block * piece.words, piece.words)
+                yield from self._run(opcode, start, spot.base + block * spot.stride, piece.words)
 
     def _address(self, buffer: Buffer) -> int:
         if isinstance(buffer, str) and buffer in self._addresses.areas:
@@ -314,14 +335,18 @@ class Emitter:
             yield _transfer(opcode, address + WORD_BYTES * done, WORD_BYTES * rest, base + done, rest, rest, 1)
 
 
+def _is_job(step: Step) -> bool:
+    return step.descriptor.opcode is Opcode.JOB
+
+
 def _transfer(
     opcode: Opcode, address: int, pitch: int, base: int, base_pitch: int, words: int, rows: int
 ) -> Step:
     body = {
         "address": address, "pitch": pitch, "base": base, "base_pitch": base_pitch, "words": words, "rows": rows,
     }  # fmt: skip
-    first, last = address // WORD_BYTES, rows - 1
-    outside = Span(Space.EXTERNAL, first, first + last * (pitch // WORD_BYTES) + words)
-    inside = Span(Space.STORE, base, base + last * base_pitch + words)
+    first, outer_pitch = address // WORD_BYTES, pitch // WORD_BYTES
+    outside = Span.of_rows(Space.EXTERNAL, first, words=words, pitch=outer_pitch, rows=rows)
+    inside = Span.of_rows(Space.STORE, base, words=words, pitch=base_pitch, rows=rows)
     source, target = (outside, inside) if opcode is Opcode.LOAD else (inside, outside)
     return Step(descriptor=Descriptor(opcode=opcode, body=body), reads=(source,), writes=(target,))

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a program has to wait for LOAD and STORE, which go on beside the descriptors after them."""
+"""Where a program has to wait for LOAD, TABLE and STORE, which go on beside the descriptors after them."""
 
 from dataclasses import dataclass, field
 from enum import Enum
 
 from respin.firmware_model.descriptors import Descriptor
 from respin.rtl.sequencer.descriptor import Opcode
+from respin.rtl.sequencer.transfer_queue import MOST_PENDING
 
 
 class Space(Enum):
@@ -13,19 +14,33 @@ class Space(Enum):
 
     STORE = "store"
     EXTERNAL = "external"
+    TABLE = "table"
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Words ``first`` .. ``end - 1`` of a memory."""
+    """Words, or entries of the table, ``first`` .. ``end - 1`` of a memory; with a pitch the first ``words`` of every
+    ``pitch`` of these."""
 
     space: Space
     first: int
     end: int
+    words: int = 0
+    pitch: int = 0
+
+    @classmethod
+    def of_rows(cls, space: Space, first: int, *, words: int, pitch: int, rows: int) -> "Span":
+        """``rows`` times ``words`` words, ``pitch`` from one to the next."""
+        return cls(space, first, first + (rows - 1) * pitch + words, *((words, pitch) if rows > 1 else ()))
 
     def meets(self, other: "Span") -> bool:
-        """Whether they share a word."""
-        return self.space is other.space and self.first < other.end and other.first < self.end
+        """Whether they share a word; where pitches differ, what lies between rows counts."""
+        if self.space is not other.space or self.first >= other.end or other.first >= self.end:
+            return False
+        if not self.pitch or self.pitch != other.pitch:
+            return True
+        apart = (other.first - self.first) % self.pitch
+        return apart < self.words or self.pitch - apart < other.words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,23 +59,35 @@ class Step:
 
 @dataclass(slots=True)
 class Fences:
-    """Adds the flag ``wait`` to descriptors of a program where it is needed.
+    """Makes descriptors of a program wait where it is needed, and for what is needed only.
 
-    One LOAD, and one STORE, are under way at most: the next one begins when the one before it has ended, as do TABLE,
-    BIASES and ROWS, which come through the same unit as a LOAD.
+    What comes in, by LOAD and TABLE, comes in order, and so does what goes out by STORE: a descriptor waits until all
+    of a kind but the last ones have ended. BIASES and ROWS themselves wait until all has come in.
     """
 
-    _under_way: dict[Opcode, Step] = field(default_factory=dict)
+    _coming: list[Step] = field(default_factory=list)
+    _going: list[Step] = field(default_factory=list)
 
     def follow(self, step: Step) -> Descriptor:
         """Return the next descriptor of the program."""
-        descriptor = step.descriptor
-        unit = Opcode.STORE if descriptor.opcode is Opcode.STORE else Opcode.LOAD
-        if descriptor.opcode is not Opcode.JOB:
-            self._under_way.pop(unit, None)
-        if any(step.disturbs(other) for other in self._under_way.values()):
-            descriptor = descriptor.waiting()
-            self._under_way.clear()
-        if descriptor.opcode in (Opcode.LOAD, Opcode.STORE):
-            self._under_way[unit] = step
+        descriptor, opcode = step.descriptor, step.descriptor.opcode
+        comes, goes = opcode in (Opcode.LOAD, Opcode.TABLE), opcode is Opcode.STORE
+        if opcode in (Opcode.BIASES, Opcode.ROWS):
+            self._coming.clear()
+        loads = MOST_PENDING if comes else _not_disturbed(step, self._coming)
+        stores = MOST_PENDING if goes else _not_disturbed(step, self._going)
+        if min(loads, stores) < MOST_PENDING:
+            descriptor = descriptor.waiting(loads=loads, stores=stores)
+            self._coming = self._coming[max(len(self._coming) - loads, 0) :]
+            self._going = self._going[max(len(self._going) - stores, 0) :]
+        if comes:
+            self._coming = [*self._coming, step][-MOST_PENDING:]
+        if goes:
+            self._going = [*self._going, step][-MOST_PENDING:]
         return descriptor
+
+
+def _not_disturbed(step: Step, pending: list[Step]) -> int:
+    """How many of the last transfers of ``pending`` may go on beside a step: all but the last that it disturbs, and
+    those before."""
+    return next((count for count, other in enumerate(reversed(pending)) if step.disturbs(other)), MOST_PENDING)

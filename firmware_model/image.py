@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from respin.firmware_model.descriptors import list_program
+from respin.firmware_model.descriptors import Descriptor, list_program
 from respin.firmware_model.layout import IntArray, require_input, tensor_bytes
 from respin.firmware_model.packing import PackedWindows
 from respin.golden.backbones import InputFormat
@@ -142,6 +142,13 @@ class ProgramImage:
         """Return the number of descriptors of a program."""
         blocks: int = self.areas[program].size // DESCRIPTOR_BYTES
         return blocks - 1  # one is the header
+
+    def descriptors(self, program: str) -> list[Descriptor]:
+        """Return the descriptors of a program."""
+        content = self.bytes_of(program)[DESCRIPTOR_BYTES:]
+        return [
+            Descriptor.unpack(content[at : at + DESCRIPTOR_BYTES]) for at in range(0, len(content), DESCRIPTOR_BYTES)
+        ]
 
     def listing(self, program: str) -> list[str]:
         """Return a program as lines to read."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from respin.firmware_model.layout import StoreTensor, blocks, mask_words
-from respin.rtl.config import BLOCK, AcceleratorConfig
+from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
 from respin.rtl.jobs import EXTENT, GATHER_SOURCES, Pass, VectorMode, VectorSource
 
 Fields = dict[str, Any]
@@ -84,6 +84,8 @@ class StoreSums:
 
 MAX_EXTENT = (1 << EXTENT.width) - 1
 """Columns of a window's longest line."""
+_LEAST_TILE = 64
+"""Outputs that a tile has where there are as many: fewer would read rows too often."""
 SUM_BYTES = 4
 """Bytes of a sum."""
 Finish = Requantise | RoundError | StoreSums
@@ -302,9 +304,9 @@ class JobBuilder:
         n, oh, ow = positions
         config = self.config
         items = n * oh * ow
-        tile = min(config.acc_depth * config.pixels, items)
         steps = blocks(x.shape[1]) * geometry.kh * geometry.kw
         repeats = part.repeats(config.slices)
+        tile = self._tile(items, steps * repeats)
         rows += part.channel0 * steps
         return self._job(
             Pass.CONVOLUTION,
@@ -320,6 +322,19 @@ class JobBuilder:
             },
             **self._finish(out, VectorSource.ENGINE, finish, part, tile=tile, oh=oh, ow=ow, **walk),
         )
+
+    def _tile(self, items: int, steps: int) -> int:
+        """Outputs of a tile, all about as many, for ``items`` outputs of ``steps`` steps.
+
+        The sums of one tile drain while the next one streams, but for those of the last one: in a short job it is made
+        smaller than the memory of sums, so that it drains in a thirty-second of what the job streams.
+        """
+        config = self.config
+        streamed = items * steps * PLANES * config.beats // config.pixels
+        drained = config.slices // config.vector_width + 1  # cycles of an output's sums
+        most = min(config.acc_depth * config.pixels, max(streamed // (32 * drained), _LEAST_TILE))
+        tiles = -(-items // most)
+        return min(-(-items // (tiles * config.pixels)) * config.pixels, items)
 
     def convolution_error(
         self,
@@ -500,11 +515,24 @@ class JobBuilder:
         )
 
     def gradient(
-        self, x: StoreTensor, dy: StoreTensor, *, geometry: Geometry, images: TrainedImages
+        self,
+        x: StoreTensor,
+        dy: StoreTensor,
+        *,
+        geometry: Geometry,
+        images: TrainedImages,
+        part: tuple[int, int] | None = None,
     ) -> Iterator[Fields]:
-        """Weight gradient and update of one layer: a job for each tile that fits the partial-sum memory."""
-        for o0, step, steps, bias, last in self._gradient_tiles(x, dy, geometry):
-            yield self._gradient_tile(x, dy, geometry, images, o0, step, steps, bias=bias, last=last)
+        """Weight gradient and update of one layer: a job for each tile that fits the partial-sum memory.
+
+        With ``part`` only what follows from some channel blocks of ``x``, the first one and how many: these alone have
+        to lie in the store, the first one at the base of ``x``.
+        """
+        for o0, step, steps, bias, last in self._gradient_tiles(x, dy, geometry, part):
+            job = self._gradient_tile(x, dy, geometry, images, o0, step, steps, bias=bias, last=last)
+            if part is not None:
+                job["window"] = {**job["window"], "block0": job["window"]["block0"] - part[0]}
+            yield job
 
     def gradient_sums(self, x: StoreTensor, dy: StoreTensor, out: int, *, geometry: Geometry) -> Iterator[RawTile]:
         """The weight gradient as int32, stored at word ``out``, each tile over the one before; no bias."""
@@ -531,19 +559,22 @@ class JobBuilder:
             yield RawTile(job=job, base=out, o0=o0, first=step, steps=steps)
 
     def _gradient_tiles(
-        self, x: StoreTensor, dy: StoreTensor, geometry: Geometry
+        self, x: StoreTensor, dy: StoreTensor, geometry: Geometry, part: tuple[int, int] | None = None
     ) -> Iterator[tuple[int, int, int, bool, bool]]:
         """Tiles as (first output, first step, steps, with the bias, last of the layer).
 
         A tile's sums, 32 a step and one for the bias, stay on chip until they are reduced.
         """
         capacity = self.config.acc_depth * self.config.pixels
-        total = blocks(x.shape[1]) * geometry.kh * geometry.kw
+        taps = geometry.kh * geometry.kw
+        total = blocks(x.shape[1]) * taps
+        first, count = part or (0, blocks(x.shape[1]))
+        end = (first + count) * taps
         outputs = dy.shape[1]
         for o0 in range(0, outputs, self.config.slices):
-            step = 0
-            while step < total:
-                steps = min(total - step, capacity // BLOCK)
+            step = first * taps
+            while step < end:
+                steps = min(end - step, capacity // BLOCK)
                 if step + steps == total and steps * BLOCK == capacity:
                     steps -= 1
                 bias = step + steps == total

@@ -5,15 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from respin.firmware_model.compiler import TRAIN
-from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.emitter import Addresses, Emitter
 from respin.firmware_model.image import ProgramImage
 from respin.firmware_model.jobs import Fields, Randomness
 from respin.firmware_model.operations import LABELS, Operation
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting
-from respin.golden.network import Layer
-from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
+from respin.rtl.sequencer.descriptor import Opcode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +22,8 @@ class Made:
     ----------
     operation:
         The layer, the loss, the edge or the gradient.
+    job:
+        Its fields.
     setting:
         Which part of its result, and where that lies.
     part_ends, ends:
@@ -31,6 +31,7 @@ class Made:
     """
 
     operation: Operation
+    job: Fields
     setting: Setting
     part_ends: bool
     ends: bool
@@ -46,8 +47,8 @@ class _Recorder(Program):
     def jobs(self, operation: Operation, setting: Setting) -> Iterator[Fields]:
         jobs = list(super().jobs(operation, setting))
         self.noted += [
-            Made(operation=operation, setting=setting, part_ends=number == len(jobs) - 1, ends=False)
-            for number in range(len(jobs))
+            Made(operation=operation, job=job, setting=setting, part_ends=number == len(jobs) - 1, ends=False)
+            for number, job in enumerate(jobs)
         ]
         return iter(jobs)
 
@@ -74,15 +75,12 @@ def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int
     ids = {loss.name: loss.tensor} | {edge.name: edge.tensor for edge in network.edges}
     areas = dict.fromkeys((*placement.inputs, LABELS, loss.logits), 0)
     recorder = _Recorder(placement)
-    emitter = Emitter(placement, recorder, Addresses(areas=areas, spilled=0, table=0), ids)
-    for chain in placement.schedule.chains:
-        if program == TRAIN or isinstance(chain[-1].item, Layer):
-            list(emitter.chain(chain))
+    schedule = placement.schedule if program == TRAIN else placement.inference
+    list(Emitter(placement, schedule, recorder, Addresses(areas=areas, spilled=0, table=0), ids).descriptors())
     last = {id(job.operation): number for number, job in enumerate(recorder.noted)}
     made = [replace(job, ends=last[id(job.operation)] == number) for number, job in enumerate(recorder.noted)]
-    content = image.bytes_of(program)[DESCRIPTOR_BYTES:]
-    blocks = [content[at : at + DESCRIPTOR_BYTES] for at in range(0, len(content), DESCRIPTOR_BYTES)]
-    jobs = [number for number, block in enumerate(blocks) if Descriptor.unpack(block).opcode is Opcode.JOB]
+    found = image.descriptors(program)
+    jobs = [number for number, descriptor in enumerate(found) if descriptor.opcode is Opcode.JOB]
     if len(jobs) != len(made):
         raise ValueError(f"the image must be of this placement: {program} has {len(jobs)} jobs, not {len(made)}")
     return dict(zip(jobs, made, strict=True))

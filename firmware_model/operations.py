@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from respin.firmware_model.jobs import Geometry
+from respin.firmware_model.layout import blocks
 from respin.golden.inference import InferenceNetwork, RawSums
 from respin.golden.network import (
     AveragePool,
@@ -20,9 +21,11 @@ from respin.golden.network import (
     Loss,
     Merge,
     Upsample,
+    reads,
     sources,
 )
 from respin.golden.ops import padding_sides
+from respin.rtl.config import PLANES
 from respin.rtl.imc.depthwise import MAX_TAPS
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ Network = IntegerNetwork | InferenceNetwork
 AxisMap = tuple[int, int, int, int]
 """(num, den, add, span) of a :class:`respin.rtl.jobs.AxisMap`."""
 IDENTITY: AxisMap = (1, 1, 0, 0)
+GATHERED_CYCLES = 4
+"""About how many cycles a gathered sum takes for 32 channels of an operand."""
 
 
 def raw_sums(network: Network) -> RawSums | None:
@@ -101,12 +106,14 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:
-    """A tensor that an operation reads; of a gathered sum with the maps of its axes."""
+    """A tensor that an operation reads; of a gathered sum with the maps of its axes. One that is ``blockwise`` can be
+    read some channel blocks at a time."""
 
     name: str
     reach: Reach = Reach()
     y: AxisMap = IDENTITY
     x: AxisMap = IDENTITY
+    blockwise: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +135,9 @@ class Operation:
     row_step:
         A band of rows of the result begins at a multiple of this.
     whole:
-        Whether it needs all of its tensors at once.
+        Whether it needs all pixels of its tensors at once.
+    pixel_cycles:
+        About how many cycles it takes for 32 channels of a pixel of its result.
     """
 
     item: Layer | RawSums | Loss | Edge | FanInEdge | Gradient
@@ -138,6 +147,7 @@ class Operation:
     tables: tuple[str, ...] = ()
     row_step: int = 1
     whole: bool = False
+    pixel_cycles: int = GATHERED_CYCLES
 
     @property
     def forward(self) -> bool:
@@ -185,8 +195,8 @@ def operations(
     for edge in network.edges:
         yield _edge(network, edge, shapes)
     for gradient in network.gradients:
-        read = (packing.source(network.convolution(gradient.layer)), gradient.error)
-        yield Operation(item=gradient, operands=tuple(Operand(name=name) for name in read), result=None, whole=True)
+        activations = Operand(name=packing.source(network.convolution(gradient.layer)), blockwise=True)
+        yield Operation(item=gradient, operands=(activations, Operand(name=gradient.error)), result=None, whole=True)
 
 
 def _gathered(name: str, y: AxisMap, x: AxisMap) -> Operand:
@@ -195,8 +205,11 @@ def _gathered(name: str, y: AxisMap, x: AxisMap) -> Operand:
 
 def _layer(layer: Layer, shapes: Mapping[str, Shape], packing: "Packing", masked: set[str]) -> Operation:
     operands: tuple[Operand, ...]
+    pixel_cycles = GATHERED_CYCLES * len(reads(layer))
     match layer:
         case Convolution():
+            _, inputs, kh, kw = packing.weight(layer, layer.weight.numpy()).shape
+            pixel_cycles = _pixel_cycles(layer, inputs * layer.groups, kh * kw)
             operands = (Operand(name=packing.source(layer), reach=Reach.of_window(packing.geometry(layer))),)
         case AveragePool():
             kh, kw = layer.kernel
@@ -212,16 +225,25 @@ def _layer(layer: Layer, shapes: Mapping[str, Shape], packing: "Packing", masked
         result=layer.name,
         mask=layer.name if layer.name in masked else None,
         tables=(layer.name,) if isinstance(layer, Convolution | AveragePool) else (),
+        pixel_cycles=pixel_cycles,
     )
+
+
+def _pixel_cycles(layer: Convolution, channels: int, taps: int) -> int:
+    """Cycles that a convolution takes for 32 results from ``taps`` taps of ``channels`` channels."""
+    return taps if runs_depthwise(layer) else PLANES * blocks(channels) * taps
 
 
 def _edge(network: Network, edge: Edge | FanInEdge, shapes: Mapping[str, Shape]) -> Operation:
     through = network.layer(edge.through) if isinstance(edge, Edge) and edge.through is not None else None
     row_step = 1
     operands: tuple[Operand, ...]
+    pixel_cycles = GATHERED_CYCLES * len(sources(edge))
     match through:
         case Convolution():
             row_step = through.stride
+            outputs, _, kh, kw = through.weight.shape
+            pixel_cycles = _pixel_cycles(through, outputs, -(-kh * kw // through.stride**2))
             operands = (Operand(name=sources(edge)[0], reach=Reach.of_error(geometry(through))),)
         case AveragePool():
             kh, kw = through.kernel
@@ -239,4 +261,5 @@ def _edge(network: Network, edge: Edge | FanInEdge, shapes: Mapping[str, Shape])
         mask=edge.mask,
         tables=tuple(table_name(edge.name, name) for name, mult in mults if isinstance(mult, torch.Tensor)),
         row_step=row_step,
+        pixel_cycles=pixel_cycles,
     )

@@ -174,8 +174,8 @@ def choose_packing(
     """Choose what to pack: convolutions of the input, or of an average pool of it that nothing else reads, whose
     windows take the engine fewer words than their taps do.
 
-    What has to lie in the store at once limits it: the windows and errors of a layer that learns its weights, the
-    windows and sums of one whose sums are the network's output.
+    What has to lie in the store at once limits it: a channel block of windows and all errors of a layer that learns its
+    weights, the windows and sums of one whose sums are the network's output.
 
     Parameters
     ----------
@@ -209,8 +209,12 @@ def choose_packing(
         (n, channels, _, _), (_, outputs, oh, ow) = shapes[layer.x], shapes[layer.name]
         taps = layer.weight.shape[2] * layer.weight.shape[3]
         lanes = channels * taps
-        words = n * oh * ow * (blocks(lanes) + blocks(outputs) * (SUM_BYTES if layer is sums else 1))
-        whole = layer.name in learned or layer is sums
-        if blocks(lanes) < blocks(channels) * taps and lanes <= MAX_LANES and not (whole and words > store_words):
+        if layer is sums:
+            words = n * oh * ow * (blocks(lanes) + SUM_BYTES * blocks(outputs))
+        elif layer.name in learned:
+            words = n * oh * ow * (1 + blocks(outputs))
+        else:
+            words = 0
+        if blocks(lanes) < blocks(channels) * taps and lanes <= MAX_LANES and words <= store_words:
             chosen[layer.name] = PackedWindows.of_layer(layer, pools.get(layer.x))
     return Packing(chosen)

@@ -100,6 +100,9 @@ class Placement:
         """The tensors that a host makes of a batch: the batch itself where a layer reads it, and packed windows."""
         outside = (*self.inputs, LABELS, network.output)
         self.schedule = Schedule(config, self.operations, self._shapes, outside=outside)
+        forward = operations(network, self._shapes, self.packing, training=False)
+        self.inference = Schedule(config, tuple(forward), self._shapes, outside=outside) if training else self.schedule
+        """How inference alone runs: no masks, and nothing is kept for later."""
 
     @property
     def table_resident(self) -> bool:

@@ -188,6 +188,9 @@ class Setting:
         Store word of the mask's part, and the words from one channel block of it to the next.
     tables:
         First entry, for the part's first channel, of what the operation takes for each channel, by name.
+    blocks:
+        Of a gradient the channel blocks of its activations that it follows from, the first one and how many; all unless
+        given.
     """
 
     part: Part
@@ -195,6 +198,7 @@ class Setting:
     operands: Mapping[str, tuple[StoreTensor, int]]
     mask: tuple[int, int] | None = None
     tables: Mapping[str, int] = field(default_factory=dict)
+    blocks: tuple[int, int] | None = None
 
 
 class Program:
@@ -326,7 +330,8 @@ class Program:
             groups=layer.groups,
         )
         x, _ = setting.operands[place.packing.source(layer)]
-        return self._build.gradient(x, setting.out, geometry=place.packing.geometry(layer), images=images)
+        geometry = place.packing.geometry(layer)
+        return self._build.gradient(x, setting.out, geometry=geometry, images=images, part=setting.blocks)
 
     def _sums(self, sums: RawSums, setting: Setting) -> Fields:
         n, c, h, w = setting.part.shape

@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tensors stay in the store and which live in external memory, and the tiles in which operations run then.
 
-A network that fits the store stays there. Else part of the store becomes a workspace, the smallest tensors get the
-rest, and the others are spilled: an operation runs tile by tile, each with the rows of its operands that it needs
-brought into the workspace, and its result taken out of it. A tile is the whole batch, some whole images, or a band of
-rows of one. Layers of which one alone reads what the one before it makes run as a chain: a tile passes all of them, and
-what lies between them, the wide map of an inverted residual block say, is never whole anywhere. All here is arithmetic
-on sizes; the compiler makes descriptors of it.
+A network that fits the store stays there. Else tensors stay between operations that touch them where there is room
+(:mod:`respin.firmware_model.residency`), and are spilled otherwise: an operation runs tile by tile, each with the rows
+of its operands that it needs brought into a workspace, and its result taken out of it. A tile is the whole batch, some
+whole images, or a band of rows of one. Layers of which one alone reads what the one before it makes run as a chain: a
+tile passes all of them, and what lies between them, the wide map of an inverted residual block say, is never whole
+anywhere. All here is arithmetic on sizes; the compiler makes descriptors of it.
 """
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from respin.firmware_model.layout import blocks
 from respin.firmware_model.operations import Operand, Operation, Reach, Shape
+from respin.firmware_model.residency import Residency, Stay, Touched
 from respin.firmware_model.storage import BufferPlan, CapacityError
 from respin.golden.network import Layer
-from respin.rtl.config import PLANES, AcceleratorConfig
+from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +36,19 @@ Buffer = str | Mask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """Part of an operation's result: ``images`` whole images, or ``rows`` rows of one."""
+    """Part of an operation's result: ``images`` whole images, or ``rows`` rows of one; of a gradient what follows from
+    some channel ``blocks`` (the first one, how many) of its activations."""
 
     image: int
     images: int
     row: int
     rows: int
+    blocks: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """Part of a buffer, the same for each channel block.
+    """Part of a buffer, the same for each of some channel blocks.
 
     Parameters
     ----------
@@ -52,6 +56,8 @@ class Piece:
         Of what.
     first, words:
         Its first word in a block, and the words of it.
+    first_block, blocks:
+        The blocks.
     tile:
         The same as images and rows; of a mask None.
     """
@@ -59,6 +65,8 @@ class Piece:
     buffer: Buffer
     first: int
     words: int
+    first_block: int
+    blocks: int
     tile: Tile | None
 
 
@@ -73,25 +81,42 @@ class Tiling:
     slots:
         How many of them share the workspace, so that one can be brought in and another one taken out while a third one
         runs.
+    base:
+        First word of its workspace.
+    shared:
+        Words of the workspace of each spilled buffer of which all tiles read the same part.
     inner:
         Words of the workspace of each buffer between its operations, in the largest of the tiles.
     outer:
-        The same of each spilled buffer that comes in or goes out; each slot has them.
+        The same of each other spilled buffer that comes in or goes out; each slot has them.
     """
 
     tiles: tuple[Tile, ...]
     slots: int
+    base: int
+    shared: Mapping[Buffer, int]
     inner: Mapping[Buffer, int]
     outer: Mapping[Buffer, int]
 
     @property
     def words(self) -> int:
         """Words of the workspace that it takes."""
-        return sum(self.inner.values()) + self.slots * sum(self.outer.values())
+        return sum(self.shared.values()) + sum(self.inner.values()) + self.slots * sum(self.outer.values())
 
+
+_JOB_CYCLES, _TRANSFER_CYCLES = 400, 150
+"""About how many cycles a job takes beyond those of its pixels, and what a transfer's descriptor takes."""
 
 Chain = tuple[Operation, ...]
 """Operations that run together."""
+
+
+def written(chain: Chain) -> set[Buffer]:
+    """Return the buffers that a chain writes; an edge reads its mask."""
+    found: set[Buffer] = {operation.result for operation in chain if operation.result is not None}
+    return found | {
+        Mask(operation.mask) for operation in chain if operation.mask and operation.mask == operation.result
+    }
 
 
 class Schedule:
@@ -119,19 +144,29 @@ class Schedule:
     ) -> None:
         self._config = config
         self._shapes = shapes
+        self._outside = outside
         self.chains: tuple[Chain, ...] = tuple((operation,) for operation in operations)
         """What runs together, in order."""
         plan = self._plan()
-        self._bases = plan.place()
-        self.needed = plan.end(self._bases)
+        bases = plan.place()
+        self.needed = plan.end(bases)
         """Words of the store that hold all tensors for as long as they are needed."""
-        self.workspace = (0, 0)
-        """First word and words of the workspace; none if nothing is spilled."""
-        self._outside: dict[Buffer, int] = {}
+        self._joint = frozenset(buffer for buffer in bases if isinstance(buffer, Mask))
+        self._stays: dict[Buffer, list[Stay]] = {}
+        self._tilings: list[Tiling] = []
+        self._offsets: dict[Buffer, int] = {}
         self.spilled_words = 0
         """Words of external memory that spilled tensors take."""
-        self._joint: frozenset[Mask] = frozenset(mask for mask in self._bases if isinstance(mask, Mask))
-        self._spill(outside)
+        if self.resident:
+            for buffer, base in bases.items():
+                times = plan.times(buffer)
+                self._stays[buffer] = [Stay(begin=times[0], end=times[-1], base=base)]
+            self._tilings = [
+                Tiling(tiles=(self._whole(chain),), slots=1, base=0, shared={}, inner={}, outer={})
+                for chain in self.chains
+            ]
+        else:
+            self._spill()
 
     @property
     def resident(self) -> bool:
@@ -139,12 +174,38 @@ class Schedule:
         return self.needed <= self._config.store_words
 
     def base(self, buffer: Buffer) -> int | None:
-        """Return the first word of a buffer in the store; None if it is spilled, or nothing touches it."""
-        return self._bases.get(buffer)
+        """Return the first word of a buffer of a resident network in the store; None if nothing touches it."""
+        stays = self._stays.get(buffer)
+        return stays[0].base if stays and self.resident else None
+
+    def held(self, number: int, buffer: Buffer) -> int | None:
+        """Return the first word of a buffer that is in the store as a whole while chain ``number`` runs; None if parts
+        of it are in the workspace."""
+        for stay in self._stays.get(buffer, ()):
+            if stay.begin <= number <= stay.end:
+                return stay.base
+        return None
+
+    def comes(self, number: int) -> list[Buffer]:
+        """Return what is brought into the store as a whole for chain ``number``."""
+        made = written(self.chains[number])
+        return [
+            buffer
+            for buffer, stays in self._stays.items()
+            if buffer not in made and any(stay.begin == number for stay in stays)
+        ]
+
+    def leaves(self, buffer: Buffer) -> bool:
+        """Return whether a buffer goes to external memory when it is made."""
+        return buffer in self._offsets or buffer in self._outside
 
     def offset(self, buffer: Buffer) -> int:
         """Return the first word of a spilled buffer in external memory."""
-        return self._outside[buffer]
+        return self._offsets[buffer]
+
+    def tiling(self, number: int) -> Tiling:
+        """Return how chain ``number`` runs."""
+        return self._tilings[number]
 
     def stride(self, buffer: Buffer) -> int:
         """Return the words from one channel block of a whole buffer to the next."""
@@ -176,31 +237,15 @@ class Schedule:
                 if before is not None and before.tile is not None:
                     needed = _both(needed, before.tile)
                 found[operand.name] = self._piece(operand.name, needed)
-                made[operand.name] = needed
+                if operand.name != operation.over:
+                    made[operand.name] = needed
         return made, found
-
-    def tiling(self, chain: Chain) -> Tiling:
-        """Return how a chain runs."""
-        _, words = self.workspace
-        whole = self._whole(chain)
-        if self.resident:
-            return Tiling(tiles=(whole,), slots=1, inner={}, outer={})
-        if self._allowed(chain[-1], whole):
-            tiling = self._tiling(chain, (whole,), 1)
-            if tiling.words <= words:
-                return tiling
-        for slots in (2, 1):
-            for tiles in self._cuts(chain):
-                tiling = self._tiling(chain, tiles, slots)
-                if tiling.words <= words:
-                    return tiling
-        raise AssertionError(f"{chain[-1].name} fits no workspace of {words} words")
 
     def reached(self, operation: Operation, operand: Operand, tile: Tile) -> Tile:
         """Return what a tile of an operation's result needs of an operand."""
         n, _, h, _ = self._shapes[operand.name]
         if operation.whole:
-            return Tile(image=0, images=n, row=0, rows=h)
+            return Tile(image=0, images=n, row=0, rows=h, blocks=tile.blocks if operand.blockwise else None)
         row, rows = (0, h) if tile.images > 1 else operand.reach.rows(tile.row, tile.rows, h)
         return Tile(image=tile.image, images=tile.images, row=row, rows=rows)
 
@@ -215,33 +260,76 @@ class Schedule:
     def _piece(self, name: str, tile: Tile) -> Piece:
         _, _, h, w = self._shapes[name]
         first = (tile.image * h + tile.row) * w
-        return Piece(buffer=name, first=first, words=tile.images * tile.rows * w, tile=tile)
+        first_block, blocks = tile.blocks or (0, self.blocks(name))
+        words = tile.images * tile.rows * w
+        return Piece(buffer=name, first=first, words=words, first_block=first_block, blocks=blocks, tile=tile)
 
     def _mask_piece(self, mask: Mask, tile: Tile) -> Piece:
         n, _, h, w = self._shapes[mask.layer]
         words = -(-tile.images * tile.rows * w // PLANES)
         first = 0 if tile.images == n else tile.image * -(-h * w // PLANES) + tile.row * w // PLANES
-        return Piece(buffer=mask, first=first, words=words, tile=None)
+        return Piece(buffer=mask, first=first, words=words, first_block=0, blocks=self.blocks(mask), tile=None)
 
     def _whole(self, chain: Chain) -> Tile:
         last = chain[-1]
         n, _, h, _ = self._shapes[last.over]
         return Tile(image=0, images=n, row=0, rows=h)
 
-    def _tiling(self, chain: Chain, tiles: tuple[Tile, ...], slots: int) -> Tiling:
+    def _tiling(self, chain: Chain, tiles: tuple[Tile, ...], slots: int, found: Collection[Hashable] = ()) -> Tiling:
+        """A way to run a chain that finds some buffers in the store as a whole."""
         between = {operation.result for operation in chain[:-1]}
+        apart = written(chain)
+        shared: dict[Buffer, int] = {}
         inner: dict[Buffer, int] = {}
         outer: dict[Buffer, int] = {}
+        first: dict[Buffer, Piece] = {}
         for tile in tiles:
+            if tile.image > 0:
+                break  # none is larger than those that begin with the first image
             for buffer, piece in self.pieces(chain, tile)[1].items():
-                if buffer not in self._bases:
+                if buffer not in found:
                     sizes = inner if buffer in between else outer
-                    sizes[buffer] = max(self.blocks(buffer) * piece.words, sizes.get(buffer, 0))
-        return Tiling(tiles=tiles, slots=slots, inner=inner, outer=outer)
+                    sizes[buffer] = max(piece.blocks * piece.words, sizes.get(buffer, 0))
+                    if piece != first.setdefault(buffer, piece) or tiles[-1].image > 0:
+                        apart.add(buffer)  # tiles read different parts of it
+        for buffer in first.keys() - apart - between:
+            shared[buffer] = outer.pop(buffer)
+        return Tiling(tiles=tiles, slots=slots, base=0, shared=shared, inner=inner, outer=outer)
 
-    def _least(self, chain: Chain) -> int:
+    def _fitting(self, chain: Chain, found: Collection[Hashable], words: int) -> Tiling:
+        """How a chain runs in a workspace of ``words`` words: of the ways that fit the one that takes fewest cycles."""
+        ways = [
+            tiling
+            for tiles in self._cuts(chain)
+            for slots in ((1, 2) if len(tiles) > 1 else (1,))
+            if (tiling := self._tiling(chain, tiles, slots, found)).words <= words
+        ]
+        return min(ways, key=lambda tiling: self._cycles(chain, tiling))
+
+    def _cycles(self, chain: Chain, tiling: Tiling) -> int:
+        """About how many cycles a chain takes: its jobs, and the transfers during which none of its jobs run."""
+        jobs = 0
+        for tile in tiling.tiles:
+            made, _ = self.pieces(chain, tile)
+            for operation in chain:
+                part, name = made[operation.over], operation.over
+                pixels = part.images * part.rows * self._shapes[name][3]
+                jobs += _JOB_CYCLES + operation.pixel_cycles * self.blocks(name) * pixels
+        count, word_cycles = len(tiling.tiles), BLOCK * PLANES // self._config.axi_bits
+        moved = word_cycles * sum(tiling.outer.values())
+        return jobs + count * len(tiling.outer) * _TRANSFER_CYCLES + moved * (count if tiling.slots == 1 else 1)
+
+    def _least(self, chain: Chain, found: Collection[Hashable] = ()) -> int:
         """Words of the workspace that a chain takes at least."""
-        return min(self._tiling(chain, tiles, 1).words for tiles in self._cuts(chain))
+        *_, smallest = self._cuts(chain)
+        return self._tiling(chain, smallest, 1, found).words
+
+    def _workspace(self, number: int, found: frozenset[Hashable]) -> int:
+        """Words of the workspace that chain ``number`` gets at least: half of the store, unless it needs less."""
+        chain = self.chains[number]
+        whole = self._tiling(chain, (self._whole(chain),), 1, found).words
+        half = self._config.store_words // 2
+        return whole if whole <= half else min(whole, max(half, self._least(chain, found)))
 
     # Tiles.
 
@@ -256,7 +344,13 @@ class Schedule:
         """Yield the ways to cut a chain into tiles, the fewest first."""
         operation = chain[-1]
         if operation.whole:
+            blocks = max((self.blocks(operand.name) for operand in operation.operands if operand.blockwise), default=1)
             yield (self._whole(chain),)
+            for count in range(blocks - 1, 0, -1):
+                yield tuple(
+                    replace(self._whole(chain), blocks=(block, min(count, blocks - block)))
+                    for block in range(0, blocks, count)
+                )
             return
         assert operation.result is not None
         n, _, h, w = self._shapes[operation.result]
@@ -292,13 +386,10 @@ class Schedule:
                         plan.touch(buffer, self._words(buffer), time)
         return plan
 
-    def _spill(self, outside: Collection[str]) -> None:
-        if self.resident:
-            return
+    def _spill(self) -> None:
         store = self._config.store_words
-        self._bases, self._joint = {}, frozenset()
-        self.chains = self._chained(outside)
-        least = 0
+        self._joint = frozenset()
+        self.chains = self._chained()
         for chain in self.chains:
             words = self._least(chain)
             if words > store:
@@ -306,18 +397,52 @@ class Schedule:
                     f"{chain[-1].name} needs {words} words of the store at once, {self._config.name} has {store}: "
                     "raise store_words, or take a smaller batch"
                 )
-            least = max(least, words)
-        words = max(least, store // 2)
-        self.workspace = (store - words, words)
+        masks = {chain: Mask(chain[-1].mask) for chain in self.chains if chain[-1].mask is not None}
+        self._joint = frozenset(masks.values())
         plan = self._plan()
-        self._bases = plan.place_smallest(store - words)
-        self._outside = plan.place(
-            [buffer for buffer in plan.buffers if buffer not in self._bases and buffer not in outside]
-        )
-        self.spilled_words = plan.end(self._outside)
-        self._joint = self._joint_masks()
+        touched = [
+            Touched(
+                name=buffer,
+                words=plan.words(buffer),
+                chains=plan.times(buffer),
+                made=buffer in written(self.chains[plan.times(buffer)[0]]),
+            )
+            for buffer in plan.buffers
+        ]
+        residency = Residency(store, len(self.chains), self._workspace)
+        residency.place(touched)
+        self._stays = residency.stays
+        self._offsets = plan.place([about.name for about in touched if about.made and self._goes(about)])
+        self.spilled_words = plan.end(self._offsets)
+        self._tilings = self._fitted(residency)
+        whole = {
+            chain: tiling.tiles == (self._whole(chain),)
+            for chain, tiling in zip(self.chains, self._tilings, strict=True)
+        }
+        self._joint -= {mask for chain, mask in masks.items() if not whole[chain]}
+        self._tilings = self._fitted(residency)
 
-    def _chained(self, outside: Collection[str]) -> tuple[Chain, ...]:
+    def _goes(self, about: Touched) -> bool:
+        """Whether a buffer that is made has to go to external memory, as it does not stay until it is last read."""
+        found: dict[Any, list[Stay]] = self._stays
+        stays = [(stay.begin, stay.end) for stay in found.get(about.name, ())]
+        return about.name not in self._outside and (about.chains[0], about.chains[-1]) not in stays
+
+    def _fitted(self, residency: Residency) -> list[Tiling]:
+        """How each chain runs in what is free above the buffers that stay: at that end of it where the one before
+        leaves room for what has to come in meanwhile."""
+        store, (first, end) = self._config.store_words, (0, 0)
+        tilings = []
+        for number, chain in enumerate(self.chains):
+            top = residency.top(number)
+            tiling = self._fitting(chain, residency.found(number), store - top)
+            low, high = top, store - tiling.words
+            base = low if min(end, low + tiling.words) - max(first, low) <= end - max(first, high) else high
+            first, end = base, base + tiling.words
+            tilings.append(replace(tiling, base=base))
+        return tilings
+
+    def _chained(self) -> tuple[Chain, ...]:
         """Join each layer to the one before it where that saves taking its operand out and in again.
 
         A chain ends where a tensor has other readers, leaves the machine, or has a mask; before a layer that makes more
@@ -330,15 +455,13 @@ class Schedule:
         joined: list[Chain] = []
         for (operation,) in self.chains:
             before = joined[-1] if joined else ()
-            if before and self._follows(before, operation, readers, outside):
+            if before and self._follows(before, operation, readers):
                 joined[-1] = (*before, operation)
             else:
                 joined.append((operation,))
         return tuple(joined)
 
-    def _follows(
-        self, chain: Chain, operation: Operation, readers: Mapping[str, int], outside: Collection[str]
-    ) -> bool:
+    def _follows(self, chain: Chain, operation: Operation, readers: Mapping[str, int]) -> bool:
         last = chain[-1]
         name, result = last.result, operation.result
         if not isinstance(operation.item, Layer) or name is None or result is None:
@@ -348,21 +471,12 @@ class Schedule:
             isinstance(last.item, Layer)
             and any(operand.name == name for operand in operation.operands)
             and readers[name] == 1
-            and name not in outside
+            and name not in self._outside
             and last.mask is None
             and self._words(result) <= self._words(name)
             and sum(reaches) <= 1
             and self._least((*chain, operation)) <= self._config.store_words // 2
         )
-
-    def _joint_masks(self) -> frozenset[Mask]:
-        """Masks of which every operation that touches them makes the whole batch in one tile: they are packed over all
-        images, the others over each."""
-        masked = {chain: Mask(chain[-1].mask) for chain in self.chains if chain[-1].mask is not None}
-        self._joint = frozenset(masked.values())
-        _, words = self.workspace
-        cut = {mask for chain, mask in masked.items() if self._tiling(chain, (self._whole(chain),), 1).words > words}
-        return self._joint - cut
 
 
 def _both(a: Tile, b: Tile) -> Tile:

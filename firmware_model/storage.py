@@ -21,7 +21,7 @@ class BufferPlan:
     """
 
     _words: dict[Hashable, int] = field(default_factory=dict)
-    _spans: dict[Hashable, tuple[int, int]] = field(default_factory=dict)
+    _times: dict[Hashable, list[int]] = field(default_factory=dict)
 
     @property
     def buffers(self) -> list[Hashable]:
@@ -30,9 +30,16 @@ class BufferPlan:
 
     def touch(self, name: Hashable, words: int, time: int) -> None:
         """Say that operation number ``time`` reads or writes buffer ``name`` of ``words`` words."""
-        first, last = self._spans.get(name, (time, time))
         self._words[name] = words
-        self._spans[name] = (min(first, time), max(last, time))
+        self._times[name] = sorted({*self._times.get(name, ()), time})
+
+    def words(self, name: Hashable) -> int:
+        """Return the words of a buffer."""
+        return self._words[name]
+
+    def times(self, name: Hashable) -> list[int]:
+        """Return the numbers of the operations that touch a buffer, in order."""
+        return self._times[name]
 
     def place(self, names: Iterable[Hashable] | None = None) -> dict[Any, int]:
         """Return the first word of each buffer, or of those named: the largest are placed first, each at the lowest
@@ -41,15 +48,6 @@ class BufferPlan:
         chosen = self._words if names is None else names
         for name in sorted(chosen, key=lambda name: (-self._words[name], str(name))):
             placed[name] = self._lowest(name, placed)
-        return placed
-
-    def place_smallest(self, words: int) -> dict[Any, int]:
-        """Return the first word of those buffers that fit ``words`` words, the smallest placed first."""
-        placed: dict[Hashable, int] = {}
-        for name in sorted(self._words, key=lambda name: (self._words[name], str(name))):
-            base = self._lowest(name, placed)
-            if base + self._words[name] <= words:
-                placed[name] = base
         return placed
 
     def end(self, placed: Mapping[Any, int]) -> int:
@@ -65,8 +63,10 @@ class BufferPlan:
         return base
 
     def _neighbours(self, name: Hashable, placed: Mapping[Hashable, int]) -> list[Hashable]:
-        first, last = self._spans[name]
-        return [other for other in placed if self._spans[other][0] <= last and first <= self._spans[other][1]]
+        first, last = self._times[name][0], self._times[name][-1]
+        return [
+            other for other in placed if self._times[other][0] <= last and first <= self._times[other][-1]
+        ]
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 TOP = "compiled"
 _BENCH = f"TOP.{TOP}.bench"
-WATCHES = ("descriptor_done", "descriptor", "reported", "note")
+WATCHES = ("descriptor_done", "descriptor", "reported", "job_cycles", "note")
 """Ports of the bench, besides those of a machine, by which a :class:`CompiledMachine` sees descriptors end."""
 WORD_BYTES = 32
 
@@ -146,6 +146,7 @@ class _Ending(ctypes.Structure):
         ("note", ctypes.c_uint64),
         ("index", ctypes.c_uint32),
         ("ran", ctypes.c_uint32),
+        ("job_cycles", ctypes.c_uint32),
     )
 
 
@@ -169,6 +170,8 @@ class Ending:
         Whether it was a job that ran; false for the other opcodes, and for a job that was skipped.
     cycle:
         Cycles since the simulation began.
+    job_cycles:
+        Cycles of the job, from its acceptance to its report; 0 if none ran.
     note:
         Bits of what the sequencer notes of its tensor of errors (``respin.rtl.sequencer.ports.EdgeNote``).
     """
@@ -176,6 +179,7 @@ class Ending:
     index: int
     ran: bool
     cycle: int
+    job_cycles: int
     note: int
 
 
@@ -388,7 +392,13 @@ class CompiledMachine:
                 ended = _Ending()
                 self._library.respin_ending(self._handle, ctypes.byref(ended))
                 self.on_descriptor(
-                    Ending(index=ended.index, ran=bool(ended.ran), cycle=ended.cycle, note=ended.note)
+                    Ending(
+                        index=ended.index,
+                        ran=bool(ended.ran),
+                        cycle=ended.cycle,
+                        job_cycles=ended.job_cycles,
+                        note=ended.note,
+                    )
                 )
             elif self.on_cycles is not None:
                 self.on_cycles()

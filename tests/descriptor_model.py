@@ -48,7 +48,7 @@ class DescriptorModel:
         """Return why it is refused; empty if it is not."""
         header = fields["header"]
         try:
-            require(header["magic"] == 0x4452 and header["version"] == 1, "opcode")
+            require(header["magic"] == 0x4452 and header["version"] == 2, "opcode")
             require(header["opcode"] in range(END, BARRIER + 1), "opcode")
             self._header(fields, last)
             {
@@ -66,6 +66,7 @@ class DescriptorModel:
         is_job, kind = header["opcode"] == JOB, header["kind"]
         edge = is_job and flags["edge"]
         require(not flags["reserved"], "flags")
+        require(flags["wait"] or not (flags["loads"] or flags["stores"]), "flags")
         if not is_job:
             require(not any(flags[name] for name in ("edge", "first", "last", "fan_in")), "flags")
         if edge:

@@ -14,6 +14,7 @@ from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.image import ProgramImage
 from respin.rtl.jobs import Pass, VectorMode, VectorSource
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
+from respin.rtl.sequencer.transfer_queue import MOST_PENDING
 
 WORD = 32
 
@@ -50,7 +51,7 @@ class ProgramModel:
         self.table = np.zeros((image.config.table_channels, 5), dtype=np.int64)
         self.gradients: list[tuple[int, np.ndarray, np.ndarray]] = []
         """Of each gradient job the tensor that it trains, the words of activations and those of errors."""
-        self._under_way: dict[Opcode, Descriptor] = {}
+        self._under_way: dict[Opcode, list[Descriptor]] = {Opcode.LOAD: [], Opcode.STORE: []}
 
     def run(self, program: str) -> None:
         """Run a program to its end."""
@@ -60,15 +61,17 @@ class ProgramModel:
 
     def _step(self, descriptor: Descriptor) -> None:
         opcode = descriptor.opcode
-        if "wait" in descriptor.flags or opcode in (Opcode.BARRIER, Opcode.END):
-            for unit in (Opcode.LOAD, Opcode.STORE):
-                self._finish(unit)
-        if opcode in (Opcode.LOAD, Opcode.STORE):
-            self._finish(opcode)
-            self._under_way[opcode] = descriptor
-            if not self.late:
-                self._finish(opcode)
-        elif opcode in (Opcode.TABLE, Opcode.BIASES):
+        if "wait" in descriptor.flags:
+            self._finish(Opcode.LOAD, left=descriptor.loads)
+            self._finish(Opcode.STORE, left=descriptor.stores)
+        if opcode in (Opcode.BARRIER, Opcode.END):
+            self._finish(Opcode.LOAD)
+            self._finish(Opcode.STORE)
+        if opcode in (Opcode.LOAD, Opcode.TABLE, Opcode.STORE):
+            unit = Opcode.STORE if opcode is Opcode.STORE else Opcode.LOAD
+            self._under_way[unit].append(descriptor)
+            self._finish(unit, left=MOST_PENDING if self.late else 0)
+        elif opcode is Opcode.BIASES:
             self._finish(Opcode.LOAD)
             self._entries(descriptor)
         elif opcode is Opcode.JOB:
@@ -76,10 +79,16 @@ class ProgramModel:
 
     # What is not a job.
 
-    def _finish(self, unit: Opcode) -> None:
-        descriptor = self._under_way.pop(unit, None)
-        if descriptor is None:
-            return
+    def _finish(self, unit: Opcode, *, left: int = 0) -> None:
+        """End the transfers of a unit, in order, but for the last ``left``."""
+        while len(self._under_way[unit]) > left:
+            descriptor = self._under_way[unit].pop(0)
+            if descriptor.opcode is Opcode.TABLE:
+                self._entries(descriptor)
+            else:
+                self._move(descriptor)
+
+    def _move(self, descriptor: Descriptor) -> None:
         body = descriptor.body
         for row in range(body["rows"]):
             outside = body["address"] - self.image.base + row * body["pitch"]
@@ -88,7 +97,7 @@ class ProgramModel:
             assert words.stop <= len(self.store)
             assert outside + count <= len(self.memory)
             # Planes of a word are bits of its bytes here, so that a byte is a channel.
-            if unit is Opcode.LOAD:
+            if descriptor.opcode is Opcode.LOAD:
                 self.store[words] = _lanes(self.memory[outside : outside + count].reshape(-1, WORD))
             else:
                 self.memory[outside : outside + count] = _planes(self.store[words]).reshape(-1)

@@ -14,7 +14,7 @@ from respin.firmware_model.made import Made
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Setting
 from respin.firmware_model.structures import from_bits
-from respin.golden.network import Activations, Convolution, Edge, FanInEdge, Gradient, Loss
+from respin.golden.network import Activations, Edge, FanInEdge, Gradient, Loss
 from respin.golden.trainer import EdgeRecord, StepRecord, TrainingState
 from respin.rtl.config import BLOCK
 from respin.rtl.sequencer.ports import EdgeNote
@@ -22,16 +22,6 @@ from respin.sim.compiled import CompiledMachine, Ending
 
 SHOWN = 20
 """Differences that are kept; all are counted."""
-
-
-@dataclass(slots=True)
-class Figures:
-    """What an operation took, over all its jobs."""
-
-    stage: str
-    cycles: int = 0
-    jobs: int = 0
-    macs: int = 0
 
 
 @dataclass(slots=True)
@@ -93,23 +83,14 @@ class Watcher:
         self._machine, self._place, self._made, self._comparison = machine, placement, made, comparison
         self._activations = want.activations if isinstance(want, StepRecord) else want
         self._step = want if isinstance(want, StepRecord) else None
-        self._began = machine.cycles
-        self.figures: dict[str, Figures] = {}
         self.edges_run = 0
 
     def see(self, ending: Ending) -> None:
-        """Take the time of a descriptor, and compare what it made."""
+        """Compare what a descriptor made."""
         made = self._made.get(ending.index)
         if made is None:
-            return  # its time counts with the job that it prepares
+            return
         operation = made.operation
-        figures = self.figures.setdefault(operation.name, Figures(stage=_stage(made)))
-        figures.cycles += ending.cycle - self._began
-        self._began = ending.cycle
-        if ending.ran:
-            figures.jobs += 1
-            if made.ends:
-                figures.macs = self._macs(made)
         self._comparison.same(f"{operation.name} runs", ending.ran, self._runs(made))
         if made.ends and isinstance(operation.item, Edge | FanInEdge):
             self._compare_scale(operation.item, ending)
@@ -186,16 +167,6 @@ class Watcher:
             same(f"{name} exponent", note["state"]["exponent"], ran.result.exponent)
             same(f"{name} alive", bool(note["state"]["alive"]), bool(ran.result.error.any()))
 
-    def _macs(self, made: Made) -> int:
-        """Multiply-accumulates of an operation over the batch, without padding of any kind."""
-        item, network = made.operation.item, self._place.network
-        name = item.layer if isinstance(item, Gradient) else item.through if isinstance(item, Edge) else item.name
-        layer = network.layer(name) if name is not None and not isinstance(item, Loss | FanInEdge) else None
-        if not isinstance(layer, Convolution):
-            return 0
-        n, _, oh, ow = self._place.whole(layer.name).shape
-        return n * oh * ow * layer.weight.numel()
-
 
 def compare_learned(
     machine: CompiledMachine, placement: Placement, state: TrainingState, comparison: Comparison
@@ -218,17 +189,6 @@ def compare_learned(
             for base, image in zip(starts, images, strict=True):
                 comparison.equal(f"{layer.name} transposed", array[base : base + len(image)], image)
                 comparison.tensors += 1
-
-
-def _stage(made: Made) -> str:
-    match made.operation.item:
-        case Edge() | FanInEdge():
-            return "error"
-        case Gradient():
-            return "gradient"
-        case Loss():
-            return "loss"
-    return "forward"
 
 
 def _channels(setting: Setting) -> tuple[int, int]:

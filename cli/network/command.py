@@ -2,6 +2,7 @@
 """``respin network``: a pretrained network with its Rep-Net modules learns on the whole machine, against golden."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,12 +46,17 @@ def network(
     provision: Annotated[
         bool, typer.Option("--provision", help="Write the MRAM rows by the program, pulse by pulse.")
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the cycles of the last program's operations into this file, PNG or SVG.")
+    ] = None,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Run a whole network on the whole machine and compare every tensor with golden, bit for bit.
 
     One inference, then training steps: activations, masks, errors with their shifts and exponents, and afterwards the
     weights, biases and transposed images in the array. One difference makes the command fail.
+
+    Tables say where the cycles of the programs went: by operation of the last one, and by what they were spent on.
     """
     require("learn", "torch", "numba", "pillow")
     from respin.cli.network.trial import Trial
@@ -69,11 +75,15 @@ def network(
         runs = [trial.infer()] + [trial.train() for _ in range(steps)]
     except (SourceError, CapacityError, ValueError) as error:
         fail(str(error), BAD_INPUT)
+    if picture is not None:
+        from respin.cli.network.picture import draw
+
+        draw(runs[-1]["operations"], picture, title=f"{backbone}, {runs[-1]['program']}, batch {batch}, {chosen.name}")
     compared = trial.comparison
     summary = {
         "backbone": backbone,
         "batch": batch,
-        "runs": [{key: value for key, value in run.items() if key != "operations"} for run in runs],
+        "runs": [{key: value for key, value in run.items() if key not in ("operations", "parts")} for run in runs],
         "edges": len(trial.network.edges),
         "tensors_compared": compared.tensors,
         "numbers_compared": compared.numbers,
@@ -81,9 +91,12 @@ def network(
         "differences": compared.differences,
     }
     if json:
-        print_json({"config": asdict(chosen), "summary": summary, "operations": runs[-1]["operations"]})
+        tables = {"operations": runs[-1]["operations"], "parts": [run["parts"] for run in runs]}
+        print_json({"config": asdict(chosen), "summary": summary, **tables})
     else:
         print_rows(runs[-1]["operations"], title=f"{backbone}, {runs[-1]['program']}, batch {batch}, {chosen.name}")
+        for run in runs:
+            print_rows(run["parts"], title=f"Where the cycles of {run['program']} went")
         print_rows(summary["runs"], title="Programs")
         out.print(f"{compared.numbers:,} numbers in {compared.tensors:,} tensors compared with golden")
     if compared.different:

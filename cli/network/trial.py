@@ -10,7 +10,8 @@ import torch
 
 from respin.cli.console import err
 from respin.cli.machine import compiled_machine, provision_without_writing
-from respin.cli.network.check import Comparison, Figures, Watcher, compare_learned
+from respin.cli.network.account import Account
+from respin.cli.network.check import Comparison, Watcher, compare_learned
 from respin.firmware_model.compiler import INFER, TRAIN, Compiler
 from respin.firmware_model.machine import Machine, ProgramSession
 from respin.firmware_model.made import made_by
@@ -204,12 +205,16 @@ class Trial:
 
     def _run(self, program: str, watcher: Watcher, run: Callable[[], object]) -> dict[str, Any]:
         began, first, looked = time.perf_counter(), self.machine.cycles, 0.0
-        count = self.session.image.count(program)
+        image = self.session.image
+        count, training = image.count(program), program == TRAIN
+        made = made_by(image, self.placement, program)
+        account = Account(self.placement, image.descriptors(program), made, training=training, cycle=first)
         with err.status(program) as status:
 
             def see(ending: Any) -> None:
                 nonlocal looked
                 start = time.perf_counter()
+                account.add(ending)
                 watcher.see(ending)
                 status.update(f"{program}: descriptor {ending.index} of {count}, {ending.cycle - first:,} cycles")
                 looked += time.perf_counter() - start
@@ -219,7 +224,7 @@ class Trial:
             self.machine.on_descriptor = None
         cycles = self.machine.cycles - first
         seconds = time.perf_counter() - began - looked
-        macs = sum(taken.macs for taken in watcher.figures.values())
+        macs = sum(taken.macs for taken in account.figures.values())
         return {
             "program": program,
             "step": self.state.step,
@@ -228,21 +233,6 @@ class Trial:
             "macs": macs,
             "utilisation": macs / (self.config.peak_macs_per_cycle * cycles),
             "cycles_per_second": round(cycles / seconds),
-            "operations": operation_rows(watcher.figures, self.config),
+            "operations": account.operations(),
+            "parts": account.parts(cycles),
         }
-
-
-def operation_rows(figures: dict[str, Figures], config: AcceleratorConfig) -> list[dict[str, Any]]:
-    """Return a row for each operation: its cycles, and which share of the peak its multiply-accumulates make."""
-    peak = config.peak_macs_per_cycle
-    return [
-        {
-            "operation": name,
-            "stage": taken.stage,
-            "jobs": taken.jobs,
-            "cycles": taken.cycles,
-            "macs": taken.macs or None,
-            "utilisation": taken.macs / (peak * taken.cycles) if taken.macs else None,
-        }
-        for name, taken in figures.items()
-    ]

@@ -157,7 +157,7 @@ class DescriptorCheck(Component):
         flags, is_job = header.flags, self._is[Opcode.JOB]
         edge = is_job & flags.edge
         measuring = job.convolution | job.depthwise | job.gather
-        yield flags.reserved.any(), Problem.FLAGS
+        yield flags.reserved.any() | (~flags.wait & (flags.loads | flags.stores).any()), Problem.FLAGS
         yield ~is_job & (flags.edge | flags.first | flags.last | flags.fan_in), Problem.FLAGS
         yield edge & ~(measuring & (self._job.vector.mode == VectorMode.ERROR)), Problem.FLAGS
         yield is_job & ~flags.edge & (flags.first | (flags.last & ~job.updating)), Problem.FLAGS

@@ -15,8 +15,10 @@ HEADER_BITS = 160
 
 MAGIC = int.from_bytes(b"RD", "little")
 PROGRAM_MAGIC = int.from_bytes(b"RPRG", "little")
-VERSION = 1
+VERSION = 2
 """Version of the format of descriptors and of programs."""
+WAIT_COUNT = unsigned(3)
+"""How many transfers a descriptor that waits lets go on."""
 
 _NOT_IN_BODY = ("kind", "seed", "step", "tensor", "scaled", "rebase", "settle", "log2_rate", "exponent")
 """Fields of a job that the sequencer fills in, from the descriptor's header, its registers and what it has measured."""
@@ -42,7 +44,7 @@ class Opcode(enum.Enum, shape=unsigned(8)):
     ROWS = 7
     """Rows from external memory into MRAM: differential, verified writes."""
     BARRIER = 8
-    """Wait until LOAD and STORE have ended."""
+    """Wait until all transfers have ended."""
     MUL = 16
     """Kept for element-wise products."""
     LUT256 = 17
@@ -66,10 +68,10 @@ BUILT = (
 class Flags(data.Struct):
     """How a descriptor is run.
 
-    ``wait``: not before LOAD and STORE have ended. ``edge``: a JOB of a backward edge, whose errors get the delayed
-    scale of its tensor. ``first``, ``last``: the first and the last JOB of an edge; ``last`` alone also marks the last
-    tile of a layer's gradient. ``fan_in``: the sequencer aligns the operands of a GATHER by their exponents; operand
-    ``j`` is source ``j``.
+    ``wait``: not before all LOAD and TABLE but the last ``loads`` have ended, and all STORE but the last ``stores``, of
+    those before it. ``edge``: a JOB of a backward edge, whose errors get the delayed scale of its tensor. ``first``,
+    ``last``: the first and the last JOB of an edge; ``last`` alone also marks the last tile of a layer's gradient.
+    ``fan_in``: the sequencer aligns the operands of a GATHER by their exponents; operand ``j`` is source ``j``.
     """
 
     wait: unsigned(1)
@@ -77,7 +79,9 @@ class Flags(data.Struct):
     first: unsigned(1)
     last: unsigned(1)
     fan_in: unsigned(1)
-    reserved: unsigned(11)
+    loads: WAIT_COUNT
+    stores: WAIT_COUNT
+    reserved: unsigned(5)
 
 
 class SourceId(data.Struct):

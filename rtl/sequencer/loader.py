@@ -26,7 +26,7 @@ _PIECE_BYTES = BLOCK // _ENTRIES * _WORD_BYTES
 class Loader(Component):
     """Carries out LOAD, TABLE, BIASES and ROWS, one at a time.
 
-    A LOAD goes on beside jobs; the others take rows or write the table that jobs read, so the sequencer waits for them.
+    LOAD and TABLE go on beside jobs; the others take rows of MRAM, as jobs do, so the sequencer waits for them.
     A row of a LOAD, a whole TABLE, 32 BIASES and one of ROWS each are one command to the DMA: a row of MRAM may take
     longer to write than the DMA lets data wait.
 

@@ -21,6 +21,7 @@ from respin.rtl.sequencer.loader import Loader
 from respin.rtl.sequencer.ports import INDEX_BITS, Control, EdgeNote, MemoryRead, MemoryWrite
 from respin.rtl.sequencer.stager import Stager
 from respin.rtl.sequencer.storer import Storer
+from respin.rtl.sequencer.transfer_queue import TransferQueue
 
 _SUM_STEP_BITS = 8
 """Bits of a descriptor's CRC that enter the program's checksum in a cycle."""
@@ -33,7 +34,8 @@ class Sequencer(Component):
 
     A start fetches the program's header and refuses one that was not made for this machine. Then every descriptor is
     fetched and checked, before the first has an effect; then each is fetched and checked again and run, the next one
-    while the one before it runs. Jobs come one after the other; LOAD and STORE go on beside them.
+    while the one before it runs. Jobs come one after the other; LOAD and TABLE go on beside them in one queue, STORE in
+    another.
 
     What a training step knows of its tensors of errors is kept here (:class:`EdgeState`): a descriptor with sources
     runs only if all of them may be used, and its ``rebase``, the alignment of its operands and the exponent of what it
@@ -100,6 +102,8 @@ class Sequencer(Component):
         m.submodules.edges = self._edges = EdgeState(config=self.config)
         m.submodules.loader = self._loader = Loader()
         m.submodules.storer = self._storer = Storer()
+        m.submodules.loads = self._loads = TransferQueue()
+        m.submodules.stores = self._stores = TransferQueue()
         m.submodules.watchdog = self._watchdog = Watchdog(cycles=_PATIENCE * self.config.watchdog_cycles)
         m.submodules.checksum = self._checksum = CRC32_ISO_HDLC(data_width=_SUM_STEP_BITS).create()
         self._registers()
@@ -119,13 +123,12 @@ class Sequencer(Component):
         self._seed, self._step, self._log2_rate = Signal(32), Signal(20), Signal(LOG2_RATE)
         self._wanted_sum = Signal(CRC_BITS)
         self._current = Signal(DESCRIPTOR)
-        self._loading, self._storing = Signal(INDEX_BITS), Signal(INDEX_BITS)  # the descriptors under way there
         self._aborted, self._stuck = Signal(), Signal()
         self._skipping, self._edge_skipped = Signal(), Signal()  # the descriptor at hand, the edge under way
         self._alive, self._measured = Signal(), Signal()  # over the jobs of an edge
         self._report = Signal(Report)
         self._stop = Signal()
-        self._moving_idle = self._loader.idle & self._storer.idle
+        self._all_moved = (self._loads.pending == 0) & (self._stores.pending == 0)
 
     def _connect(self, m: Module) -> None:
         control, stager, loader, storer = self.control, self._stager, self._loader, self._storer
@@ -137,6 +140,16 @@ class Sequencer(Component):
             connect(m, flipped(getattr(self, name)), getattr(loader, name))
         connect(m, storer.store_read, flipped(self.store_read))
         connect(m, flipped(self.store_data), storer.store_data)
+        for queue, unit in ((self._loads, loader), (self._stores, storer)):
+            m.d.comb += [
+                queue.descriptor.eq(self._current),
+                queue.index.eq(control.current),
+                queue.stop.eq(self._stop),
+                queue.idle.eq(unit.idle),
+                queue.error.eq(unit.error),
+                unit.descriptor.eq(queue.transfer),
+                unit.start.eq(queue.start),
+            ]
         row_end = Signal(ROW_ADDRESS_BITS + 1)
         row_first = Signal(ROW_ADDRESS_BITS + 1)
         self._row_first, self._row_end = row_first, row_end
@@ -146,8 +159,6 @@ class Sequencer(Component):
             stager.row_first.eq(row_first),
             stager.row_end.eq(row_end),
             stager.stop.eq(self._stop),
-            loader.descriptor.eq(self._current),
-            storer.descriptor.eq(self._current),
             loader.stop.eq(self._stop),
             storer.stop.eq(self._stop),
             self._edges.tensor.eq(self._current.header.tensor),
@@ -208,9 +219,9 @@ class Sequencer(Component):
 
     def _fail_background(self, m: Module) -> None:
         """A transfer beside the jobs has ended with an error."""
-        for unit, index in ((self._storer, self._storing), (self._loader, self._loading)):
+        for unit, queue in ((self._storer, self._stores), (self._loader, self._loads)):
             with m.If(unit.idle & (unit.error != ErrorCode.NONE)):
-                self._fail(m, unit.error, index, unit.info)
+                self._fail(m, unit.error, queue.current, unit.info)
 
     # Starting.
 
@@ -299,12 +310,13 @@ class Sequencer(Component):
     def _run_states(self, m: Module) -> None:
         control, stager, edges = self.control, self._stager, self._edges
         header, staged = self._current.header, stager.descriptor.header
+        moved = (self._loads.pending <= staged.flags.loads) & (self._stores.pending <= staged.flags.stores)
         with m.State("Next"):
             with m.If(self._aborted):
                 self._fail(m, ErrorCode.ABORTED, stager.index)
             with m.Elif(stager.valid & (stager.error != ErrorCode.NONE)):
                 self._fail(m, stager.error, stager.index, stager.info)
-            with m.Elif(stager.valid & (~staged.flags.wait | self._moving_idle)):
+            with m.Elif(stager.valid & (~staged.flags.wait | moved)):
                 m.d.comb += stager.take.eq(1)
                 m.d.sync += [self._current.eq(stager.descriptor), control.current.eq(stager.index)]
                 m.next = "Begin"
@@ -331,7 +343,7 @@ class Sequencer(Component):
             self._go(m)
             self._fail_waiting(m)
         with m.State("Wait for the loader"):
-            with m.If(self._loader.idle):
+            with m.If(self._loads.pending == 0):
                 self._done(m)
                 with m.If(self._loader.error != ErrorCode.NONE):
                     self._fail(m, self._loader.error, control.current, self._loader.info)
@@ -339,7 +351,7 @@ class Sequencer(Component):
 
     def _go(self, m: Module) -> None:
         """Begin with the descriptor at hand."""
-        control, header, loader, storer = self.control, self._current.header, self._loader, self._storer
+        header, loads, stores = self._current.header, self._loads, self._stores
         with m.If(self._skipping):
             self._done(m)
             with m.If(header.flags.edge & header.flags.last):
@@ -347,23 +359,19 @@ class Sequencer(Component):
         with m.Else(), m.Switch(header.opcode):
             with m.Case(Opcode.JOB):
                 m.next = "Work"
-            with m.Case(Opcode.LOAD), m.If(loader.idle):
-                m.d.comb += loader.start.eq(1)
-                m.d.sync += self._loading.eq(control.current)
+            with m.Case(Opcode.LOAD, Opcode.TABLE), m.If(~loads.full):
+                m.d.comb += loads.push.eq(1)
                 self._done(m)
-            with m.Case(Opcode.STORE), m.If(storer.idle):
-                m.d.comb += storer.start.eq(1)
-                m.d.sync += self._storing.eq(control.current)
+            with m.Case(Opcode.STORE), m.If(~stores.full):
+                m.d.comb += stores.push.eq(1)
                 self._done(m)
-            with m.Case(Opcode.TABLE, Opcode.BIASES, Opcode.ROWS), m.If(loader.idle):
-                m.d.comb += loader.start.eq(1)
-                m.d.sync += self._loading.eq(control.current)
+            with m.Case(Opcode.BIASES, Opcode.ROWS), m.If(loads.pending == 0):
+                m.d.comb += loads.push.eq(1)
                 m.next = "Wait for the loader"
-            with m.Case(Opcode.BARRIER), m.If(self._moving_idle):
+            with m.Case(Opcode.BARRIER), m.If(self._all_moved):
                 self._done(m)
-            with m.Case(Opcode.END), m.If(self._moving_idle):
+            with m.Case(Opcode.END), m.If(self._all_moved):
                 m.next = "Tell the end"
-        # Not before this: a start would forget how the transfer before it ended.
         self._fail_background(m)
 
     def _done(self, m: Module) -> None:
@@ -408,7 +416,7 @@ class Sequencer(Component):
             m.d.comb += self._stop.eq(1)
             with m.If((control.error_code == ErrorCode.DMA) & (control.error_info == DmaError.TIMEOUT.value)):
                 m.d.sync += self._stuck.eq(1)
-            with m.If(stager.idle & self._moving_idle):
+            with m.If(stager.idle & self._all_moved):
                 m.next = "Tell the error"
             with m.If(self._watchdog.expired):
                 m.d.sync += self._stuck.eq(1)

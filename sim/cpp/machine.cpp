@@ -17,12 +17,13 @@ namespace {
 enum class Stop : int { Limit = 0, Interrupt = 1, Descriptor = 2 };
 enum class Answer : int { Okay = 0, Refused = 1, None = 2 };
 
-// The end of a descriptor; `ran` says whether it was a job that ran.
+// The end of a descriptor; `ran` says whether it was a job that ran, and `job_cycles` for how long.
 struct Ending {
     uint64_t cycle;
     uint64_t note;
     uint32_t index;
     uint32_t ran;
+    uint32_t job_cycles;
 };
 
 class Simulation {
@@ -54,9 +55,10 @@ public:
             if (top_->irq) return Stop::Interrupt;
             edge();
             if (!watch) continue;
+            if (top_->reported) job_cycles_ = top_->job_cycles;
             ran_ |= top_->reported;
             if (top_->descriptor_done) {
-                ending_ = {cycles_, top_->note, top_->descriptor, ran_};
+                ending_ = {cycles_, top_->note, top_->descriptor, ran_, ran_ ? job_cycles_ : 0};
                 ran_ = false;
                 return Stop::Descriptor;
             }
@@ -144,6 +146,7 @@ private:
     uint64_t cycles_ = 0;
     Ending ending_{};
     bool ran_ = false;
+    uint32_t job_cycles_ = 0;
 };
 
 }  // namespace

@@ -161,7 +161,7 @@ async def headers_that_are_not_its_own(dut):
     cases = {
         HeaderProblem.CRC: bytes([program[0] ^ 1]) + program[1:],
         HeaderProblem.MAGIC: changed(magic=0),
-        HeaderProblem.VERSION: changed(version=2),
+        HeaderProblem.VERSION: changed(version=1),
         HeaderProblem.COUNT: changed(count=3),
         HeaderProblem.CONFIGURATION: changed(slices=2 * CONFIG.slices),
         HeaderProblem.ROWS: changed(row_first=1),

@@ -152,7 +152,7 @@ def _header_problem(program: Program) -> HeaderProblem:
     info = from_bits(PROGRAM_HEADER, int.from_bytes(program.header, "little"))["info"]
     if info["magic"] != int.from_bytes(b"RPRG", "little"):
         return HeaderProblem.MAGIC
-    if info["version"] != 1:
+    if info["version"] != 2:
         return HeaderProblem.VERSION
     if info["count"] != program.count or not program.count or BASE + 256 * (program.count + 1) > 1 << 32:
         return HeaderProblem.COUNT

@@ -52,6 +52,16 @@ def test_every_tensor_of_a_network_that_learns(trial):
     assert compared.different == 0, compared.differences
     assert all(row["edges_run"] == len(trial.network.edges) for row in rows)
     assert compared.tensors > 3 * len(trial.network.layers) + 2 * len(trial.network.edges)
+    for row in rows:
+        assert sum(part["cycles"] for part in row["parts"]) == row["cycles"]
+        operations = row["operations"]
+        assert 0 < row["cycles"] - sum(operation["cycles"] for operation in operations) < 1000, "all but the end"
+        assert all(operation["first_pass"] == 0 for operation in operations[1:])
+        assert operations[0]["first_pass"] > 0
+        # Jobs take what is predicted, but for rows that updates rewrite.
+        steady = [operation for operation in operations if operation["stage"] == "forward"]
+        rewritten = sum(operation["rewrites"] for operation in steady)
+        assert abs(rewritten) < 0.02 * sum(operation["cycles"] for operation in steady)
     assert (rows_of(trial.machine) != array).any(), "no weight has moved"
 
     other = rows_of(trial.machine)
