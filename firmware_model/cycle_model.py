@@ -6,10 +6,12 @@ finishes. It knows nothing of values. Left out: cycles in which two readers want
 sums that meet a drain, and rows that an update rewrites, which depend on the gradient.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from amaranth.hdl import UnusedElaboratable
 
 from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
 from respin.rtl.imc.depthwise import DepthwiseUnit
@@ -52,8 +54,9 @@ class CycleModel:
         self._first_row = OFFERED + read_cycles + decoding + 3
         self._row_at_hand = decoding
         self._row = max(decoding, -(-(read_cycles + 1 + decoding) // config.banks))
-        self._engine_latency = Engine(config=config).latency
-        self._walk_ahead = max(1, ElementRandom(config=config).latency - Finish.random_delay - 1)
+        self._engine_latency = _latency(Engine, config)
+        self._depthwise_latency = _latency(DepthwiseUnit, config)
+        self._walk_ahead = max(1, _latency(ElementRandom, config) - Finish.random_delay - 1)
 
     def cycles(self, job: Fields) -> int:
         """Cycles from the job's acceptance to its report; of a gradient pass without the rows that it rewrites."""
@@ -171,7 +174,7 @@ class CycleModel:
         pixel = self._pixel(vector, BLOCK)
         # The mask's reader goes first; it is in the way only where words are wanted in every cycle.
         column = window["steps"] * beats + (1 if vector.get("mask_read") and beats == 1 else 0)
-        latency = DepthwiseUnit(config=self._config).latency
+        latency = self._depthwise_latency
         free = self._vector_start(vector, BLOCK)
         # Sums are there ``latency`` after the last word of their column; the unit holds them until they are taken, and
         # works on the next ones meanwhile.
@@ -228,6 +231,13 @@ class CycleModel:
         entry = config.slices * config.pixels // width + 1
         bias = BIAS_UPDATED if feed["bias"] else 0
         return int(streamed + self._engine_latency + groups * entry + UPDATED + bias)
+
+
+def _latency(unit: type[Any], config: AcceleratorConfig) -> int:
+    """Return what a unit says of its latency; that it is made into no hardware is meant."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)
+        return int(unit(config=config).latency)
 
 
 def _tile_sizes(engine: Fields) -> list[int]:
