@@ -75,13 +75,12 @@ def plot(
 
 
 def _outcomes(device: Device, table: Path | None) -> "list[Outcome]":
-    from respin.sim.physics.sweep import SweepError, read_table, standard_table
+    from respin.sim.physics.sweep import SweepError, read_table, standard_outcomes
 
-    places = [table] if table else [Path("build") / "device" / f"{device.name}.csv", standard_table(device)]
-    for path in places:
-        if path.is_file() or table:
-            try:
-                return read_table(path, device)
-            except SweepError as error:
-                fail(str(error), BAD_INPUT)
-    return []
+    path = table or Path("build") / "device" / f"{device.name}.csv"
+    if table is None and not path.is_file():
+        return standard_outcomes(device)
+    try:
+        return read_table(path, device)
+    except SweepError as error:
+        fail(str(error), BAD_INPUT)

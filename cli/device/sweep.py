@@ -85,7 +85,14 @@ def sweep(
     """
     device = chosen(name)
     require_solver()
-    from respin.sim.physics.sweep import SweepError, read_table, standard_points, standard_table, write_table
+    from respin.sim.physics.sweep import (
+        SweepError,
+        read_table,
+        standard_outcomes,
+        standard_points,
+        standard_table,
+        write_table,
+    )  # fmt: skip
 
     lists = {
         "sot": _values("--sot", sot, 0, 1e5),
@@ -101,15 +108,12 @@ def sweep(
     path = file or Path("build") / "device" / f"{device.name}.csv"
     try:
         known = read_table(path, device, seed=seed) if path.is_file() and not fresh else []
-        cached = standard_table(device)
-        if standard and cached.is_file() and not fresh and not known:
-            known = read_table(cached, device)
-            if all(point in {each.point for each in known} for point in points):
-                _print(device, known, json=json, source=str(cached))
-                return
     except SweepError as error:
-        hint = "" if path.is_file() else "; --fresh runs its trials"
-        fail(f"{error}{hint or '; name another file with --out, or --fresh'}", BAD_INPUT)
+        fail(f"{error}; name another file with --out, or start it anew with --fresh", BAD_INPUT)
+    shipped = standard_outcomes(device) if standard and not known and not fresh else []
+    if shipped:
+        _print(device, shipped, json=json, source=str(standard_table(device)))
+        return
     kept = {each.point: each for each in known}
     missing = [point for point in points if point not in kept or kept[point].trials < trials]
     with _executor(workers, scheduler) as executor, _progress(len(missing) * trials) as advance:

@@ -237,6 +237,17 @@ def standard_table(device: Device) -> Path:
     return DEVICE_FOLDER / "sweeps" / f"{device.name}.csv"
 
 
+def standard_outcomes(device: Device) -> list[Outcome]:
+    """Return what the shipped table says of a device; nothing where there is none of just these parameters."""
+    path = standard_table(device)
+    if not path.is_file():
+        return []
+    try:
+        return read_table(path, device)
+    except SweepError:
+        return []  # A file of one's own may have a shipped device's name.
+
+
 def write_table(path: Path, device: Device, outcomes: Sequence[Outcome], *, seed: int) -> None:
     """Write a table of outcomes as CSV, with a first line that says what it was made from."""
     names = [_UNITS.get(field.name, field.name) for field in fields(Point)]

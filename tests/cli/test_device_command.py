@@ -62,6 +62,19 @@ def test_a_sweep_of_ones_own_device_is_kept_and_gone_on_with(respin, tmp_path):
     }  # fmt: skip
 
 
+def test_a_file_with_a_shipped_devices_name_does_not_get_its_table(respin):
+    drawn = respin("plot", "flat.toml", "--only", "write_error")
+    assert drawn.exit_code == 0
+    assert "write_error: left out, there is no table" in drawn.stderr
+
+
+def test_a_table_of_other_parameters_is_not_gone_on_with(respin, tmp_path):
+    assert respin("sweep", "mine.toml", "--sot", "240", "--trials", "64", "--out", "t.csv").exit_code == 0
+    done = respin("sweep", "scrubbed", "--sot", "240", "--trials", "64", "--out", "t.csv")
+    assert done.exit_code == 2
+    assert "t.csv: was made from other parameters than those of scrubbed; name another file" in done.stderr
+
+
 def test_the_standard_sweep_of_a_shipped_device_is_there_at_once(respin, tmp_path):
     done = respin("sweep", "scrubbed", "--json")
     assert done.exit_code == 0, done.stderr
