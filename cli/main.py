@@ -9,6 +9,7 @@ from respin.cli.bench.command import bench
 from respin.cli.compile import compile_network
 from respin.cli.console import FAILED, err
 from respin.cli.demo.command import demo
+from respin.cli.device.command import device
 from respin.cli.doctor import doctor
 from respin.cli.inspect import inspect
 from respin.cli.learn.command import learn
@@ -40,6 +41,7 @@ app.command()(run)
 app.command()(train_rtl)
 app.command()(network)
 app.add_typer(bench)
+app.add_typer(device)
 
 
 def main() -> None:

@@ -48,6 +48,12 @@ def _ladder(device: Device) -> np.ndarray:
     return matrix
 
 
+def segment_currents(device: Device, injected: Sequence[float]) -> np.ndarray:
+    """Currents (5) in the strip's segments, positive from MTJ 0 to MTJ 3, of those injected at its MTJs; one unit."""
+    voltage = np.linalg.solve(_ladder(device), np.array(injected))
+    return -np.diff(voltage, prepend=0.0, append=0.0) / np.array(_segments(device))
+
+
 # Write errors
 
 
@@ -62,10 +68,8 @@ def strip_current(device: Device, pattern: int, position: int, stt: float) -> fl
     worst = 0.0
     for ended in STT_END_ORDER if device["write.staggered_end"] else (None,):
         flowing.discard(ended)
-        injected = np.array([signs[node] * stt if node in flowing else 0.0 for node in range(POSITIONS)])
-        voltage = np.linalg.solve(_ladder(device), injected)
-        across = np.diff(voltage, prepend=0.0, append=0.0)
-        currents = across / np.array(_segments(device))
+        injected = [signs[node] * stt if node in flowing else 0.0 for node in range(POSITIONS)]
+        currents = segment_currents(device, injected)
         if position not in flowing or ended is None:
             worst = max(worst, abs(currents[position]), abs(currents[position + 1]))
     return worst

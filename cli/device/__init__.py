@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``respin device``: a device's parameters, its physics, and pictures of both."""
