@@ -38,6 +38,7 @@ class Work:
 
     def __init__(self, config: AcceleratorConfig, *, read_cycles: int) -> None:
         self._config = config
+        self._lanes = config.slices * config.pixels * config.lanes
         self._model = CycleModel(config, read_cycles=read_cycles)
 
     def of_program(self, descriptors: Iterable[Descriptor]) -> dict[str, int]:
@@ -45,7 +46,7 @@ class Work:
 
         Keys: ``cycles`` (of jobs and between them), ``rows_read``, ``engine_cycles``, ``macs`` (8-bit ones of engine and
         depthwise unit, channels that pad a row or a word included), ``bit_macs``, ``accumulations``, ``depthwise_macs``,
-        ``channels_finished``, ``elements_gathered``, ``sums_updated``, ``store_words``, ``external_bytes``.
+        ``channels_finished``, ``elements_gathered``, ``sums_updated``, ``store_words``, ``external_bytes``, ``lane_cycles``.
         """
         counts = Counter(dict.fromkeys(KEYS, 0), external_bytes=DESCRIPTOR_BYTES)
         for descriptor in descriptors:
@@ -54,6 +55,7 @@ class Work:
                 counts.update(self.of_job(job_fields(descriptor)))
             else:
                 counts.update(_transfer(descriptor.opcode, descriptor.body))
+        counts["lane_cycles"] = counts["cycles"] * self._lanes
         return dict(counts)
 
     def of_job(self, job: Fields) -> Counter[str]:
@@ -87,7 +89,7 @@ class Work:
         sums = config.slices * config.pixels
         return Counter(
             engine_cycles=busy,
-            bit_macs=busy * sums * config.lanes,
+            bit_macs=busy * self._lanes,
             accumulations=busy * sums,
             macs=engine["repeats"] * engine["steps"] * engine["items"] * ROW_WEIGHTS * config.slices,
         )
@@ -127,7 +129,7 @@ class Work:
 
 KEYS = (
     "cycles", "rows_read", "engine_cycles", "macs", "bit_macs", "accumulations", "depthwise_macs", "channels_finished",
-    "elements_gathered", "sums_updated", "store_words", "external_bytes",
+    "elements_gathered", "sums_updated", "store_words", "external_bytes", "lane_cycles",
 )  # fmt: skip
 """What :class:`Work` counts."""
 

@@ -18,7 +18,7 @@ COSTS = Path(__file__).parent / "costs.toml"
 """The costs that ship."""
 NAMES = (
     "mram.sense", "engine.bit_mac", "engine.accumulate", "engine.latch_bit", "depthwise.mac", "vector.channel",
-    "vector.element", "update.sum", "store.bit", "external.bit", "background.cycle",
+    "vector.element", "update.sum", "store.bit", "external.bit", "background.lane",
 )  # fmt: skip
 """What a file of costs says, each in pJ."""
 MOST_PICOJOULES = 1e6
@@ -85,8 +85,9 @@ EVENTS = {
     "store_words": "words read from the store and written to it",
     "external_bytes": "bytes from and to external memory",
     "cycles": "cycles",
+    "lane_cycles": "cycles of each lane of the dot slices, busy or not",
 }
-"""What is counted; ``engine_cycles`` costs nothing by itself."""
+"""What is counted; ``engine_cycles`` and ``cycles`` cost nothing by themselves."""
 
 _READ = ("device.read.voltage", "device.read.phase_time", "device.mtj.resistance_parallel", "device.mtj.tmr",
          "device.mtj.access_resistance", "mram.sense")  # fmt: skip
@@ -133,7 +134,7 @@ TERMS = (
     _single("update", "sums_updated", "update.sum", "one gradient"),
     _single("store", "store_words", "store.bit", "bits of a word", BLOCK * PLANES),
     _single("external memory", "external_bytes", "external.bit", "bits of a byte", 8),
-    _single("background", "cycles", "background.cycle", "one cycle"),
+    _single("background", "lane_cycles", "background.lane", "one lane, one cycle"),
 )  # fmt: skip
 
 

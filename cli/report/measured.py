@@ -117,6 +117,7 @@ def counts(config: AcceleratorConfig, counters: dict[str, float]) -> dict[str, f
     busy, sums = counters["engine_busy"], config.slices * config.pixels
     return {
         "cycles": counters["cycles"],
+        "lane_cycles": counters["cycles"] * sums * config.lanes,
         "rows_read": counters["rows_read"],
         "rows_verified": 2 * counters["rows_written"] + counters["retries"],
         "strips_pulsed": counters["strips_pulsed"],
