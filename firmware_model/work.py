@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much each unit does in a program, from the fields of its descriptors: rows, words, bit-MACs, bytes.
 
-What hangs on values is not here: which rows an update rewrites, and edges that a training step skips because their scales are
-not yet valid. Small and left out: words of masks, and those that the loss head reads and writes.
+What hangs on values is not here: which rows an update rewrites, and edges that a training step skips because their
+scales are not yet valid. Small and left out: words of masks, and those that the loss head reads and writes.
 """
 
 from collections import Counter
@@ -44,11 +44,11 @@ class Work:
     def of_program(self, descriptors: Iterable[Descriptor]) -> dict[str, int]:
         """Return the counts of a program of which every descriptor runs.
 
-        Keys: ``cycles`` (of jobs and between them), ``rows_read``, ``engine_cycles``, ``macs`` (8-bit ones of engine and
-        depthwise unit, channels that pad a row or a word included), ``bit_macs``, ``accumulations``, ``depthwise_macs``,
-        ``channels_finished``, ``elements_gathered``, ``sums_updated``, ``store_words``, ``external_bytes``, ``lane_cycles``.
+        Keys are :data:`KEYS`. ``cycles`` are those of jobs and between them; ``macs`` are multiply-accumulates of engine
+        and depthwise unit, channels that pad a row or a word included.
         """
-        counts = Counter(dict.fromkeys(KEYS, 0), external_bytes=DESCRIPTOR_BYTES)
+        counts = Counter(dict.fromkeys(KEYS, 0))
+        counts["external_bytes"] = DESCRIPTOR_BYTES  # the header's
         for descriptor in descriptors:
             counts["external_bytes"] += FETCHES * DESCRIPTOR_BYTES
             if descriptor.opcode is Opcode.JOB:

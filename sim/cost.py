@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a program costs: counted events times what each costs, by the device file and the file of costs.
 
-The model is a sum of terms. Each names an event, how often it happened, and the figures that its energy is made of, so that
-every figure can be shown with its source and moved to see what hangs on it.
+The model is a sum of terms. Each names an event and the figures that its energy is made of, so that every figure can be
+shown with its source and moved to see what hangs on it.
 """
 
 import tomllib
@@ -69,7 +69,8 @@ class Term:
 
 
 PARTS = (
-    "MRAM reads", "MRAM writes", "engine", "depthwise", "vector path", "update", "store", "external memory", "background",
+    "MRAM reads", "MRAM writes", "engine", "depthwise", "vector path", "update", "store", "external memory",
+    "background",
 )  # fmt: skip
 EVENTS = {
     "rows_read": "MRAM rows read and corrected",
@@ -257,5 +258,15 @@ def sensitivity(counts: Values, of: Mapping[str, Figure], factor: float) -> list
 
 
 def years(endurance: float, *, pulses_per_step: float, steps_per_day: float) -> float:
-    """Years until a strip has had ``endurance`` pulses, at so many pulses a training step and steps a day."""
+    """Years until a strip has had ``endurance`` pulses, at so many pulses a training step and steps a day.
+
+    Raises
+    ------
+    ValueError
+        If one of these is not above 0.
+    """
+    if not pulses_per_step > 0:
+        raise ValueError(f"pulses_per_step must be above 0, not {pulses_per_step!r}")
+    if not steps_per_day > 0:
+        raise ValueError(f"steps_per_day must be above 0, not {steps_per_day!r}")
     return endurance / (pulses_per_step * steps_per_day * DAYS_A_YEAR)

@@ -21,13 +21,15 @@ def report(
     steps: Annotated[int, typer.Option("--steps", "-n", min=0, help="Training steps of such a run.")] = 10,
     device: Annotated[
         str | None,
-        typer.Option(help="A shipped device or a device file, for energy and endurance; the program's own if left out."),
+        typer.Option(help="A shipped device or a device file; the program's own if left out."),
     ] = None,
     costs: Annotated[
         Path | None, typer.Option(help="A file of costs instead of sim/costs.toml.", show_default=False)
     ] = None,
-    steps_per_day: Annotated[float, typer.Option(min=1e-3, help="Training steps a day, for endurance.")] = 86400.0,
-    factor: Annotated[float, typer.Option(min=1.001, help="How far each figure moves, down and up.")] = 2.0,
+    steps_per_day: Annotated[
+        float, typer.Option(min=1e-3, max=1e9, help="Training steps a day, for endurance.")
+    ] = 86400.0,
+    factor: Annotated[float, typer.Option(min=1.001, max=1e3, help="How far each figure moves, down and up.")] = 2.0,
     page: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("build") / "report.html",
     json: Json = False,
 ) -> None:
@@ -61,7 +63,10 @@ def report(
         print_json(found)
         return
     for made in found["programs"]:
-        rows = [{"part": row["part"], "microjoules": _micro(row["joules"]), "share": row["share"]} for row in made["parts"]]
+        rows = [
+            {"part": row["part"], "microjoules": _micro(row["joules"]), "share": row["share"]}
+            for row in made["parts"]
+        ]
         known = "" if made["complete"] else ", MRAM writes not known without --run"
         print_rows(rows, title=f"{made['program']}, {made['images']} images: {1e6 * made['joules']:,.3g} µJ{known}")
         out.print(

@@ -185,16 +185,13 @@ def _silicon(inference: Row, costs: Mapping[str, Figure], config: AcceleratorCon
         config.lanes * costs["engine.bit_mac"].value + costs["engine.accumulate"].value
     ) / BLOCK  # fmt: skip
     basis = "this model, by Horowitz's 45 nm figures and assumptions"
-    ours: list[tuple[str, float, str]] = [
-        ("Respin, dot slices alone, every lane busy", peak, "eight planes of a row of 32 weights over 32"),
-    ]
+    ours = [("Respin, dot slices alone, every lane busy", peak, "eight planes of a row of 32 weights over 32")]
     if macs:
+        padded = "over all multiply-accumulates, channels that pad a word or a row included"
         ours += [
-            ("Respin, inference: MRAM reads, engine, depthwise", 1e12 * array / macs, "those parts over all"
-             " multiply-accumulates, channels that pad a word or a row included"),
-            ("Respin, inference: everything", 1e12 * inference["joules"] / macs, "the same, with store, vector path,"
-             " external memory and background"),
-        ]  # fmt: skip
+            ("Respin, inference: MRAM reads, engine, depthwise", 1e12 * array / macs, f"those parts {padded}"),
+            ("Respin, inference: everything", 1e12 * inference["joules"] / macs, f"all parts {padded}"),
+        ]
     rows = [
         {"name": name, "node": "45 nm", "picojoules": value, "published": None, "conversion": how, "basis": basis}
         for name, value, how in ours
