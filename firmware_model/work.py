@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much each unit does in a program, from the fields of its descriptors: rows, words, bit-MACs, bytes.
 
-What hangs on values is not here: which rows an update rewrites, and edges that a training step skips because their
-scales are not yet valid. Small and left out: words of masks, and those that the loss head reads and writes.
+What hangs on values is not here: which rows an update reads and rewrites, and edges that a training step skips because
+their scales are not yet valid. Small and left out: words of masks, and those that the loss head reads and writes.
 """
 
 from collections import Counter
@@ -44,17 +44,18 @@ class Work:
     def of_program(self, descriptors: Iterable[Descriptor]) -> dict[str, int]:
         """Return the counts of a program of which every descriptor runs.
 
-        Keys are :data:`KEYS`. ``cycles`` are those of jobs and between them; ``macs`` are multiply-accumulates of engine
+        Keys are :data:`KEYS`. ``cycles`` are those of jobs and between them; ``macs`` are those of engine
         and depthwise unit, channels that pad a row or a word included.
         """
         counts = Counter(dict.fromkeys(KEYS, 0))
-        counts["external_bytes"] = DESCRIPTOR_BYTES  # the header's
+        counts["descriptor_bytes"] = DESCRIPTOR_BYTES  # the header's
         for descriptor in descriptors:
-            counts["external_bytes"] += FETCHES * DESCRIPTOR_BYTES
+            counts["descriptor_bytes"] += FETCHES * DESCRIPTOR_BYTES
             if descriptor.opcode is Opcode.JOB:
                 counts.update(self.of_job(job_fields(descriptor)))
             else:
                 counts.update(_transfer(descriptor.opcode, descriptor.body))
+        counts["external_bytes"] = sum(counts[name] for name in EXTERNAL)
         counts["lane_cycles"] = counts["cycles"] * self._lanes
         return dict(counts)
 
@@ -127,9 +128,11 @@ class Work:
         return Counter(store_words=words * (BLOCK // self._config.vector_width), elements_gathered=words * BLOCK)
 
 
+EXTERNAL = ("descriptor_bytes", "tensor_bytes", "table_bytes", "row_bytes")
+"""What ``external_bytes`` is made of: descriptors, tensors, entries of the table, rows of weights."""
 KEYS = (
     "cycles", "rows_read", "engine_cycles", "macs", "bit_macs", "accumulations", "depthwise_macs", "channels_finished",
-    "elements_gathered", "sums_updated", "store_words", "external_bytes", "lane_cycles",
+    "elements_gathered", "sums_updated", "store_words", *EXTERNAL, "external_bytes", "lane_cycles",
 )  # fmt: skip
 """What :class:`Work` counts."""
 
@@ -147,12 +150,12 @@ def _transfer(opcode: Opcode, body: Fields) -> Counter[str]:
     match opcode:
         case Opcode.LOAD | Opcode.STORE:
             words = body["rows"] * body["words"]
-            return Counter(store_words=words, external_bytes=words * WORD_BYTES)
+            return Counter(store_words=words, tensor_bytes=words * WORD_BYTES)
         case Opcode.TABLE:
-            return Counter(external_bytes=body["count"] * ENTRY_BYTES)
+            return Counter(table_bytes=body["count"] * ENTRY_BYTES)
         case Opcode.BIASES:
             rows = -(-body["count"] // ROW_WEIGHTS)
-            return Counter(external_bytes=body["count"] * ENTRY_BYTES, rows_read=rows)
+            return Counter(table_bytes=body["count"] * ENTRY_BYTES, rows_read=rows)
         case Opcode.ROWS:
-            return Counter(external_bytes=body["count"] * ROW_WEIGHTS)
+            return Counter(row_bytes=body["count"] * ROW_WEIGHTS)
     return Counter()

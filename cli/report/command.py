@@ -19,6 +19,9 @@ def report(
         ),
     ] = None,
     steps: Annotated[int, typer.Option("--steps", "-n", min=0, help="Training steps of such a run.")] = 10,
+    settle: Annotated[
+        int, typer.Option(min=0, help="Training steps before them that are not counted: scales settle, an edge a step.")
+    ] = 0,
     device: Annotated[
         str | None,
         typer.Option(help="A shipped device or a device file; the program's own if left out."),
@@ -50,7 +53,7 @@ def report(
     try:
         image = ProgramImage.load(program)
         chosen, prices = load(device or image.config.device), load_costs(costs or COSTS)
-        measured = None if images is None else measure(program, images, steps=steps)
+        measured = None if images is None else measure(program, images, steps=steps, settle=settle)
         found: dict[str, Any] = {"program": program.name} | made_report(
             image, chosen, prices, measured=measured, steps_per_day=steps_per_day, factor=factor
         )

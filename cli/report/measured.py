@@ -67,8 +67,8 @@ class Measured:
     wear: Wear | None
 
 
-def measure(program: Path, pictures: Path, *, steps: int) -> Measured:
-    """Run a batch of inference and, where the program learns, some training steps.
+def measure(program: Path, pictures: Path, *, steps: int, settle: int) -> Measured:
+    """Run a batch of inference and, where the program learns, ``steps`` training steps after ``settle`` uncounted ones.
 
     Raises
     ------
@@ -92,10 +92,13 @@ def measure(program: Path, pictures: Path, *, steps: int) -> Measured:
     written = _writable(runner)
     before, changes = _strips(runner, written), np.zeros((len(written), STRIPS), dtype=np.int64)
     schedule = Schedule(steps=steps, first=FIRST_RATE, last=LAST_RATE)
-    for step, batch in zip(range(steps), _batches(runner), strict=False):
+    for step, batch in zip(range(-settle, steps), _batches(runner), strict=False):
         with runner.progress(f"step {step} of {steps}"):
             x, labels = runner.pictures.take(batch).numpy(), runner.pictures.labels[batch].tolist()
-            runner.train(x, labels, log2_rate=schedule.log2_rate(step))
+            runner.train(x, labels, log2_rate=schedule.log2_rate(max(step, 0)))
+        if step < 0:
+            before = _strips(runner, written)
+            continue
         found.update(_counters(runner))
         after = _strips(runner, written)
         changes += after != before

@@ -9,7 +9,7 @@ from respin.cli.report.measured import Measured, Wear, counts
 from respin.cli.report.peers import PEERS
 from respin.firmware_model.compiler import INFER, INPUT_AREA, TRAIN
 from respin.firmware_model.image import ProgramImage
-from respin.firmware_model.work import Work
+from respin.firmware_model.work import EXTERNAL, Work
 from respin.gen.versions import versions
 from respin.rtl.config import BLOCK, PLANES, ROW_COLUMNS, AcceleratorConfig
 from respin.sim.cost import EVENTS, PARTS, TERMS, Figure, energies, figures, sensitivity, years
@@ -125,6 +125,7 @@ def _program(
         "joules_per_image": joules / images,
         "watts": joules / seconds,
         "macs": predicted["macs"],
+        "external": {name: predicted[name] for name in EXTERNAL},
         "parts": parts,
         "terms": terms,
         "both": [

@@ -147,6 +147,8 @@ def test_report_measures_what_the_program_says(made, tmp_path):
     both = {row["event"]: (row["predicted"], row["measured"]) for row in infer["both"]}
     for event in ("rows_read", "engine_cycles", "external_bytes"):
         assert both[event][0] == both[event][1] > 0, event
+    (moved,) = (row for row in train["both"] if row["event"] == "external_bytes")
+    assert moved["predicted"] == moved["measured"], "what is skipped is fetched all the same"
     predicted, measured = both["cycles"]
     assert 0.9 * measured < predicted < measured, "transfers and the first pass are not in it"
     assert infer["seconds"] == pytest.approx(measured / 100e6)
