@@ -49,6 +49,8 @@ def si(value: float | None, unit: str) -> str:
     """Return a quantity with three digits and a prefix; an en dash for what is not known."""
     if value is None:
         return "–"
+    if value == 0:
+        return f"0 {unit}"
     scale, prefix = next(((scale, prefix) for scale, prefix in _PREFIXES if abs(value) >= scale), _PREFIXES[-1])
     shown = value / scale
     return f"{shown:,.0f} {prefix}{unit}" if shown >= 1000 else f"{shown:.3g} {prefix}{unit}"
