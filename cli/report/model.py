@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of a program as plain data: counts and where they come from, energy, latency, endurance, sensitivity."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from respin.cli.report.measured import Measured, Wear, counts
 from respin.cli.report.peers import PEERS
 from respin.firmware_model.compiler import INFER, INPUT_AREA, TRAIN
-from respin.firmware_model.image import ProgramImage
+from respin.firmware_model.image import ImageError, ProgramImage
 from respin.firmware_model.work import EXTERNAL, Work
 from respin.gen.versions import versions
 from respin.rtl.config import BLOCK, PLANES, ROW_COLUMNS, AcceleratorConfig
 from respin.sim.cost import EVENTS, PARTS, TERMS, Figure, energies, figures, sensitivity, years
-from respin.sim.device import Device
+from respin.sim.device import SOURCES, Device
 from respin.sim.tables import READ_CYCLES, table_for
 
 MEASURED, PREDICTED = "measured", "predicted"
+PUBLISHED, ASSUMPTION = SOURCES
 WRITES = ("rows_verified", "strips_pulsed")
 """Events that hang on values: no field of a job tells them."""
 
@@ -46,7 +47,14 @@ def report(
         Training steps a day, for endurance.
     factor:
         By how much each figure moves, down and up.
+
+    Raises
+    ------
+    ImageError
+        If there is no program for inference.
     """
+    if INFER not in image.programs:
+        raise ImageError(f"the image must have a program {INFER}; there is {', '.join(image.programs) or 'none'}")
     config, of = image.config, figures(device, costs)
     work = Work(config, read_cycles=int(table_for(config, seed=1)[READ_CYCLES]))
     programs = []
@@ -97,6 +105,7 @@ def _program(
             "joules": energy.joules,
             "formula": energy.term.formula,
             "figures": list(energy.term.figures),
+            "source": _rests_on(energy.term.figures, of),
         }
         for energy in energies(known, of)
     ]
@@ -111,6 +120,7 @@ def _program(
                 "part": part,
                 "joules": None if unknown else energy,
                 "share": None if unknown else energy / joules,
+                "source": _rests_on([name for term in TERMS if term.part == part for name in term.figures], of),
             }
         )
     seconds = known["cycles"] / (config.clock_mhz * 1e6)
@@ -133,8 +143,15 @@ def _program(
             for event in EVENTS
             if event in predicted and event in seen
         ],
-        "sensitivity": [asdict(swing) for swing in sensitivity(known, of, factor)],
+        "sensitivity": [
+            {**asdict(swing), "source": of[swing.name].source} for swing in sensitivity(known, of, factor)
+        ],
     }
+
+
+def _rests_on(names: Iterable[str], of: Mapping[str, Figure]) -> str:
+    """What may be said of a result: it is an assumption if any of its figures is."""
+    return PUBLISHED if all(of[name].source == PUBLISHED for name in names) else ASSUMPTION
 
 
 def most_pulses(config: AcceleratorConfig) -> int:

@@ -98,7 +98,7 @@ def _swings(made: Mapping[str, Any], factor: float) -> str:
         for place, swing in enumerate(swings):
             for key, colour in (("divided", LESS), ("multiplied", MORE)):
                 axis.barh([place], [100 * (swing[key] - total) / total], color=colour, height=0.7)
-        axis.set_yticks(range(len(swings)), [swing["name"] for swing in swings])
+        axis.set_yticks(range(len(swings)), [f"{swing['name']} ({swing['source']})" for swing in swings])
         axis.invert_yaxis()
         axis.axvline(0, color="black", lw=0.8)
         axis.set_xlabel(f"change of the total (%); blue: the figure divided by {factor:g}, orange: times {factor:g}")

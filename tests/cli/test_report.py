@@ -6,10 +6,18 @@ from dataclasses import replace
 import pytest
 
 from respin.cli.report.measured import Wear, counts
-from respin.cli.report.model import most_pulses
-from respin.cli.report.page import si
+from respin.cli.report.model import most_pulses, report
+from respin.cli.report.page import si, write_page
 from respin.cli.report.peers import PEERS
+from respin.firmware_model.compiler import INFER
+from respin.firmware_model.descriptors import Descriptor, pack_program
+from respin.firmware_model.image import Area, ImageError, ProgramImage, Tensor
+from respin.firmware_model.jobs import JobBuilder, Requantise, Source
+from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import preset
+from respin.rtl.sequencer.descriptor import Opcode
+from respin.sim.cost import load_costs
+from respin.sim.device import load
 
 
 def test_published_silicon_in_picojoules_of_an_8_bit_mac():
@@ -53,3 +61,39 @@ def test_counters_as_events():
 )
 def test_quantities_as_text(value, text):
     assert si(value, "J") == text
+
+
+def test_a_part_is_published_only_if_all_its_figures_are(tmp_path):
+    """Of the shipped figures those of store and external memory; with a published figure for the rest of the engine's,
+    its latches are still assumed."""
+    image = ProgramImage(
+        config=preset("tiny"), base=0, content=program(), areas={INFER: Area(address=0, size=768)}, programs=(INFER,),
+        tensors={"input": Tensor(shape=(1, 32, 2, 2), signed=True)},
+    )  # fmt: skip
+    costs = load_costs()
+    costs["engine.bit_mac"] = replace(costs["engine.bit_mac"], source="published")
+    found = report(image, load("default"), costs, measured=None, steps_per_day=1, factor=2)
+    (made,) = found["programs"]
+    assert {row["part"] for row in made["parts"] if row["source"] == "published"} == {"store", "external memory"}
+    assert {term["event"] for term in made["terms"] if term["part"] == "engine" and term["source"] == "published"} == {
+        "bit_macs", "accumulations",
+    }  # fmt: skip
+    # A header, and two descriptors that are fetched twice.
+    external = {row["part"]: row["joules"] for row in made["parts"]}["external memory"]
+    assert external == pytest.approx((256 + 4 * 256) * 244e-12)
+    assert found["endurance"] is None, "a program that only infers wears nothing"
+    write_page(tmp_path / "report.html", found | {"program": "by hand"})
+    assert "What by hand costs" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_image_without_an_inference_is_refused():
+    image = ProgramImage(config=preset("tiny"), base=0, content=b"", areas={}, programs=(), tensors={})
+    with pytest.raises(ImageError, match="the image must have a program infer; there is none"):
+        report(image, load("default"), load_costs(), measured=None, steps_per_day=1, factor=2)
+
+
+def program() -> bytes:
+    """A program that copies a tensor of 32 channels, 2x2 pixels."""
+    x = StoreTensor(0, (1, 32, 2, 2), signed=True)
+    job = JobBuilder(preset("tiny")).gather(replace(x, base=4), [Source(tensor=x)], finish=Requantise())
+    return pack_program(preset("tiny"), [Descriptor.of_job(job), Descriptor(opcode=Opcode.END)])

@@ -101,7 +101,9 @@ def test_transfers_and_descriptors():
         Descriptor(opcode=Opcode.END),
     ]
     counts = Work(CONFIG, read_cycles=1).of_program(program)
-    parts = {"descriptor_bytes": 256 + 2 * 6 * 256, "tensor_bytes": 17 * 32, "table_bytes": 47 * 16, "row_bytes": 3 * 32}
+    parts = {
+        "descriptor_bytes": 256 + 2 * 6 * 256, "tensor_bytes": 17 * 32, "table_bytes": 47 * 16, "row_bytes": 3 * 32,
+    }  # fmt: skip
     assert {name: counts[name] for name in parts} == parts
     assert counts["external_bytes"] == sum(parts.values())
     assert counts["store_words"] == 17
