@@ -6,6 +6,7 @@ finishes. It knows nothing of values. Left out: cycles in which two readers want
 sums that meet a drain, and rows that an update rewrites, which depend on the gradient.
 """
 
+import gc
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -237,7 +238,9 @@ def _latency(unit: type[Any], config: AcceleratorConfig) -> int:
     """Return what a unit says of its latency; that it is made into no hardware is meant."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedElaboratable)
-        return int(unit(config=config).latency)
+        latency = int(unit(config=config).latency)
+        gc.collect()  # parts that refer to one another warn when they are collected, which must not be later
+    return latency
 
 
 def tile_sizes(engine: Fields) -> list[int]:
