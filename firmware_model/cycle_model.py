@@ -9,6 +9,7 @@ sums that meet a drain, and rows that an update rewrites, which depend on the gr
 import gc
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -234,6 +235,7 @@ class CycleModel:
         return int(streamed + self._engine_latency + groups * entry + UPDATED + bias)
 
 
+@cache
 def _latency(unit: type[Any], config: AcceleratorConfig) -> int:
     """Return what a unit says of its latency; that it is made into no hardware is meant."""
     with warnings.catch_warnings():
