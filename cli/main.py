@@ -15,6 +15,7 @@ from respin.cli.inspect import inspect
 from respin.cli.learn.command import learn
 from respin.cli.network.command import network
 from respin.cli.registers import registers
+from respin.cli.report.command import report
 from respin.cli.run import run
 from respin.cli.sim import sim
 from respin.cli.train_rtl import train_rtl
@@ -40,6 +41,7 @@ app.command("compile")(compile_network)
 app.command()(run)
 app.command()(train_rtl)
 app.command()(network)
+app.command()(report)
 app.add_typer(bench)
 app.add_typer(device)
 

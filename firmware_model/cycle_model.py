@@ -6,8 +6,10 @@ finishes. It knows nothing of values. Left out: cycles in which two readers want
 sums that meet a drain, and rows that an update rewrites, which depend on the gradient.
 """
 
+import gc
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -115,7 +117,7 @@ class CycleModel:
         slices = self._config.slices
         rows_there = self._first_row + (slices - 1) * self._row
         words_there = self._window_start(job["window"])
-        taken = self._tiles(job, words_there, rows_there, self._vector_start(vector, slices), _tile_sizes(engine))
+        taken = self._tiles(job, words_there, rows_there, self._vector_start(vector, slices), tile_sizes(engine))
         return self._stored(taken, vector)
 
     def _tiles(self, job: Fields, words_there: int, rows_there: int, free: int, sizes: list[int]) -> int:
@@ -199,8 +201,8 @@ class CycleModel:
         pixel = self._pixel(vector, BLOCK)
         elements = np.zeros((vector["oh"], vector["ow"]), dtype=np.int64)
         for source in gather["sources"][: gather["count"]]:
-            rows = _range_sizes(source["y"], vector["oh"], source["h"])
-            columns = _range_sizes(source["x"], vector["ow"], source["w"])
+            rows = range_sizes(source["y"], vector["oh"], source["h"])
+            columns = range_sizes(source["x"], vector["ow"], source["w"])
             elements += np.maximum(rows[:, None] * columns[None, :], 1)
         maps = vector["repeats"] * vector["n"]
         busy = int(np.maximum(elements * groups + 1 + vector.get("mask_read", 0), pixel).sum()) * maps
@@ -233,19 +235,23 @@ class CycleModel:
         return int(streamed + self._engine_latency + groups * entry + UPDATED + bias)
 
 
+@cache
 def _latency(unit: type[Any], config: AcceleratorConfig) -> int:
     """Return what a unit says of its latency; that it is made into no hardware is meant."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedElaboratable)
-        return int(unit(config=config).latency)
+        latency = int(unit(config=config).latency)
+        gc.collect()  # parts that refer to one another warn when they are collected, which must not be later
+    return latency
 
 
-def _tile_sizes(engine: Fields) -> list[int]:
+def tile_sizes(engine: Fields) -> list[int]:
+    """Items of each tile of a repeat of an engine job."""
     items, tile = engine["items"], engine["tile"]
     return [min(tile, items - first) for first in range(0, items, tile)]
 
 
-def _range_sizes(axis: Fields, outputs: int, extent: int) -> Any:
+def range_sizes(axis: Fields, outputs: int, extent: int) -> Any:
     """Elements of each output's range (outputs,) of an :class:`respin.rtl.jobs.AxisMap`."""
     starts = np.minimum((np.arange(outputs + 1) * axis["num"] + axis["add"]) // axis["den"], extent)
     if axis["span"]:

@@ -22,8 +22,6 @@ Row = dict[str, Any]
 DIGITS = "digits"
 CLASSES = 10
 CALIBRATION_IMAGES = 16
-BETWEEN_JOBS = 5
-"""Cycles of the sequencer from a job's report to the next job (docs/sequencer.md)."""
 ROOM = {"mram_rows": 1 << 16, "store_words": 1 << 20, "table_channels": 1 << 16, "tensor_ids": 4096}
 """Memory for any network here: what a layer's jobs take does not hang on it, only whether they are cut in tiles."""
 
@@ -78,6 +76,7 @@ def predict(
     from respin.firmware_model.jobs import Randomness
     from respin.firmware_model.placement import Placement
     from respin.firmware_model.program import Program
+    from respin.firmware_model.work import BETWEEN_JOBS
     from respin.sim.tables import READ_CYCLES, table_for
 
     n, c, h, w = shape

@@ -2,6 +2,7 @@
 """``respin run`` and ``respin train-rtl`` with a small program on the compiled machine, and what users do wrong."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,3 +132,73 @@ def test_bench_sim_measures_the_compiled_machine():
     (row,) = json.loads(done.stdout)["rows"]
     assert (row["preset"], row["path"]) == ("tiny", "compiled")
     assert row["cycles_per_second"] > 0
+
+
+def test_report_measures_what_the_program_says(made, tmp_path):
+    """A run's counters agree with the fields of an inference's jobs; energies by hand from the counts."""
+    folder, page = made[0], tmp_path / "report.html"
+    compiled_machine(preset("tiny"))
+    done = respin(
+        "report", folder / "small.image", "--run", folder / "pictures", "--steps", "3", "--out", page, "--json"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    infer, train = found["programs"]
+    both = {row["event"]: (row["predicted"], row["measured"]) for row in infer["both"]}
+    for event in ("rows_read", "engine_cycles", "external_bytes"):
+        assert both[event][0] == both[event][1] > 0, event
+    (moved,) = (row for row in train["both"] if row["event"] == "external_bytes")
+    assert moved["predicted"] == moved["measured"], "what is skipped is fetched all the same"
+    predicted, measured = both["cycles"]
+    assert 0.9 * measured < predicted < measured, "transfers and the first pass are not in it"
+    assert infer["seconds"] == pytest.approx(measured / 100e6)
+    for program in (infer, train):
+        counts = {term["event"]: term["count"] for term in program["terms"]}
+        parts = {row["part"]: row["joules"] for row in program["parts"]}
+        assert parts["external memory"] == pytest.approx(counts["external_bytes"] * 244e-12)
+        assert parts["store"] == pytest.approx(counts["store_words"] * 80e-12)
+        assert parts["background"] == pytest.approx(program["cycles"] * 32 * 0.05e-12), "4 slices of 8 lanes"
+        assert sum(parts.values()) == pytest.approx(program["joules"])
+        assert program["complete"]
+    assert {row["part"]: row["joules"] for row in infer["parts"]}["MRAM writes"] == 0
+    seen = found["endurance"]["measured"]
+    each_step = {term["event"]: term["count"] for term in train["terms"]}["strips_pulsed"]
+    assert seen["pulses"] == pytest.approx(3 * each_step)
+    assert seen["years"] == pytest.approx(1e12 / (seen["hottest_pulses_per_step"] * 86400 * 365.25))
+    assert seen["years"] > found["endurance"]["years_at_least"], "no strip may be pulsed more than the bound says"
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r'(src|href)="(?!#)', text), "the page must hold all that it shows"
+
+
+def test_report_without_a_run_leaves_out_what_it_cannot_know(made, tmp_path):
+    """4 slices write a row of a transposed image 8 times, 3 retries each: 32 pulses, 1,000 steps a day."""
+    done = respin(
+        "report", made[0] / "small.image", "--steps-per-day", "1000", "--out", tmp_path / "report.html", "--json"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    infer, train = found["programs"]
+    assert (infer["complete"], train["complete"]) == (True, False)
+    assert {row["part"] for row in train["parts"] if row["joules"] is None} == {"MRAM writes"}
+    assert all(term["basis"] == "predicted" for term in train["terms"])
+    assert found["endurance"]["measured"] is None
+    assert found["endurance"]["years_at_least"] == pytest.approx(1e12 / (32 * 1000 * 365.25))
+    assert "not known without a run" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.image"], "none.image: cannot be read"),
+        (["small.image", "--device", "mine"], "device must be one of default, erasable, scrubbed"),
+        (["small.image", "--costs", "none.toml"], "none.toml: cannot be read"),
+        (["small.image", "--run", "none"], "none: is no folder"),
+        (["small.image", "--out", "small.image/report.html"], "small.image"),
+    ],
+)
+def test_reports_that_cannot_be_made(made, arguments, message):
+    done = respin("report", *arguments, cwd=made[0])
+    assert done.returncode == 2
+    assert done.stderr.startswith("respin: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
