@@ -26,7 +26,7 @@ RANDOMNESS = Randomness(seed=77, step=5)
 SOURCE = RandomSource(seed=77, step=5)
 
 SLOW = cocotb.SIM_NAME.startswith("Icarus")
-"""Icarus runs the depthwise unit ten times as slowly as the others: it gets one shape here, and the unit's own bench."""
+"""Icarus runs the depthwise unit ten times as slowly as the others: it gets one shape here, and the unit's bench."""
 
 
 class Bench:
