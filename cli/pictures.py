@@ -96,3 +96,25 @@ class Pictures:
         size = self.image.tensors[INPUT_AREA].shape[0]
         for first in range(0, min(count, len(self)), size):
             yield [min(place, count - 1, len(self) - 1) for place in range(first, first + size)]
+
+    def training_batches(self, *, seed: int) -> Iterator[list[int]]:
+        """Return batches without end, by their pictures' places, in an order drawn anew for each pass.
+
+        Raises
+        ------
+        ValueError
+            If a picture's folder names no class.
+        """
+        stray = (self.labels < 0).nonzero()
+        if len(stray):
+            named = ", ".join(self.classes)
+            raise ValueError(f"{self.files[int(stray[0])]}: must lie in a folder named by a class: {named}")
+        return self._shuffled(torch.Generator().manual_seed(seed))
+
+    def _shuffled(self, generator: torch.Generator) -> Iterator[list[int]]:
+        size, order = self.image.tensors[INPUT_AREA].shape[0], list[int]()
+        while True:
+            while len(order) < size:
+                order += torch.randperm(len(self), generator=generator).tolist()
+            yield order[:size]
+            order = order[size:]

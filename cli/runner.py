@@ -16,6 +16,7 @@ from respin.firmware_model.image import ProgramImage
 from respin.firmware_model.layout import IntArray
 from respin.firmware_model.machine import Machine, ProgramSession
 from respin.rtl.config import ROW_WEIGHTS
+from respin.rtl.host.registers import COUNTERS, Counter
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES
 from respin.sim.compiled import drive
 
@@ -66,18 +67,33 @@ class Runner:
         drive(self.session.train(x, labels, log2_rate=log2_rate))
         return drive(self.session.machine.read("ROWS_WRITTEN")), drive(self.session.logits())
 
+    def counters(self) -> dict[str, int]:
+        """Return what the machine's counters say of the last program, by name."""
+        return {counter.name: self._counter(counter) for counter in COUNTERS}
+
     def program_cycles(self) -> int:
         """Return the cycles that the last program took, by the machine's own counter."""
-        low, high = (drive(self.session.machine.read(f"CYCLES_{half}")) for half in ("LOW", "HIGH"))
+        return self.counters()["cycles"]
+
+    def _counter(self, counter: Counter) -> int:
+        name = counter.name.upper()
+        if counter.width == 32:
+            return drive(self.session.machine.read(name))
+        low, high = (drive(self.session.machine.read(f"{name}_{half}")) for half in ("LOW", "HIGH"))
         return high << 32 | low
+
+    @property
+    def trained_rows(self) -> tuple[int, int]:
+        """The first row that training may write, and how many."""
+        header = read_header(self.image.bytes_of(TRAIN)[:DESCRIPTOR_BYTES])
+        return header["row_first"], header["row_count"]
 
     def learned(self) -> ProgramImage:
         """Return the program with the trained rows as they are in the array now, so that it goes on from there.
 
         No register or program reads rows: they are taken out of the simulated array, corrected.
         """
-        window = read_header(self.image.bytes_of(TRAIN)[:DESCRIPTOR_BYTES])
-        first, count = window["row_first"], window["row_count"]
+        first, count = self.trained_rows
         rows = rows_of(self.machine)[first : first + count].tobytes()
         at = self.image.areas[ROWS_AREA].address - self.image.base + ROW_WEIGHTS * first
         content = self.image.content[:at] + rows + self.image.content[at + len(rows) :]

@@ -11,6 +11,9 @@ import typer
 from respin.cli.console import BAD_INPUT, Json, err, fail, print_json, print_rows, require
 from respin.cli.run import Honest, Images, Program
 
+FIRST_RATE, LAST_RATE = -1.0, -7.0
+"""Binary logarithms of the learning rate of the first and the last step, unless others are given."""
+
 
 def train_rtl(
     program: Program,
@@ -18,8 +21,8 @@ def train_rtl(
     steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="Training steps.")] = 10,
     first: Annotated[
         float, typer.Option(min=-128, max=0, help="Binary logarithm of the learning rate of the first step.")
-    ] = -1.0,
-    last: Annotated[float, typer.Option(min=-128, max=0, help="Of the last step.")] = -7.0,
+    ] = FIRST_RATE,
+    last: Annotated[float, typer.Option(min=-128, max=0, help="Of the last step.")] = LAST_RATE,
     seed: Annotated[int, typer.Option(min=0, help="Of the machine's random numbers and the pictures' order.")] = 1,
     provision: Honest = False,
     out: Annotated[
@@ -53,18 +56,11 @@ def train_rtl(
         pictures = runner.pictures
         if TRAIN not in runner.image.programs:
             raise ImageError(f"{program}: has no training program; it was compiled for inference")
-        if bool((pictures.labels < 0).any()):
-            stray = pictures.files[int((pictures.labels < 0).nonzero()[0])]
-            raise ValueError(f"{stray}: must lie in a folder named by a class: {', '.join(pictures.classes)}")
+        batches = pictures.training_batches(seed=seed)
         if out is not None and not out.parent.is_dir():
             raise ValueError(f"--out: {out.parent} is no folder")
         runner.start(honest=provision)
-        generator = torch.Generator().manual_seed(seed)
-        order: list[int] = []
-        for step in range(steps):
-            while len(order) < runner.batch:
-                order += torch.randperm(len(pictures), generator=generator).tolist()
-            places, order = order[: runner.batch], order[runner.batch :]
+        for step, places in zip(range(steps), batches, strict=False):
             labels = pictures.labels[places]
             began = time.perf_counter()
             with runner.progress(f"step {step} of {steps}"):

@@ -4,10 +4,7 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from respin.cli.operation_bars import operation_bars
 
 COLOURS = {
     "convolution": "#4477aa",
@@ -22,22 +19,17 @@ NAMED = 4
 
 def draw(rows: list[dict[str, Any]], path: Path, *, title: str) -> None:
     """Draw a bar for each operation, in their order: its cycles by unit, and of them the ideal ones."""
-    figure, axes = pyplot.subplots(figsize=(11, 4), layout="constrained")
-    for unit, colour in COLOURS.items():
-        places = [number for number, row in enumerate(rows) if row["unit"] == unit]
-        if places:
-            share = sum(rows[place]["cycles"] for place in places) / sum(row["cycles"] for row in rows)
-            heights = [rows[place]["cycles"] for place in places]
-            axes.bar(places, heights, width=0.9, color=colour, label=f"{unit}, {share:.0%} of the cycles")
-    axes.bar(
-        range(len(rows)), [row["ideal_cycles"] for row in rows], width=0.4, color="black", label="ideal: MACs over peak"
-    )
-    for place in sorted(range(len(rows)), key=lambda number: -rows[number]["cycles"])[:NAMED]:
-        axes.annotate(rows[place]["case"], (place, rows[place]["cycles"]), (3, 2), textcoords="offset points", size=8)
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.set(title=title, xlabel="operation, in the order in which they run", ylabel="cycles")
-    axes.margins(x=0.01)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    everything = sum(row["cycles"] for row in rows)
+    ideal = [row["ideal_cycles"] for row in rows]
+    tallest = sorted(range(len(rows)), key=lambda number: -rows[number]["cycles"])[:NAMED]
+    with operation_bars(path, title=title) as axes:
+        for unit, colour in COLOURS.items():
+            places = [number for number, row in enumerate(rows) if row["unit"] == unit]
+            if places:
+                heights = [rows[place]["cycles"] for place in places]
+                label = f"{unit}, {sum(heights) / everything:.0%} of the cycles"
+                axes.bar(places, heights, width=0.9, color=colour, label=label)
+        axes.bar(range(len(rows)), ideal, width=0.4, color="black", label="ideal: MACs over peak")
+        for place in tallest:
+            top = (place, rows[place]["cycles"])
+            axes.annotate(rows[place]["case"], top, (3, 2), textcoords="offset points", size=8)

@@ -4,30 +4,19 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
-
 from respin.cli.network.account import PARTS
+from respin.cli.operation_bars import operation_bars
 
 COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb")
 
 
 def draw(rows: list[dict[str, Any]], path: Path, *, title: str) -> None:
     """Draw a bar for each operation, in their order: its cycles by what they were spent on."""
-    figure, axes = pyplot.subplots(figsize=(11, 4), layout="constrained")
     bottom = [0] * len(rows)
     everything = sum(row["cycles"] for row in rows)
-    for part, colour in zip(PARTS, COLOURS, strict=True):
-        heights = [max(row[part], 0) for row in rows]
-        label = f"{part.replace('_', ' ')}, {sum(row[part] for row in rows) / everything:.1%} of the cycles"
-        axes.bar(range(len(rows)), heights, bottom=bottom, width=0.9, color=colour, label=label)
-        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.set(title=title, xlabel="operation, in the order in which they run", ylabel="cycles")
-    axes.margins(x=0.01)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    with operation_bars(path, title=title) as axes:
+        for part, colour in zip(PARTS, COLOURS, strict=True):
+            heights = [max(row[part], 0) for row in rows]
+            label = f"{part.replace('_', ' ')}, {sum(row[part] for row in rows) / everything:.1%} of the cycles"
+            axes.bar(range(len(rows)), heights, bottom=bottom, width=0.9, color=colour, label=label)
+            bottom = [low + height for low, height in zip(bottom, heights, strict=True)]

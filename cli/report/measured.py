@@ -2,26 +2,17 @@
 """What a program does by the machine's own counters, while it runs on the compiled machine."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from respin.cli.runner import Runner
+from respin.cli.train_rtl import FIRST_RATE, LAST_RATE
 from respin.firmware_model.compiler import INFER, TRAIN
-from respin.firmware_model.descriptors import read_header
-from respin.firmware_model.machine import Machine
 from respin.golden.schedule import Schedule
 from respin.rtl.config import STRIPS, AcceleratorConfig
-from respin.rtl.host.registers import COUNTERS
-from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES
-from respin.sim.compiled import drive
-
-FIRST_RATE, LAST_RATE = -1.0, -7.0
-"""Binary logarithms of the learning rate in the first and the last step, those of ``respin train-rtl``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,30 +67,27 @@ def measure(program: Path, pictures: Path, *, steps: int, settle: int) -> Measur
         One line on what is wrong with program or pictures.
     """
     runner = Runner.of_file(program, pictures)
+    learns = TRAIN in runner.image.programs and steps > 0
+    batches = runner.pictures.training_batches(seed=1) if learns else iter(())
     runner.start(honest=False)
     places = next(runner.pictures.batches(runner.batch))
     with runner.progress("a batch of inference"):
         runner.infer(runner.pictures.take(places).numpy())
-    counters = {INFER: _counters(runner)}
-    learns = TRAIN in runner.image.programs and steps > 0
+    counters: dict[str, dict[str, float]] = {INFER: {**runner.counters()}}
     if not learns:
         return Measured(counters=counters, wear=None)
-    stray = (runner.pictures.labels < 0).nonzero()
-    if len(stray):
-        named = ", ".join(runner.pictures.classes)
-        raise ValueError(f"{runner.pictures.files[int(stray[0])]}: must lie in a folder named by a class: {named}")
     found: Counter[str] = Counter()
     written = _writable(runner)
     before, changes = _strips(runner, written), np.zeros((len(written), STRIPS), dtype=np.int64)
     schedule = Schedule(steps=steps, first=FIRST_RATE, last=LAST_RATE)
-    for step, batch in zip(range(-settle, steps), _batches(runner), strict=False):
-        with runner.progress(f"step {step} of {steps}"):
+    for step, batch in zip(range(-settle, steps), batches, strict=False):
+        with runner.progress(f"step {step} of {steps}" if step >= 0 else "scales settle"):
             x, labels = runner.pictures.take(batch).numpy(), runner.pictures.labels[batch].tolist()
             runner.train(x, labels, log2_rate=schedule.log2_rate(max(step, 0)))
         if step < 0:
             before = _strips(runner, written)
             continue
-        found.update(_counters(runner))
+        found.update(runner.counters())
         after = _strips(runner, written)
         changes += after != before
         before = after
@@ -131,34 +119,12 @@ def counts(config: AcceleratorConfig, counters: dict[str, float]) -> dict[str, f
     }
 
 
-def _counters(runner: Runner) -> dict[str, int]:
-    machine: Machine = runner.session.machine
-
-    def value(name: str, width: int) -> int:
-        if width == 32:
-            return drive(machine.read(name))
-        low, high = (drive(machine.read(f"{name}_{half}")) for half in ("LOW", "HIGH"))
-        return high << 32 | low
-
-    return {counter.name: value(counter.name.upper(), counter.width) for counter in COUNTERS}
-
-
 def _writable(runner: Runner) -> NDArray[np.int64]:
-    window = read_header(runner.image.bytes_of(TRAIN)[:DESCRIPTOR_BYTES])
-    return np.arange(window["row_first"], window["row_first"] + window["row_count"])
+    first, count = runner.trained_rows
+    return np.arange(first, first + count)
 
 
 def _strips(runner: Runner, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """The four bits of each strip of some rows as a number, (rows, 72)."""
     cells = runner.machine.cells()[rows].reshape(len(rows), STRIPS, 4)
     return (cells << np.arange(4, dtype=np.uint8)).sum(axis=2).astype(np.uint8)
-
-
-def _batches(runner: Runner) -> Iterator[list[int]]:
-    """Batches of pictures without end, in an order drawn anew for each pass."""
-    generator, order = torch.Generator().manual_seed(1), list[int]()
-    while True:
-        while len(order) < runner.batch:
-            order += torch.randperm(len(runner.pictures), generator=generator).tolist()
-        yield order[: runner.batch]
-        order = order[runner.batch :]
