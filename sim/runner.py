@@ -36,6 +36,10 @@ RUN_SECONDS = 600
 """Bounds on one compilation and on one run, so that nothing hangs."""
 
 _LOG_TAIL = 60
+_VERILATE = ("-Wall", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing")
+_NOTHING = "module runtime(input wire clk);\nendmodule\n"
+_ASSERTIONS = {"COCOTB_REWRITE_ASSERTION_FILES": "tb_*.py"}
+"""Benches' assertions show their values. cocotb would rewrite those of torch as well, longer than many benches run."""
 _WAIVED = (
     *("WIDTHEXPAND", "WIDTHTRUNC", "UNUSEDSIGNAL", "UNUSEDPARAM", "DECLFILENAME", "PROCASSINIT"),
     "CASEINCOMPLETE",  # a state machine whose states do not fill their register; outputs have their defaults before it
@@ -118,9 +122,14 @@ def execute(commands: Sequence[Sequence[str]], cwd: Path, env: Mapping[str, str]
 
 
 class _Bounded(cocotb_tools.runner.Runner):
-    """A cocotb runner whose commands are ended after ``limit`` seconds."""
+    """A cocotb runner whose commands are ended after ``limit`` seconds.
+
+    ``effort`` is the C++ compiler's for what runs each cycle, ``compiled`` names objects that lie in the build already.
+    """
 
     limit: float = RUN_SECONDS
+    effort: str = "-O1"
+    compiled: Sequence[str] = ()
 
     def _execute_cmds(self, cmds: Any, cwd: Any, stdout: TextIO | None = None) -> None:
         if stdout is None:
@@ -145,7 +154,8 @@ class _Verilator(_Bounded, cocotb_tools.runner.Verilator):
     def _build_command(self) -> list[list[str]]:
         verilate, make = super()._build_command()
         verilate.remove("--public-flat-rw")
-        return [verilate, make]
+        kept = [f"--old-file={name}" for name in self.compiled]
+        return [verilate, [*make, f"OPT_FAST={self.effort}", "OPT_GLOBAL=-O1", *kept]]
 
 
 def _make_runner(simulator: str) -> _Bounded:
@@ -249,6 +259,7 @@ def build(
     """
     runner = _make_runner(simulator)
     runner.limit = BUILD_SECONDS
+    runner.effort = "-O2" if optimise else "-O1"
     texts = {f"{top}.v": verilog} if isinstance(verilog, str) else dict(verilog)
     generated = list(texts)
     used = [path for path in files if path.suffix != ".vlt" or simulator == "verilator"]
@@ -258,19 +269,33 @@ def build(
     if simulator == "verilator":
         control = control_file(top, generated, _ports("\n".join(texts.values()), top), public)
         texts = {"respin.vlt": control} | texts
-        arguments = ["-Wall", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing"]
-        arguments += ["-MAKEFLAGS", f"OPT_FAST={'-O2' if optimise else '-O1'} OPT_GLOBAL=-O1"]
+        arguments = [*_VERILATE]
     else:
         # Yosys starts each `always @*` by the initial value of a register, which SystemVerilog's order of events,
         # cocotb's choice, lets pass unseen: outputs would be X until their inputs change.
         arguments = ["-g2005"]
     options = {"defines": dict(defines or {}), "parameters": dict(parameters or {}), "waves": waves}
     tool = tools.verilator() if simulator == "verilator" else tools.icarus()
-    key = [top, simulator, tool.version, texts, options, arguments]
+    key = [top, simulator, tool.version, texts, options, arguments, runner.effort]
     with build_folder(f"{top}-{simulator}", key) as (folder, built):
         if not built:
+            if simulator == "verilator":
+                runner.compiled = _copy_runtime(tool.version, folder, waves=waves)
             _compile(runner, folder, texts, top=top, arguments=arguments, **options)
     return Build(simulator=simulator, top=top, folder=folder, waves=waves)
+
+
+def _copy_runtime(version: str, folder: Path, *, waves: bool) -> list[str]:
+    """Copy Verilator's own parts, compiled, which are half of the work, into a build; returns their names."""
+    with build_folder("runtime-verilator", [version, waves]) as (runtime, built):
+        if not built:
+            texts = {"respin.vlt": control_file("runtime", ["runtime.v"], ["clk"])} | {"runtime.v": _NOTHING}
+            arguments = [*_VERILATE, "-Wno-UNUSED"]
+            _compile(_make_runner("verilator"), runtime, texts, top="runtime", arguments=arguments, waves=waves)
+    objects = list(runtime.glob("verilated*.o"))
+    for path in objects:
+        shutil.copy(path, folder)
+    return [path.name for path in objects]
 
 
 def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
@@ -346,7 +371,7 @@ def run(
     """
     runner = _make_runner(dut.simulator)
     runner.limit = seconds
-    settings = {"RESPIN_SEED": str(seed()), "COCOTB_ANSI_OUTPUT": "0", **(env or {})}
+    settings = {"RESPIN_SEED": str(seed()), "COCOTB_ANSI_OUTPUT": "0", **_ASSERTIONS, **(env or {})}
     key = json.dumps([module, list(only), settings, list(plusargs)])
     name = f"{module.rpartition('.')[2]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     folder = dut.folder / "runs" / name

@@ -108,6 +108,7 @@ class StreamDriver:
         self._drained.set()
         self.accepted = 0
         """How many values the design has taken."""
+        self._valid = 1
         self._set_valid(0)
         self._port.payload.value = 0
         cocotb.start_soon(self._drive())
@@ -129,25 +130,26 @@ class StreamDriver:
         await self._drained.wait()
 
     def _set_valid(self, value: int) -> None:
-        if self._port.valid is not None:
-            self._port.valid.value = value
+        if self._port.valid is not None and self._valid != value:  # a write costs more than all else here
+            self._valid = self._port.valid.value = value
 
     async def _drive(self) -> None:
         port = self._port
         while True:
             if not self._queue:
+                self._set_valid(0)
                 self._drained.set()
                 self._offered.clear()
                 await self._offered.wait()
                 await port.edge
             while port.in_reset() or self._random.random() < self.idle:
+                self._set_valid(0)
                 await port.edge
             port.payload.value = self._queue[0]
             self._set_valid(1)
             await port.edge
             while not _high(port.ready):
                 await port.edge
-            self._set_valid(0)
             self._queue.popleft()
             self.accepted += 1
 
@@ -214,11 +216,12 @@ class StreamMonitor:
     async def _watch(self) -> None:
         port = self._port
         held: Any = None
+        ready = 0
         while True:
             await port.edge
             held = None if port.in_reset() else self._sample(held)
-            if not self._passive:
-                port.ready.value = int(self._random.random() >= self.stall)
+            if not self._passive and ready != (self._random.random() >= self.stall):
+                ready = port.ready.value = 1 - ready
 
     def _sample(self, held: Any) -> Any:
         """Look at one cycle; returns the payload bits if a value was offered and not taken."""

@@ -220,15 +220,17 @@ class DepthwiseUnit(Component):
         products = data.ArrayLayout(data.ArrayLayout(signed(2 * PLANES + 1), lanes), self.config.depthwise_taps)
         stage = Signal(data.StructLayout({"products": products, "valid": 1, "beat_end": 1, "flags": FLAGS}))
         numbers = [Cat(*(plane[lane] for plane in word), word[-1][lane] & is_signed) for lane in range(BLOCK)]
-        operands = Cat(*numbers).word_select(beat, lanes * (PLANES + 1))
+        # Signals, as every lane and tap reads them: an expression would be emitted, and simulated, once for each.
+        operands = Signal(data.ArrayLayout(signed(PLANES + 1), lanes))
+        m.d.comb += operands.eq(Cat(*numbers).word_select(beat, lanes * (PLANES + 1)))
         with m.If(go):
             m.d.sync += [stage.valid.eq(valid), stage.beat_end.eq(beat_end), stage.flags.eq(flags)]
         for place, weights in zip(stage.products, read.data, strict=True):
-            row = weights.row.as_value().word_select(beat, lanes * PLANES)
+            row = Signal(data.ArrayLayout(signed(PLANES), lanes))
+            m.d.comb += row.eq(weights.row.as_value().word_select(beat, lanes * PLANES))
             with m.If(go):
-                for lane, product in enumerate(place):
-                    operand = operands.word_select(lane, PLANES + 1).as_signed()
-                    m.d.sync += product.eq(operand * row.word_select(lane, PLANES).as_signed())
+                for product, operand, weight in zip(place, operands, row, strict=True):
+                    m.d.sync += product.eq(operand * weight)
             # Registers have a reset that comes before their enable: nothing needs a gate.
             with m.If(go & ~weights.used):
                 m.d.sync += place.eq(0)
@@ -244,13 +246,14 @@ class DepthwiseUnit(Component):
         results = Signal(data.ArrayLayout(signed(SUM_BITS), BLOCK))
         done = stage.valid & stage.beat_end & stage.flags.whole
         m.d.comb += go.eq(~(done & self.results.valid & ~self.results.ready))
-        for lane in range(BLOCK - lanes):
-            m.d.comb += turned[lane].eq(sums[lane + lanes])
+        added = []
         for lane in range(lanes):
             for tap in range(taps):
                 before = sums[lane][tap - 1] if tap else 0
-                added = stage.products[tap][lane] + Mux(stage.flags.first, before, sums[lane][tap])
-                m.d.comb += turned[BLOCK - lanes + lane][tap].eq(added)
+                total = stage.products[tap][lane] + Mux(stage.flags.first, before, sums[lane][tap])
+                added.append(total[:SUM_BITS])
+        # In one piece: Icarus goes through all bits of a wide net for each part that is assigned by itself.
+        m.d.comb += turned.eq(Cat(*(sums[lane] for lane in range(lanes, BLOCK)), *added))
         with m.If(stage.valid & go):
             m.d.sync += sums.eq(turned)
         # The next line begins with sums of 0; a reset that comes before the enable, again.
@@ -261,4 +264,5 @@ class DepthwiseUnit(Component):
         with m.If(done & go):
             m.d.sync += self.results.valid.eq(1)
             m.d.sync += [result.eq(lane[taps - 1]) for result, lane in zip(results, turned, strict=True)]
-        m.d.comb += [wide.eq(result) for wide, result in zip(self.results.payload, results, strict=True)]
+        wide = [Cat(result, result[-1].replicate(32 - SUM_BITS)) for result in results]
+        m.d.comb += self.results.payload.eq(Cat(*wide))

@@ -25,10 +25,6 @@ from respin.sim.runner import seed
 RANDOMNESS = Randomness(seed=77, step=5)
 SOURCE = RandomSource(seed=77, step=5)
 
-ICARUS = cocotb.SIM_NAME.startswith("Icarus")
-verilator_test = (lambda test: test) if ICARUS else cocotb.test()
-"""A test that Icarus is spared: it runs the depthwise unit ten times as slowly as the others."""
-
 
 class Bench:
     """The accelerator, random tensors for it, and golden's view of both."""
@@ -178,7 +174,7 @@ async def depthwise_error_case(
         scale = scale.after(want.largest)
 
 
-@verilator_test
+@cocotb.test()
 async def strided_depthwise_error(dut):
     """Even and odd maps, padding on both sides and on one, kernels of 3 and 5."""
     bench = await Bench.start(dut)
@@ -239,11 +235,11 @@ async def random_depthwise_case(bench: Bench) -> None:
         np.testing.assert_array_equal(got, ops.activation_mask(want, table).numpy())
 
 
-@verilator_test
+@cocotb.test()
 async def depthwise_of_any_geometry(dut):
-    """Random shapes."""
+    """Random shapes; fewer for Icarus, which takes long for some."""
     bench = await Bench.start(dut)
-    for _ in range(12):
+    for _ in range(2 if cocotb.SIM_NAME.startswith("Icarus") else 12):
         await random_depthwise_case(bench)
 
 

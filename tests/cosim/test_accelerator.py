@@ -19,8 +19,7 @@ def test_passes(simulator, tmp_path):
     dut = build_accelerator(TINY, simulator)
     env = {"ACCELERATOR_CONFIG": json.dumps(asdict(TINY)), "OMP_NUM_THREADS": "1"}
     plusargs = model_plusargs(tmp_path, table=table_for(TINY, seed=seed()))
-    tests = 13 if simulator == "verilator" else 11
-    run(dut, "tb_accelerator", tests=tests, env=env, plusargs=plusargs, seconds=840)
+    run(dut, "tb_accelerator", tests=13, env=env, plusargs=plusargs, seconds=840)
 
 
 def test_a_network_learns_with_faults(tmp_path):
