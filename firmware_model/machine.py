@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drives the whole machine: puts a program image into external memory, starts its programs, takes results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from respin.rtl.config import AcceleratorConfig
 from respin.rtl.host.dma_ports import DmaError
 from respin.rtl.host.registers import register_map
 from respin.rtl.jobs import LOG2_RATE
+from respin.rtl.mram.keeper_ports import KeeperError
 from respin.rtl.mram.ports import Outcome
 from respin.rtl.ports import Fault
 from respin.rtl.sequencer.descriptor import Opcode
@@ -36,6 +37,7 @@ _INFO = {
     ErrorCode.DMA: DmaError,
     ErrorCode.JOB: Fault,
     ErrorCode.ROW: Outcome,
+    ErrorCode.MEMORY: KeeperError,
 }
 """What the information that comes with an error means."""
 
@@ -116,6 +118,11 @@ class Machine:
         """Write a register with ones in the named fields of one bit and zeros elsewhere."""
         found = self._registers.register(register)
         await self.write(register, sum(found.field(field).mask for field in fields))
+
+    async def write_values(self, register: str, values: Mapping[str, int]) -> None:
+        """Write a register with these values of its fields and zeros elsewhere."""
+        found = self._registers.register(register)
+        await self.write(register, sum(value << found.field(name).low for name, value in values.items()))
 
     async def run(self, address: int, count: int, *, seed: int = 0, step: int = 0, log2_rate: int = 0) -> None:
         """Run the program at ``address`` to its end.
