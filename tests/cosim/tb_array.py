@@ -172,7 +172,7 @@ async def keeps_cells_over_reset_and_counts_on(dut):
 
 @cocotb.test()
 async def loses_power_as_the_python_bank_does(dut):
-    """Cut at each cycle of commands and after them: strips under a pulse end with random bits, the rest is as it was."""
+    """Cut in any cycle of a command or after it: strips under a pulse end with random bits, the rest is as it was."""
     await _start(dut)
     await backdoor(dut, Backdoor.RELOAD)
     await backdoor(dut, Backdoor.LOAD)
