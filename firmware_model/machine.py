@@ -15,6 +15,7 @@ from respin.firmware_model.compiler import (
     PROVISION,
     TRAIN,
 )
+from respin.firmware_model.descriptors import pack_program
 from respin.firmware_model.emitter import WORD_BYTES
 from respin.firmware_model.image import ImageError, ProgramImage
 from respin.firmware_model.jobs import SUM_BYTES
@@ -187,6 +188,18 @@ class ProgramSession:
         content = self.image.content
         await self.machine.transport.write_memory(self.image.base, content + bytes(-len(content) % WORD_BYTES))
         await self._run(PROVISION)
+
+    async def resume(self) -> None:
+        """Put into the machine what it keeps beside rows: the constants, with the biases that the rows hold.
+
+        For a machine whose power was gone; external memory holds the image still. Scales that training had measured are
+        gone: the first steps measure anew.
+        """
+        area, original = self.image.areas[PROVISION], self.image.bytes_of(PROVISION)
+        made = [each for each in self.image.descriptors(PROVISION) if each.opcode is not Opcode.ROWS]
+        await self.machine.transport.write_memory(area.address, pack_program(self.image.config, made))
+        await self.machine.run(area.address, len(made), seed=self.seed)
+        await self.machine.transport.write_memory(area.address, original)
 
     async def infer(self, x: IntArray) -> IntArray:
         """Run the network forward on a batch (N, C, H, W), int8 or uint8 as it takes it; returns the logits

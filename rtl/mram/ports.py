@@ -50,7 +50,7 @@ class Outcome(enum.Enum, shape=unsigned(3)):
     FAILED = 2
     REFUSED = 3
     TIMEOUT = 4
-    LOCKED = 5
+    LOCKED = 6
 
 
 class WriteStatus(data.Struct):
