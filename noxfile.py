@@ -77,6 +77,13 @@ def tests(session: nox.Session) -> None:
     run(session, "pytest", "-n", "2", "--dist", "worksteal", *session.posargs, OMP_NUM_THREADS="1")
 
 
+@nox.session
+def powercut(session: nox.Session) -> None:
+    """Cut the power in every cycle of each procedure on the memory; many minutes."""
+    environment(session)
+    run(session, "pytest", "tests/cosim/test_power_cut.py", "--every-cycle", *session.posargs)
+
+
 SMOKE = (
     "--tasks", "digits", "--train-images", "320", "--epochs", "2", "--size", "64",
     "--method", "rep-net,rep-net-float,head,bias,linear",

@@ -8,12 +8,11 @@ import numpy as np
 
 from respin.cli.watched_machine import TOP, machine_verilog
 from respin.firmware_model.compiler import PROVISION
-from respin.firmware_model.descriptors import Descriptor, pack_program
 from respin.firmware_model.emitter import WORD_BYTES
 from respin.firmware_model.machine import ProgramSession
 from respin.golden.memory.secded import Weights, decode, encode
 from respin.rtl.config import ROW_WEIGHTS, AcceleratorConfig
-from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
+from respin.rtl.sequencer.descriptor import Opcode
 from respin.sim.banks import model_plusargs, with_banks
 from respin.sim.compiled import CompiledMachine, build_machine, drive
 from respin.sim.memory import with_memory
@@ -70,18 +69,10 @@ def provision_without_writing(session: ProgramSession, machine: CompiledMachine)
     then.
     """
     image = session.image
-    blocks = image.bytes_of(PROVISION)[DESCRIPTOR_BYTES:]
-    made = [
-        Descriptor.unpack(blocks[at : at + DESCRIPTOR_BYTES]) for at in range(0, len(blocks), DESCRIPTOR_BYTES)
-    ]
-    for descriptor in made:
+    for descriptor in image.descriptors(PROVISION):
         if descriptor.opcode is Opcode.ROWS:
             at, count = descriptor.body["address"] - image.base, descriptor.body["count"]
             rows = np.frombuffer(image.content, dtype=np.int8, count=ROW_WEIGHTS * count, offset=at)
             machine.put_cells_without_writing(descriptor.body["row"], encode(rows.reshape(count, ROW_WEIGHTS)))
-    rest = [descriptor for descriptor in made if descriptor.opcode is not Opcode.ROWS]
-    program, area = pack_program(image.config, rest), image.areas[PROVISION]
     drive(machine.write_memory(image.base, image.content + bytes(-len(image.content) % WORD_BYTES)))
-    drive(machine.write_memory(area.address, program))
-    drive(session.machine.run(area.address, len(rest), seed=session.seed))
-    drive(machine.write_memory(area.address, image.bytes_of(PROVISION)))
+    drive(session.resume())

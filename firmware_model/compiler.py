@@ -118,11 +118,12 @@ class Compiler:
     # Data.
 
     def _rows(self, parameters: Mapping[str, Parameters]) -> np.ndarray:
-        """Every MRAM row in use."""
-        rows = np.zeros((self.placement.rows.used, ROW_WEIGHTS), dtype=np.int8)
+        """Every MRAM row in use, stretch by stretch."""
+        rows = np.zeros((self.placement.rows.end, ROW_WEIGHTS), dtype=np.int8)
         for base, image in self.placement.frozen_rows(parameters):
             rows[base : base + len(image)] = image
-        return rows
+        stretches = [rows[first : first + count] for first, count in self.placement.rows.ranges]
+        return np.concatenate([*stretches, rows[:0]])
 
     def _table(self) -> bytes:
         """The table's entries, those of trained layers without their biases."""
@@ -157,9 +158,10 @@ class Compiler:
         self, layout: _Layout, addresses: Addresses
     ) -> dict[str, tuple[list[Descriptor], tuple[int, int]]]:
         """The programs by name, each with the first row and the number of rows that it may write."""
-        rows = self.placement.rows.used
+        ranges = self.placement.rows.ranges or [(0, 0)]
+        first = ranges[0][0]
         programs = {
-            PROVISION: (list(self._provision(layout, addresses)), (0, rows)),
+            PROVISION: (list(self._provision(layout, addresses)), (first, sum(ranges[-1]) - first)),
             INFER: (list(self._run(self.placement.inference, addresses)), (0, 0)),
         }
         if self.placement.training:
@@ -168,9 +170,10 @@ class Compiler:
 
     def _provision(self, layout: _Layout, addresses: Addresses) -> Iterator[Descriptor]:
         place, table = self.placement, layout.areas[TABLE_AREA]
-        if place.rows.used:
-            body = {"address": layout.areas[ROWS_AREA].address, "row": 0, "count": place.rows.used}
-            yield Descriptor(opcode=Opcode.ROWS, body=body)
+        address = layout.areas[ROWS_AREA].address
+        for first, count in place.rows.ranges:
+            yield Descriptor(opcode=Opcode.ROWS, body={"address": address, "row": first, "count": count})
+            address += WORD_BYTES * count
         if table.size and place.table_resident:
             body = {"address": table.address, "index": 0, "count": table.size // ENTRY_BYTES}
             yield Descriptor(opcode=Opcode.TABLE, body=body)

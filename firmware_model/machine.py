@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drives the whole machine: puts a program image into external memory, starts its programs, takes results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from respin.firmware_model.compiler import (
     PROVISION,
     TRAIN,
 )
+from respin.firmware_model.descriptors import pack_program
 from respin.firmware_model.emitter import WORD_BYTES
 from respin.firmware_model.image import ImageError, ProgramImage
 from respin.firmware_model.jobs import SUM_BYTES
@@ -24,6 +25,7 @@ from respin.rtl.config import AcceleratorConfig
 from respin.rtl.host.dma_ports import DmaError
 from respin.rtl.host.registers import register_map
 from respin.rtl.jobs import LOG2_RATE
+from respin.rtl.mram.keeper_ports import KeeperError
 from respin.rtl.mram.ports import Outcome
 from respin.rtl.ports import Fault
 from respin.rtl.sequencer.descriptor import Opcode
@@ -36,6 +38,7 @@ _INFO = {
     ErrorCode.DMA: DmaError,
     ErrorCode.JOB: Fault,
     ErrorCode.ROW: Outcome,
+    ErrorCode.MEMORY: KeeperError,
 }
 """What the information that comes with an error means."""
 
@@ -117,6 +120,11 @@ class Machine:
         found = self._registers.register(register)
         await self.write(register, sum(found.field(field).mask for field in fields))
 
+    async def write_values(self, register: str, values: Mapping[str, int]) -> None:
+        """Write a register with these values of its fields and zeros elsewhere."""
+        found = self._registers.register(register)
+        await self.write(register, sum(value << found.field(name).low for name, value in values.items()))
+
     async def run(self, address: int, count: int, *, seed: int = 0, step: int = 0, log2_rate: int = 0) -> None:
         """Run the program at ``address`` to its end.
 
@@ -180,6 +188,18 @@ class ProgramSession:
         content = self.image.content
         await self.machine.transport.write_memory(self.image.base, content + bytes(-len(content) % WORD_BYTES))
         await self._run(PROVISION)
+
+    async def resume(self) -> None:
+        """Put into the machine what it keeps beside rows: the constants, with the biases that the rows hold.
+
+        For a machine whose power was gone; external memory holds the image still. Scales that training had measured are
+        gone: the first steps measure anew.
+        """
+        area, original = self.image.areas[PROVISION], self.image.bytes_of(PROVISION)
+        made = [each for each in self.image.descriptors(PROVISION) if each.opcode is not Opcode.ROWS]
+        await self.machine.transport.write_memory(area.address, pack_program(self.image.config, made))
+        await self.machine.run(area.address, len(made), seed=self.seed)
+        await self.machine.transport.write_memory(area.address, original)
 
     async def infer(self, x: IntArray) -> IntArray:
         """Run the network forward on a batch (N, C, H, W), int8 or uint8 as it takes it; returns the logits

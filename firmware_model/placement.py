@@ -39,6 +39,7 @@ from respin.golden.network import (
 )
 from respin.golden.ops import QuantiserTable
 from respin.rtl.config import AcceleratorConfig
+from respin.rtl.mram.regions import FIRST_REGION_ROW, Region, RegionKind
 
 
 def forward_rows(layer: Convolution | RawSums, weight: IntArray, slices: int) -> IntArray:
@@ -70,6 +71,9 @@ class Placement:
         (N, C, H, W) of the input.
     training:
         Whether edges and gradients are to run, so that what they need is kept.
+    task:
+        Number of the task in the region table: rows then lie in two regions (:attr:`regions`). Without it they lie from
+        row 0 on, in a memory that has no regions.
 
     Raises
     ------
@@ -77,7 +81,9 @@ class Placement:
         If the rows do not fit the memory, or the operands of an operation the store, with the figure.
     """
 
-    def __init__(self, config: AcceleratorConfig, network: Network, shape: Shape, *, training: bool) -> None:
+    def __init__(
+        self, config: AcceleratorConfig, network: Network, shape: Shape, *, training: bool, task: int | None = None
+    ) -> None:
         self.config = config
         self.network = network
         self.training = training
@@ -90,7 +96,12 @@ class Placement:
         self._infer_windows()
         self.rows = RowPlan(config)
         self._phases: dict[str, list[int]] = {}
-        self._place_rows()
+        self.regions: tuple[Region, ...] = ()
+        """The backbone, and the region with two slots of what is trained; none without ``task``."""
+        if task is None:
+            self._place_rows()
+        else:
+            self._place_regions(task)
         self._tables: dict[str, int] = {}
         self._constants: dict[int, list[int]] = {}
         self._place_tables()
@@ -283,18 +294,41 @@ class Placement:
         dense = layout.dense_weights(weight, layer.groups).transpose(1, 0, 2, 3)
         return [layout.weight_rows(dense[:, :, ys][:, :, :, xs], self.config.slices) for ys, xs in phases]
 
-    def _place_rows(self) -> None:
+    def _place_regions(self, task: int) -> None:
+        """Frozen images in one region, trained ones in another."""
+        self.rows.leave_header(FIRST_REGION_ROW)
+        self._place_rows(trained=False)
+        start = self.rows.end
+        self.rows.leave_header(start)
+        self._place_rows(trained=True)
+        end = self.rows.end
+        self.regions = (
+            Region(kind=RegionKind.BACKBONE, start=FIRST_REGION_ROW, slot_rows=start - FIRST_REGION_ROW),
+            Region(kind=RegionKind.TASK, start=start, slot_rows=end - start, slots=2, task=task),
+        )
+        if self.regions[-1].end > self.config.total_rows:
+            raise CapacityError(
+                f"the regions need {self.regions[-1].end} MRAM rows, there are {self.config.total_rows}: "
+                "raise banks or mram_rows"
+            )
+
+    def _place_rows(self, trained: bool | None = None) -> None:
+        """Place the images of all layers, or only of those that are ``trained`` or not."""
+
+        def chosen(layer: Convolution) -> bool:
+            return trained is None or trained is (layer.trained is not None)
+
         for layer in self.network.layers:
-            if isinstance(layer, Convolution):
+            if isinstance(layer, Convolution) and chosen(layer):
                 self.rows.add(layer.name, len(self.forward_rows(layer, layer.weight.numpy())))
                 if layer.trained is not None:
                     self.rows.add_vector(f"{layer.name} bias", layer.weight.shape[0])
         sums = raw_sums(self.network)
-        if sums is not None:
+        if sums is not None and not trained:
             self.rows.add(sums.name, len(self.forward_rows(sums, sums.weight.numpy())))
         for edge in self._edges:
             passed = self.network.layer(edge.through) if isinstance(edge, Edge) and edge.through is not None else None
-            if isinstance(passed, Convolution) and passed.name not in self._phases:
+            if isinstance(passed, Convolution) and chosen(passed) and passed.name not in self._phases:
                 images = self.transposed_rows(passed, passed.weight.numpy())
                 base = self.rows.add(f"{passed.name} transposed", sum(len(image) for image in images))
                 starts = np.cumsum([0, *(len(image) for image in images[:-1])])

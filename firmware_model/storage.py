@@ -82,7 +82,27 @@ class RowPlan:
     config: AcceleratorConfig
     images: dict[str, tuple[int, int]] = field(default_factory=dict)
     """First row and number of rows of each image by its name."""
-    used: int = 0
+    end: int = 0
+    """The row after the last one."""
+    headers: list[int] = field(default_factory=list)
+    """Rows left free before images, for headers of slots."""
+
+    @property
+    def used(self) -> int:
+        """Rows of all images."""
+        return sum(rows for _, rows in self.images.values())
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """First row and number of rows of each stretch of images without a gap."""
+        starts = [header + 1 for header in self.headers] or [0]
+        ends = [*self.headers[1:], self.end]
+        return [(start, end - start) for start, end in zip(starts, ends, strict=True) if end > start]
+
+    def leave_header(self, row: int) -> None:
+        """Go on behind ``row``, which is a slot's header."""
+        self.headers.append(row)
+        self.end = row + 1
 
     def add(self, name: str, rows: int) -> int:
         """Reserve ``rows`` rows; returns the first.
@@ -92,14 +112,14 @@ class RowPlan:
         CapacityError
             If the banks hold fewer.
         """
-        base = self.used
+        base = self.end
         if base + rows > self.config.total_rows:
             raise CapacityError(
                 f"the images need more than {self.config.total_rows} MRAM rows ({name} ends at {base + rows}): "
                 "raise banks or mram_rows"
             )
         self.images[name] = (base, rows)
-        self.used += rows
+        self.end += rows
         return base
 
     def add_vector(self, name: str, channels: int) -> int:

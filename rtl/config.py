@@ -95,6 +95,9 @@ class AcceleratorConfig:
         and for the loss.
     axi_bits:
         Bits of data of the AXI4 port to external memory: 32, 64, 128 or 256.
+    regions:
+        Regions of MRAM that the chip can keep apart, at most 15: their locks, and the two slots of the task that is
+        trained (docs/memory.md). 0 leaves all of that out.
 
     Raises
     ------
@@ -125,6 +128,7 @@ class AcceleratorConfig:
     watchdog_cycles: int = 65535
     tensor_ids: int = 128
     axi_bits: int = 64
+    regions: int = 8
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -151,6 +155,7 @@ class AcceleratorConfig:
         _require_int(self, "watchdog_cycles", 1024, (1 << 24) - 1)
         _require_int(self, "tensor_ids", 2, 4096, power_of_two=True)
         _require_int(self, "axi_bits", AXI_BITS[0], AXI_BITS[-1], power_of_two=True)
+        _require_int(self, "regions", 0, 15)
         if self.vector_width > self.slices:
             raise ValueError(f"vector_width must be at most slices ({self.slices}), not {self.vector_width!r}")
         if self.depthwise_lanes < self.vector_width:
@@ -180,12 +185,12 @@ PRESETS: dict[str, AcceleratorConfig] = {
         AcceleratorConfig(
             name="tiny", lanes=8, slices=4, pixels=1, banks=1, mram_rows=2048, store_words=1024, acc_depth=64,
             transposers=1, ecc_decoders=1, vector_width=2, depthwise_lanes=4, depthwise_taps=1, table_channels=1024,
-            tensor_ids=64, axi_bits=32,
+            tensor_ids=64, axi_bits=32, regions=4,
         ),
         AcceleratorConfig(
             name="nano", lanes=8, slices=4, pixels=1, banks=1, mram_rows=64, store_words=256, acc_depth=64,
             transposers=1, ecc_decoders=1, vector_width=1, depthwise_lanes=4, depthwise_taps=1, table_channels=64,
-            clock_mhz=12, tensor_ids=64, axi_bits=32,
+            clock_mhz=12, tensor_ids=64, axi_bits=32, regions=0,
         ),
         AcceleratorConfig(
             name="small", lanes=32, slices=8, pixels=1, banks=2, mram_rows=512, store_words=1024, acc_depth=128,
@@ -195,6 +200,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
         AcceleratorConfig(
             name="large", lanes=32, slices=32, pixels=4, banks=32, mram_rows=16384, store_words=65536, acc_depth=256,
             transposers=8, vector_width=32, depthwise_taps=5, table_channels=4096, tensor_ids=256, axi_bits=256,
+            regions=15,
         ),
     )
 }  # fmt: skip

@@ -9,6 +9,7 @@ from respin.rtl.host.host import Host
 from respin.rtl.host.registers import STAGES
 from respin.rtl.interfaces import BankPins
 from respin.rtl.job_control import UNITS
+from respin.rtl.mram.keeper_ports import ERASE_KEY, MemoryControl
 from respin.rtl.sequenced import SequencedAccelerator
 from respin.rtl.sequencer.ports import Control
 
@@ -31,6 +32,25 @@ _MEMORY_COUNTERS = {
     "uncorrectable": "uncorrectable",
 }
 """Counters that the bank controller keeps, by the registers' names."""
+
+
+_MEMORY_REGISTERS = {
+    "start": "memory_start",
+    "procedure": "memory_procedure",
+    "region": "memory_region",
+    "ready": "memory_ready",
+    "ended": "irq_memory",
+    "error": "memory_error",
+    "error_row": "memory_row",
+    "formatted": "memory_formatted",
+    "training": "memory_training",
+    "committed": "memory_committed",
+    "slot": "memory_slot",
+    "version": "memory_version",
+    "whole": "memory_whole",
+    "writes_locked": "writes_locked",
+}
+"""Registers' members by what the memory's keeper calls them."""
 
 
 class Machine(Component):
@@ -128,6 +148,23 @@ class Machine(Component):
         ]
         for name, counted in _MEMORY_COUNTERS.items():
             m.d.comb += getattr(regs, name).eq(machine.counters[counted])
+        self._connect_keeper(m)
+
+    def _connect_keeper(self, m: Module) -> None:
+        regs, memory = self._host.regs, self._machine.memory
+        for name, member in _MEMORY_REGISTERS.items():
+            inner, outer = getattr(memory, name), getattr(regs, member)
+            is_output = MemoryControl().members[name].flow == Out
+            m.d.comb += outer.eq(inner) if is_output else inner.eq(outer)
+        # Outside of what a soft reset reaches: the key must come before anything else.
+        fresh, unlocked = Signal(init=1), Signal()
+        m.d.comb += [memory.unlocked.eq(unlocked), regs.memory_unlocked.eq(unlocked)]
+        with m.If(fresh & (regs.memory_key == ERASE_KEY)):
+            m.d.sync += unlocked.eq(1)
+        with m.If(regs.start | regs.memory_start):
+            m.d.sync += fresh.eq(0)
+        with m.If(regs.start):
+            m.d.sync += unlocked.eq(0)
 
     def _count(self, m: Module) -> None:
         count, machine = self._host.count, self._machine

@@ -22,6 +22,8 @@ class Fault(enum.Enum, shape=unsigned(3)):
     """A row could not be written so that it reads back right."""
     ADDRESS = 4
     """A store or row address was out of range; nothing was written there."""
+    LOCKED = 5
+    """A row that the job would have written is locked."""
 
 
 class HostWord(data.Struct):

@@ -1,26 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The accelerator with its sequencer: everything between external memory, registers and banks."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.interfaces import BankPins
 from respin.rtl.job_control import UNITS
+from respin.rtl.mram.keeper import Keeper
+from respin.rtl.mram.keeper_ports import MemoryControl, Procedure
 from respin.rtl.mram.ports import Counters
 from respin.rtl.ports import Report
 from respin.rtl.sequencer.ports import Control, EdgeNote, MemoryRead, MemoryWrite
 from respin.rtl.sequencer.sequencer import Sequencer
 from respin.rtl.top import Accelerator
 
-_STREAMS = (
-    "job", "report", "store_write", "store_read", "store_data", "table_write", "row_write", "row_written", "row_read",
-    "row_data",
-)  # fmt: skip
+_STREAMS = ("job", "report", "store_write", "store_read", "store_data", "table_write")
+_REQUESTS, _ANSWERS = ("row_write", "row_read"), ("row_written", "row_data")
+"""Streams to and from the memory."""
+_SHOWN = ("ended", "error", "error_row", "committed", "version", "whole")
+_SHOWN_OF_REGIONS = ("formatted", "training", "slot")
 
 
 class SequencedAccelerator(Component):
-    """An :class:`Accelerator` whose host is a :class:`Sequencer`.
+    """An :class:`Accelerator` whose host is a :class:`Sequencer`, and a :class:`Keeper` of its memory.
+
+    The keeper has the memory's rows while it is not idle; a program waits until then.
 
     Parameters
     ----------
@@ -30,6 +35,8 @@ class SequencedAccelerator(Component):
     -------
     control : Out(Control()), fetch, load : Out(MemoryRead()), store : Out(MemoryWrite())
         As the sequencer's.
+    memory : Out(MemoryControl())
+        The keeper's registers; always ready, and unformatted, with ``regions`` 0.
     banks : Out(BankPins(mram_rows)).array(B)
     counters : Out(Counters), clear_counters : In(1), units_busy : Out(9)
         As the accelerator's.
@@ -53,6 +60,7 @@ class SequencedAccelerator(Component):
             "fetch": Out(MemoryRead()),
             "load": Out(MemoryRead()),
             "store": Out(MemoryWrite()),
+            "memory": Out(MemoryControl()),
             "banks": Out(BankPins(config.mram_rows)).array(config.banks),
             "counters": Out(Counters),
             "clear_counters": In(1),
@@ -70,14 +78,52 @@ class SequencedAccelerator(Component):
             connect(m, getattr(sequencer, name), flipped(getattr(self, name)))
         for name in _STREAMS:
             connect(m, getattr(sequencer, name), getattr(accelerator, name))
+        if self.config.regions:
+            m.submodules.keeper = keeper = Keeper(config=self.config)
+            self._keep(m, keeper, sequencer, accelerator)
+        else:
+            for name in (*_REQUESTS, *_ANSWERS):
+                connect(m, getattr(sequencer, name), getattr(accelerator, name))
+            m.d.comb += [self.memory.ready.eq(1), accelerator.clear_counters.eq(self.clear_counters)]
         for inner, outer in zip(accelerator.banks, self.banks, strict=True):
             connect(m, inner, flipped(outer))
         m.d.comb += [
             self.counters.eq(accelerator.counters),
-            accelerator.clear_counters.eq(self.clear_counters),
             self.units_busy.eq(accelerator.units_busy),
             self.reported.eq(accelerator.report.valid & accelerator.report.ready),
             self.report.eq(accelerator.report.payload),
             self.note.eq(sequencer.note),
         ]
         return m
+
+    def _keep(self, m: Module, keeper: Keeper, sequencer: Sequencer, accelerator: Accelerator) -> None:
+        """Connect the keeper to the memory's rows, the registers and the sequencer."""
+        memory = self.memory
+        with m.If(keeper.idle):
+            self._give_rows(m, sequencer, accelerator)
+        with m.Else():
+            self._give_rows(m, keeper, accelerator)
+        m.d.comb += [getattr(memory, name).eq(getattr(keeper, name)) for name in _SHOWN]
+        m.d.comb += [getattr(memory, name).eq(keeper.regions[name]) for name in _SHOWN_OF_REGIONS]
+        m.d.comb += [
+            keeper.power_good.eq(Cat(bank.power_good for bank in self.banks).all()),
+            keeper.start.eq(memory.start | sequencer.commit),
+            keeper.procedure.eq(Mux(sequencer.control.running, Procedure.COMMIT, memory.procedure)),
+            keeper.region.eq(memory.region),
+            keeper.unlocked.eq(memory.unlocked),
+            memory.ready.eq(keeper.idle),
+            memory.writes_locked.eq(accelerator.writes_locked),
+            accelerator.regions.eq(keeper.regions),
+            # What start-up did is nobody's work.
+            accelerator.clear_counters.eq(self.clear_counters | keeper.started),
+            sequencer.memory_ready.eq(keeper.idle),
+            sequencer.memory_works.eq(keeper.works),
+            sequencer.memory_error.eq(keeper.error),
+        ]
+
+    @staticmethod
+    def _give_rows(m: Module, user: Sequencer | Keeper, accelerator: Accelerator) -> None:
+        pairs = [(getattr(user, name), getattr(accelerator, name)) for name in _REQUESTS]
+        pairs += [(getattr(accelerator, name), getattr(user, name)) for name in _ANSWERS]
+        for source, sink in pairs:
+            m.d.comb += [sink.payload.eq(source.payload), sink.valid.eq(source.valid), source.ready.eq(sink.ready)]

@@ -18,6 +18,7 @@ from respin.rtl.jobs import Job, Pass, ReadJob
 from respin.rtl.learn.scales import DelayedScales
 from respin.rtl.learn.update import Update
 from respin.rtl.mram.controller import MramController
+from respin.rtl.mram.guard import Guard, regions_layout
 from respin.rtl.mram.ports import Counters, Outcome, ReadRow, WriteStatus
 from respin.rtl.ports import WORD_BITS, Fault, HostRange, HostRow, HostWord, Report, TableWrite
 from respin.rtl.vector.gather import Gather
@@ -74,6 +75,9 @@ class Accelerator(Component):
     counters : Out(Counters)
         Events of the bank controller since reset or ``clear_counters``.
     clear_counters : In(1)
+    regions : In(regions_layout(config)), writes_locked : Out(32)
+        What :class:`respin.rtl.mram.guard.Guard` goes by, and writes that it refused since ``clear_counters``; not
+        there with ``regions`` 0.
     units_busy : Out(9)
         Units that have something to do in this cycle, in the order of :data:`respin.rtl.job_control.UNITS`.
 
@@ -87,8 +91,10 @@ class Accelerator(Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
+        guarded = {"regions": In(regions_layout(config)), "writes_locked": Out(32)} if config.regions else {}
         super().__init__(
             {
+                **guarded,
                 "job": In(stream.Signature(Job)),
                 "report": Out(stream.Signature(Report)),
                 "store_write": In(stream.Signature(HostWord)),
@@ -110,7 +116,9 @@ class Accelerator(Component):
         m = Module()
         config = self.config
         m.submodules.control = self._control = JobControl(config=config)
-        m.submodules.mram = self._mram = MramController(config=config)
+        m.submodules.mram = self._mram = self._front = MramController(config=config)
+        if config.regions:
+            m.submodules.guard = self._front = self._guard(m)
         m.submodules.store = self._store = Store(config=config, readers=6, writers=3)
         m.submodules.window = self._window = Window(config=config)
         m.submodules.feeder = self._feeder = GradientFeeder(config=config)
@@ -133,6 +141,19 @@ class Accelerator(Component):
         self._observe(m)
         return m
 
+    def _guard(self, m: Module) -> Guard:
+        """What all rows pass on their way to the memory."""
+        guard, mram = Guard(config=self.config), self._mram
+        connect(m, guard.inner_read, mram.read)
+        connect(m, guard.inner_write, mram.write)
+        connect(m, mram.written, guard.inner_written)
+        m.d.comb += [
+            guard.regions.eq(self.regions),
+            guard.clear.eq(self.clear_counters),
+            self.writes_locked.eq(guard.refusals),
+        ]
+        return guard
+
     def _rebased_shift(self, m: Module) -> Signal:
         """The delayed shift in the units that errors come in with now: ``clamp(shift + rebase, 0, 63)``."""
         shift = Signal.like(self._scales.shift)
@@ -146,7 +167,7 @@ class Accelerator(Component):
         """Offer each unit its part of the job; the delayed shift replaces the vector job's."""
         job, control = self.job.payload, self._control
         ports = {
-            "read": self._mram.read,
+            "read": self._front.read,
             "window": self._window.job,
             "engine": self._engine.job,
             "feed": self._feeder.job,
@@ -227,14 +248,14 @@ class Accelerator(Component):
 
     def _connect_memory(self, m: Module) -> None:
         """Rows go to the pass that reads them; between jobs the memory is the host's."""
-        mram, update = self._mram, self._update
+        mram, front, update = self._mram, self._front, self._update
         kind = self.job.payload.kind
         for outer, inner in zip(self.banks, mram.banks, strict=True):
             connect(m, inner, flipped(outer))
         host_turn = self._control.idle & ~self.job.valid
         offered = self._control.offer[list(UNITS).index("read")]
-        _route(m, ~offered & ~host_turn, update.read, mram.read)
-        _route(m, ~offered & host_turn, self.row_read, mram.read)
+        _route(m, ~offered & ~host_turn, update.read, front.read)
+        _route(m, ~offered & host_turn, self.row_read, front.read)
 
         rows = mram.rows
         for unit, reads in ((self._engine, Pass.CONVOLUTION), (self._depthwise, Pass.DEPTHWISE)):
@@ -247,16 +268,16 @@ class Accelerator(Component):
         _route(m, ~self._control.idle & (kind == Pass.GRADIENT), rows, update.rows)
         _route(m, self._control.idle, rows, self.row_data)
 
-        _route(m, ~self._control.idle, update.write, mram.write)
-        _route(m, ~self._control.idle, mram.written, update.written)
+        _route(m, ~self._control.idle, update.write, front.write)
+        _route(m, ~self._control.idle, front.written, update.written)
         with m.If(self._control.idle):
             m.d.comb += [
-                mram.write.payload.row.eq(self.row_write.payload.row),
-                mram.write.payload.data.as_value().eq(self.row_write.payload.data),
-                mram.write.valid.eq(self.row_write.valid),
-                self.row_write.ready.eq(mram.write.ready),
+                front.write.payload.row.eq(self.row_write.payload.row),
+                front.write.payload.data.as_value().eq(self.row_write.payload.data),
+                front.write.valid.eq(self.row_write.valid),
+                self.row_write.ready.eq(front.write.ready),
             ]
-        _route(m, self._control.idle, mram.written, self.row_written)
+        _route(m, self._control.idle, front.written, self.row_written)
         m.d.comb += [self.counters.eq(mram.counters), mram.clear.eq(self.clear_counters)]
 
     def _settle(self, m: Module) -> None:
@@ -342,7 +363,8 @@ class Accelerator(Component):
         causes = {
             Fault.ADDRESS: store.address_error | (mram.counters.refused != refused_before),
             Fault.UNCORRECTABLE: _handshake(mram.rows) & mram.rows.payload.uncorrectable,
-            Fault.WRITE_FAILED: _handshake(self._update.written) & failed,
+            Fault.LOCKED: _handshake(self._update.written) & (outcome == Outcome.LOCKED),
+            Fault.WRITE_FAILED: _handshake(self._update.written) & failed & (outcome != Outcome.LOCKED),
         }
         with m.If(self._control.start):
             m.d.sync += fault.eq(Fault.NONE)

@@ -75,7 +75,7 @@ class Bank:
         self.table = table
         self.draws = Draws(int(table[tables.SEED]), self.bank)
         self.commands = 0
-        self.erased = (0, np.zeros(ROW_COLUMNS, dtype=bool))
+        self._forget()
 
     def visible(self, row: int) -> np.ndarray:
         """The states of a row's cells, stuck ones included."""
@@ -118,9 +118,7 @@ class Bank:
             self._erase(command, row, pulsed, pulse)
             self.erased = (row, pulsed)
             return
-        self.statistics.scrambled += int(np.count_nonzero(strips))
-        scrambled = (self.draws.columns(command, row, Kind.SCRAMBLE) >> 31).astype(np.uint8)
-        self._store(row, pulsed, scrambled)
+        self._scramble(command, row, pulsed, Kind.SCRAMBLE)
 
     def stt_only(self, row: int, strips: np.ndarray, wdata: np.ndarray, pulse: int) -> None:
         """STT_ONLY: writes the 1s of ``wdata`` into masked strips that the last SOT_ONLY has erased; else nothing."""
@@ -158,6 +156,13 @@ class Bank:
                 raise ProtocolError(f"command must be READ, WRITE_SAS, SOT_ONLY or STT_ONLY, not {command!r}")
         return None
 
+    def cut_power(self, *, busy: bool) -> None:
+        """Take the power away, ``busy`` if the last command is still under way: strips it pulses get random bits."""
+        if busy and self._pulsed is not None:
+            command, row, pulsed = self._pulsed
+            self._scramble(command, row, pulsed, Kind.CUT)
+        self._forget()
+
     def counters(self) -> list[int]:
         """The statistics in the order of the Verilog model."""
         return list(asdict(self.statistics).values())
@@ -171,7 +176,13 @@ class Bank:
             raise ProtocolError(f"row must be in 0..{self.rows - 1}, not {row!r}")
         command = self.commands
         self._count_command()
+        self._pulsed = None
         return command
+
+    def _forget(self) -> None:
+        """Nothing is erased, nothing is being pulsed."""
+        self.erased = (0, np.zeros(ROW_COLUMNS, dtype=bool))
+        self._pulsed: tuple[int, int, np.ndarray] | None = None
 
     def _pulse(self, row: int, strips: np.ndarray) -> tuple[int, np.ndarray]:
         count = int(np.count_nonzero(strips))
@@ -180,7 +191,9 @@ class Bank:
             raise ProtocolError(f"strips must be a mask of {STRIPS} with at most {limit} set, not {count}")
         command = self._take(row)
         self.statistics.strips_pulsed += count
-        return command, np.repeat(strips.astype(bool), 4)
+        pulsed = np.repeat(strips.astype(bool), 4)
+        self._pulsed = (command, row, pulsed)
+        return command, pulsed
 
     def _happens(self, command: int, row: int, kind: Kind, limit: np.ndarray) -> np.ndarray:
         if not limit.any():
@@ -198,6 +211,10 @@ class Bank:
         wrong = self._happens(command, row, Kind.ERASE, self.table[tables.ERASE_ERROR + pulse])
         self.statistics.write_errors += int((wrong & pulsed).sum())
         self._store(row, pulsed, wrong)
+
+    def _scramble(self, command: int, row: int, pulsed: np.ndarray, kind: Kind) -> None:
+        self.statistics.scrambled += int(np.count_nonzero(pulsed)) // 4
+        self._store(row, pulsed, (self.draws.columns(command, row, kind) >> 31).astype(np.uint8))
 
     def _store(self, row: int, driven: np.ndarray, target: np.ndarray) -> None:
         before = self.visible(row)

@@ -30,7 +30,7 @@ class Backdoor(IntEnum):
 
     POKE writes ``backdoor_wdata`` into ``backdoor_row``. LOAD reads defects and cells from their files again, DUMP
     writes the cells to theirs, RELOAD reads the table (commands count from 0 again), AGE lets one ageing step pass,
-    CLEAR zeroes the statistics. Each acts at every clock edge at which it stands on the port.
+    CLEAR zeroes the statistics, CUT takes the power away. Each acts at every clock edge at which it stands on the port.
     """
 
     NONE = 0
@@ -40,6 +40,7 @@ class Backdoor(IntEnum):
     RELOAD = 4
     AGE = 5
     CLEAR = 6
+    CUT = 7
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

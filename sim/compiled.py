@@ -190,6 +190,7 @@ def _bind(path: Path) -> ctypes.CDLL:
         "open": (handle, [ctypes.c_int, ctypes.POINTER(text)]),
         "close": (None, [handle]),
         "reset": (None, [handle, u64]),
+        "cut": (None, [handle, u64]),
         "step": (None, [handle, u64]),
         "run": (ctypes.c_int, [handle, u64, ctypes.c_int]),
         "write": (ctypes.c_int, [handle, u32, u32, u64]),
@@ -278,6 +279,13 @@ class CompiledMachine:
     def reset(self) -> None:
         """Reset the machine; memories keep what they hold."""
         self._library.respin_reset(self._handle, _RESET_CYCLES)
+
+    def cut_power(self) -> None:
+        """Let power go in this cycle, and come back; strips that a pulse has just then end with random bits.
+
+        External memory keeps what it holds.
+        """
+        self._library.respin_cut(self._handle, _RESET_CYCLES)
 
     def step(self, cycles: int) -> None:
         """Let ``cycles`` cycles pass."""

@@ -35,6 +35,7 @@ class Kind(IntEnum):
     SCRAMBLE = 3
     ERASE = 4
     RETENTION = 5
+    CUT = 6
 
 
 def mix(value: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ os.environ["COLUMNS"] = "200"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--simulator", choices=simulators(), help="run the benches on this simulator only")
     parser.addoption("--write-waves", action="store_true", help="draw the documentation's timing diagrams anew")
+    parser.addoption("--every-cycle", action="store_true", help="cut the power in every cycle of what is cut at all")
     parser.addoption("--fuzz-cases", type=int, default=2000, help="damaged programs that the machine is given")
     parser.addoption("--network-cases", type=int, default=10, help="random networks that run on the machine")
 

@@ -11,7 +11,7 @@ from typing import Any
 from respin.rtl.config import AcceleratorConfig
 
 CONVOLUTION, DEPTHWISE, GATHER, LOSS, GRADIENT, RAW = range(6)
-END, JOB, LOAD, STORE, TABLE, BIASES, ROWS, BARRIER = range(1, 9)
+END, JOB, LOAD, STORE, TABLE, BIASES, ROWS, BARRIER, COMMIT = range(1, 10)
 ENGINE, FROM_DEPTHWISE, FROM_GATHER = range(3)
 ERROR, RAW_MODE = 1, 2
 
@@ -49,7 +49,7 @@ class DescriptorModel:
         header = fields["header"]
         try:
             require(header["magic"] == 0x4452 and header["version"] == 2, "opcode")
-            require(header["opcode"] in range(END, BARRIER + 1), "opcode")
+            require(header["opcode"] in range(END, COMMIT + 1), "opcode")
             self._header(fields, last)
             {
                 JOB: self._job, LOAD: self._transfer, STORE: self._transfer, TABLE: self._table, BIASES: self._biases,

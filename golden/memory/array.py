@@ -20,7 +20,7 @@ Places = npt.NDArray[np.intp]
 
 _GOLDEN_RATIO = 0x9E3779B9
 _SECOND_WORD = 0x85EBCA6B
-_KIND_READ, _KIND_DISTURB, _KIND_WRITE, _KIND_SCRAMBLE, _KIND_ERASE, _KIND_RETENTION = range(6)
+_KIND_READ, _KIND_DISTURB, _KIND_WRITE, _KIND_SCRAMBLE, _KIND_ERASE, _KIND_RETENTION, _KIND_CUT = range(7)
 _CHUNK = 256
 """Rows drawn at a time: their draws stay in the processor's cache."""
 
@@ -77,6 +77,7 @@ class SasMramArray:
         self._write_error = table[2048:4096].reshape(16, 16, 4, 2)
         self._defects = defects
         self._erased: frozenset[tuple[int, int]] = frozenset()
+        self._last_pulse: tuple[int, int, Places] | None = None
 
     def visible(self, rows: Places) -> Bits:
         """States of the cells of rows, stuck cells included: ``uint8[len(rows), 288]``."""
@@ -97,6 +98,7 @@ class SasMramArray:
         number = self._next(1)
         masked = np.flatnonzero(strips)
         columns = (4 * masked[:, None] + np.arange(4)).reshape(-1)
+        self._last_pulse = (number, row, columns)
         if command is Pulse.STT_ONLY:
             erased, self._erased = self._erased, frozenset()
             programmed = [c for c in columns.tolist() if target[c] and (row, c // 4) in erased]
@@ -107,9 +109,17 @@ class SasMramArray:
             failed = self._draw(number, row, _KIND_ERASE, columns) < self._erase_error[pulse]
             self.cells[row, columns] = failed
         elif command is Pulse.SOT_ONLY:
-            self.cells[row, columns] = self._draw(number, row, _KIND_SCRAMBLE, columns) >> np.uint32(31)
+            self._scramble(number, row, _KIND_SCRAMBLE, columns)
         else:
             self._program(number, row, columns, target, pulse)
+
+    def cut(self, *, busy: bool) -> None:
+        """Lose the power. If the last command is a pulse and still ``busy``, its strips end with random bits."""
+        if busy and self._last_pulse is not None:
+            number, row, columns = self._last_pulse
+            self._scramble(number, row, _KIND_CUT, columns)
+        self._last_pulse = None
+        self._erased = frozenset()
 
     def age(self) -> None:
         """Let one ageing step pass: each cell may have lost its state."""
@@ -163,6 +173,7 @@ class SasMramArray:
 
     def _read_batch(self, rows: Places) -> Bits:
         first = self._next(len(rows))
+        self._last_pulse = None
         state = self.visible(rows)
         sensed = state
         if not (self._read_error.any() or self._disturb.any()):
@@ -183,6 +194,9 @@ class SasMramArray:
             which, column = np.nonzero(draws < self._disturb[state])
             self.cells[rows[which], column] ^= 1
         return sensed
+
+    def _scramble(self, number: int, row: int, kind: int, columns: Places) -> None:
+        self.cells[row, columns] = self._draw(number, row, kind, columns) >> np.uint32(31)
 
     def _program(self, number: int, row: int, columns: Places, target: Bits, pulse: int) -> None:
         if not len(columns):

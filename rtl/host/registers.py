@@ -79,6 +79,7 @@ COUNTERS = (
     Counter(name="retries", width=32, step=0, description="Write pulses after the first one of a row."),
     Counter(name="words_corrected", width=32, step=0, description="Codewords with a corrected bit."),
     Counter(name="uncorrectable", width=32, step=0, description="Codewords beyond correction."),
+    Counter(name="writes_locked", width=32, step=0, description="Writes refused because their row is locked."),
 )
 """What is counted, in the order of the registers."""
 
@@ -87,6 +88,7 @@ INTERRUPTS = {
     "error": "A program ended with an error.",
     "uncorrectable": "A row was read that is beyond correction.",
     "spares_low": "Few spare rows are left.",
+    "memory": "A procedure on the memory's regions ended.",
 }
 """What interrupts the host, from bit 0 on."""
 
@@ -229,6 +231,51 @@ def _program() -> tuple[Register, ...]:
     )  # fmt: skip
 
 
+def _memory() -> tuple[Register, ...]:
+    def field(name: str, low: int, width: int, access: Access, description: str) -> Field:
+        return Field(
+            name=name, low=low, width=width, access=access, member=f"memory_{name}", description=description
+        )  # fmt: skip
+
+    def shown(name: str, low: int, description: str, width: int = 1) -> Field:
+        return field(name, low, width, Access.RO, description)
+
+    def whole(name: str, offset: int, width: int, access: Access, text: str) -> Register:
+        own = Field(name="value", low=0, width=width, access=access, member=name.lower(), description=text)
+        return Register(name=name, offset=offset, description=text, fields=(own,))
+
+    return (
+        Register(
+            name="MEMORY_COMMAND", offset=0x060, locked_by="running",
+            description="Procedures on the memory's regions and slots.",
+            fields=(
+                field("procedure", 0, 4, Access.RW, "What to do: 1 format, 2 begin, 3 commit, 4 roll back, 5 lock, "
+                      "6 activate, 7 check, 8 erase."),
+                field("region", 8, 4, Access.RW, "Which region, from 0 on; 15 erases everything."),
+                field("start", 31, 1, Access.PULSE, "Do it."),
+            ),
+        ),
+        Register(
+            name="MEMORY_STATUS", offset=0x064, description="What is known of the memory's regions and slots.",
+            fields=(
+                shown("ready", 0, "No procedure is under way, start-up neither."),
+                shown("formatted", 1, "There is a region table."),
+                shown("committed", 2, "The active task has a whole slot."),
+                shown("training", 3, "The active task has a working slot."),
+                shown("slot", 4, "The slot that the active task's rows lie in."),
+                shown("unlocked", 5, "Erasing is allowed."),
+                shown("error", 8, "Why the last procedure ended early: 1 not formatted, 2 not now, 3 region, "
+                      "4 locked, 5 content, 6 row, 7 table; 0 if it did not.", 4),
+            ),
+        ),
+        whole("MEMORY_ROW", 0x068, 24, Access.RO, "The row of the last procedure's error 6."),
+        whole("MEMORY_VERSION", 0x06C, 32, Access.RO, "Commits of the active task."),
+        whole("MEMORY_WHOLE", 0x070, 15, Access.RO, "Regions with a whole slot, bit 0 for region 0."),
+        whole("MEMORY_KEY", 0x074, 32, Access.RW,
+              "0x53415245 after a reset, before any program or procedure, allows erasing until a program starts."),
+    )  # fmt: skip
+
+
 def _counters() -> tuple[Register, ...]:
     registers = []
     offset = _COUNTERS_BASE
@@ -264,7 +311,7 @@ def register_map(config: AcceleratorConfig) -> RegisterMap:
         name="respin",
         description="Registers of the Respin accelerator.",
         address_bits=WINDOW_BITS,
-        registers=(*_identity(config), *_control(), *_program(), *_counters()),
+        registers=(*_identity(config), *_control(), *_program(), *_memory(), *_counters()),
         interrupts="IRQ_STATUS",
         enables="IRQ_ENABLE",
     )

@@ -43,13 +43,14 @@ class WriteRequest(data.Struct):
 
 
 class Outcome(enum.Enum, shape=unsigned(3)):
-    """How a request on the write stream ended."""
+    """How a request on the write stream ended; LOCKED is the answer of :class:`respin.rtl.mram.guard.Guard`."""
 
     OK = 0
     DEFECT = 1
     FAILED = 2
     REFUSED = 3
     TIMEOUT = 4
+    LOCKED = 6
 
 
 class WriteStatus(data.Struct):

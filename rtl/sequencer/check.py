@@ -92,7 +92,8 @@ class DescriptorCheck(Component):
         self._is = is_opcode
         self._open, self._open_tensor = Signal(), Signal.like(header.tensor)
         problem = self._first_problem(m)
-        known = (header.magic == MAGIC) & (header.version == VERSION) & Cat(is_opcode.values()).any()
+        built = [flag for opcode, flag in is_opcode.items() if opcode is not Opcode.COMMIT or self.config.regions]
+        known = (header.magic == MAGIC) & (header.version == VERSION) & Cat(built).any()
         with m.FSM():
             with m.State("Hold"):
                 with m.If(self.start):

@@ -45,6 +45,8 @@ class Opcode(enum.Enum, shape=unsigned(8)):
     """Rows from external memory into MRAM: differential, verified writes."""
     BARRIER = 8
     """Wait until all transfers have ended."""
+    COMMIT = 9
+    """Make the working slot of MRAM the active task's state (docs/memory.md)."""
     MUL = 16
     """Kept for element-wise products."""
     LUT256 = 17
@@ -61,6 +63,7 @@ class Opcode(enum.Enum, shape=unsigned(8)):
 
 BUILT = (
     Opcode.END, Opcode.JOB, Opcode.LOAD, Opcode.STORE, Opcode.TABLE, Opcode.BIASES, Opcode.ROWS, Opcode.BARRIER,
+    Opcode.COMMIT,
 )  # fmt: skip
 """Opcodes that run; the others are refused."""
 

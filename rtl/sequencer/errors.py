@@ -33,6 +33,9 @@ class ErrorCode(enum.Enum, shape=unsigned(8)):
     RESET_NEEDED = 10
     """The program was not started: something of an earlier one still waits, and a soft reset is needed."""
 
+    MEMORY = 11
+    """The working slot could not be committed; information: :class:`respin.rtl.mram.keeper_ports.KeeperError`."""
+
 
 UNCORRECTABLE_ROW = 255
 """Information that comes with ROW for a row that was read beyond correction."""

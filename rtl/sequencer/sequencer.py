@@ -10,6 +10,7 @@ from respin.rtl.config import AcceleratorConfig
 from respin.rtl.host.dma_ports import DmaError
 from respin.rtl.interfaces import ROW_ADDRESS_BITS
 from respin.rtl.jobs import LOG2_RATE, Job, Pass, ReadJob
+from respin.rtl.mram.keeper_ports import KeeperError
 from respin.rtl.mram.ports import ReadRow, WriteStatus
 from respin.rtl.mram.watchdog import Watchdog
 from respin.rtl.ports import WORD_BITS, Fault, HostRange, HostRow, HostWord, Report, TableWrite
@@ -65,6 +66,10 @@ class Sequencer(Component):
     table_write : Out(stream(TableWrite))
     row_write : Out(stream(HostRow)), row_written : In(stream(WriteStatus))
     row_read : Out(stream(ReadJob)), row_data : In(stream(ReadRow))
+    memory_ready : In(1, init=1), memory_works : In(1)
+        The memory's keeper is idle: a program may go on; it has something to do, of a bounded length.
+    commit : Out(1), memory_error : In(KeeperError)
+        Commit the working slot (pulse); how that ended, once the memory is ready again.
     note : Out(EdgeNote)
         What is noted of tensors of errors, for those who look on.
 
@@ -93,6 +98,10 @@ class Sequencer(Component):
             "row_written": In(stream.Signature(WriteStatus)),
             "row_read": Out(stream.Signature(ReadJob)),
             "row_data": In(stream.Signature(ReadRow)),
+            "memory_ready": In(1, init=1),
+            "memory_works": In(1),
+            "commit": Out(1),
+            "memory_error": In(KeeperError),
             "note": Out(EdgeNote),
         })
 
@@ -198,7 +207,7 @@ class Sequencer(Component):
         self._job_under_way = Signal()
         ports = (self.fetch.command, self.fetch.words, self.fetch.status, self._stager)
         handshakes = [port.valid & port.ready for port in ports[:-1]]
-        moves = Cat(*handshakes, self._loader.moves, self._storer.moves, self._stager.take).any()
+        moves = Cat(*handshakes, self.memory_works, self._loader.moves, self._storer.moves, self._stager.take).any()
         m.d.comb += self._watchdog.waiting.eq(self.control.running & ~self._job_under_way & ~moves)
 
     def _fail(self, m: Module, code: ErrorCode | Value, index: Value, info: Value | int = 0) -> None:
@@ -250,9 +259,11 @@ class Sequencer(Component):
                     self._fail(m, ErrorCode.RESET_NEEDED, Const(0))
                     m.next = "Tell the error"
         with m.State("Ask for the header"):
-            m.d.comb += [stager.fetch_header.eq(1), self._edges.clear.eq(1)]
-            m.d.comb += [self._loader.clear.eq(1), self._storer.clear.eq(1)]
-            m.next = "Take the header"
+            with m.If(self.memory_ready):
+                m.d.comb += [stager.fetch_header.eq(1), self._edges.clear.eq(1)]
+                m.d.comb += [self._loader.clear.eq(1), self._storer.clear.eq(1)]
+                m.next = "Take the header"
+            self._fail_waiting(m)
         with m.State("Take the header"):
             info = PROGRAM_HEADER(stager.descriptor.as_value()).info
             problem = Signal(HeaderProblem)
@@ -349,6 +360,13 @@ class Sequencer(Component):
                     self._fail(m, self._loader.error, control.current, self._loader.info)
             self._fail_waiting(m)
 
+        with m.State("Wait for the memory"):
+            with m.If(self.memory_ready):
+                self._done(m)
+                with m.If(self.memory_error != KeeperError.NONE):
+                    m.d.comb += control.descriptor_done.eq(0)
+                    self._fail(m, ErrorCode.MEMORY, control.current, self.memory_error)
+
     def _go(self, m: Module) -> None:
         """Begin with the descriptor at hand."""
         header, loads, stores = self._current.header, self._loads, self._stores
@@ -368,6 +386,9 @@ class Sequencer(Component):
             with m.Case(Opcode.BIASES, Opcode.ROWS), m.If(loads.pending == 0):
                 m.d.comb += loads.push.eq(1)
                 m.next = "Wait for the loader"
+            with m.Case(Opcode.COMMIT), m.If(loads.pending == 0):
+                m.d.comb += self.commit.eq(1)
+                m.next = "Wait for the memory"
             with m.Case(Opcode.BARRIER), m.If(self._all_moved):
                 self._done(m)
             with m.Case(Opcode.END), m.If(self._all_moved):

@@ -49,6 +49,15 @@ public:
         for (; cycles; --cycles) edge();
     }
 
+    // Power goes in this cycle, and comes back: of all memories inside the machine only the cells hold what they held.
+    void cut(uint64_t cycles) {
+        top_->backdoor_op = 7;
+        apply();
+        edge();
+        top_->backdoor_op = 0;
+        reset(cycles);
+    }
+
     // Run until the interrupt line is high, for at most `limit` cycles, and with `watch` until a descriptor ends.
     Stop run(uint64_t limit, bool watch) {
         for (; limit; --limit) {
@@ -155,6 +164,7 @@ extern "C" {
 Simulation* respin_open(int argc, const char** argv) { return new Simulation(argc, argv); }
 void respin_close(Simulation* simulation) { delete simulation; }
 void respin_reset(Simulation* simulation, uint64_t cycles) { simulation->reset(cycles); }
+void respin_cut(Simulation* simulation, uint64_t cycles) { simulation->cut(cycles); }
 void respin_step(Simulation* simulation, uint64_t cycles) { simulation->step(cycles); }
 int respin_run(Simulation* simulation, uint64_t limit, int watch) {
     return static_cast<int>(simulation->run(limit, watch != 0));

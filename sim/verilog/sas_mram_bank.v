@@ -43,14 +43,14 @@ module sas_mram_bank #(
     output wire [319:0]        statistics
 );
     localparam READ = 3'd1, WRITE_SAS = 3'd2, SOT_ONLY = 3'd3, STT_ONLY = 3'd4;
-    localparam POKE = 3'd1, LOAD = 3'd2, DUMP = 3'd3, RELOAD = 3'd4, AGE = 3'd5, CLEAR = 3'd6;
+    localparam POKE = 3'd1, LOAD = 3'd2, DUMP = 3'd3, RELOAD = 3'd4, AGE = 3'd5, CLEAR = 3'd6, CUT = 3'd7;
 
     // Addresses in the table.
     localparam T_SEED = 0, T_ERASES = 1, T_READ_CYCLES = 2, T_STRIP_LIMIT = 3, T_RETENTION = 4, T_DISTURB = 6;
     localparam T_ERASE_ERROR = 16, T_READ_ERROR = 32, T_WRITE_CYCLES = 64, T_WRITE_ERROR = 2048, T_WORDS = 4096;
 
     // Kinds of draws.
-    localparam K_READ = 0, K_DISTURB = 1, K_WRITE = 2, K_SCRAMBLE = 3, K_ERASE = 4, K_RETENTION = 5;
+    localparam K_READ = 0, K_DISTURB = 1, K_WRITE = 2, K_SCRAMBLE = 3, K_ERASE = 4, K_RETENTION = 5, K_CUT = 6;
 
     localparam [31:0] STEP = 32'h9E3779B9, TWIST = 32'h85EBCA6B;
 
@@ -165,13 +165,28 @@ module sas_mram_bank #(
     reg [71:0]         erased;
     reg [ROW_BITS-1:0] erased_row;
 
-    task begin_command(input [ROW_BITS-1:0] on_row);
+    // The last command: its number, its row and the strips that it pulses.
+    reg [31:0]         taken;
+    reg [ROW_BITS-1:0] at;
+    reg [71:0]         pulsed;
+
+    task begin_command;
         begin
-            begin_draws(commands, {{(32-ROW_BITS){1'b0}}, on_row});
+            taken = commands;
+            at = row;
+            pulsed = cmd == READ ? 72'd0 : strip_mask;
             commands = commands + 1;
             n_commands = n_commands + 1;
-            defect = defects[on_row];
-            state = visible(cells[on_row], defect[287:0], defect[575:288]);
+            look_up;
+        end
+    endtask
+
+    // The draws of the last command, and its row as it is now.
+    task look_up;
+        begin
+            begin_draws(taken, {{(32-ROW_BITS){1'b0}}, at});
+            defect = defects[at];
+            state = visible(cells[at], defect[287:0], defect[575:288]);
         end
     endtask
 
@@ -192,13 +207,13 @@ module sas_mram_bank #(
                     end
                 end
             if (most_disturb != 0) begin
-                driven = cells[row];
+                driven = cells[at];
                 for (column = 0; column < 288; column = column + 1)
                     if (draw(K_DISTURB, column) < tbl[T_DISTURB + {31'd0, state[column]}]) begin
                         driven[column] = ~driven[column];
                         n_disturbed = n_disturbed + 1;
                     end
-                cells[row] = driven;
+                cells[at] = driven;
             end
         end
     endtask
@@ -236,14 +251,14 @@ module sas_mram_bank #(
         end
     endtask
 
-    // SOT alone on geometry x: any state.
-    task scramble_cells;
+    // SOT alone on geometry x, or a pulse cut short: any state.
+    task scramble_cells(input integer kind);
         begin
-            n_scrambled = n_scrambled + strips;
+            n_scrambled = n_scrambled + {25'd0, count_strips(pulsed)};
             target = 0;
             for (column = 0; column < 288; column = column + 1)
                 if (driven[column]) begin
-                    chance = draw(K_SCRAMBLE, column);
+                    chance = draw(kind, column);
                     target[column] = chance[31];
                 end
         end
@@ -251,8 +266,8 @@ module sas_mram_bank #(
 
     task store_cells;
         begin
-            cells[row] = (cells[row] & ~driven) | (target & driven);
-            target = state ^ visible(cells[row], defect[287:0], defect[575:288]);
+            cells[at] = (cells[at] & ~driven) | (target & driven);
+            target = state ^ visible(cells[at], defect[287:0], defect[575:288]);
             for (strip = 0; strip < 72; strip = strip + 1)
                 if (target[4*strip +: 4] != 0)
                     for (column = 4 * strip; column < 4 * strip + 4; column = column + 1)
@@ -260,25 +275,42 @@ module sas_mram_bank #(
         end
     endtask
 
+    task drive_pulsed;
+        for (strip = 0; strip < 72; strip = strip + 1) driven[4*strip +: 4] = {4{pulsed[strip]}};
+    endtask
+
     task write_row;
         begin
             n_strips = n_strips + strips;
-            for (strip = 0; strip < 72; strip = strip + 1) driven[4*strip +: 4] = {4{strip_mask[strip]}};
+            drive_pulsed;
             if (cmd == STT_ONLY) begin
                 for (strip = 0; strip < 72; strip = strip + 1)
-                    if (!erased[strip] || erased_row != row) driven[4*strip +: 4] = 4'd0;
+                    if (!erased[strip] || erased_row != at) driven[4*strip +: 4] = 4'd0;
                 driven = driven & wdata;
                 erased = 0;
                 program_cells;
             end else if (tbl[T_ERASES] != 0) begin
                 if (cmd == SOT_ONLY) begin
-                    erased = strip_mask;
-                    erased_row = row;
+                    erased = pulsed;
+                    erased_row = at;
                 end
                 erase_cells;
-            end else if (cmd == SOT_ONLY) scramble_cells;
+            end else if (cmd == SOT_ONLY) scramble_cells(K_SCRAMBLE);
             else program_cells;
             store_cells;
+        end
+    endtask
+
+    // Without power: what was being pulsed ends in any state, and only cells and the generator's counter remain.
+    task cut_power;
+        begin
+            if (busy && pulsed != 0) begin
+                look_up;
+                drive_pulsed;
+                scramble_cells(K_CUT);
+                store_cells;
+            end
+            erased = 0;
         end
     endtask
 
@@ -342,6 +374,9 @@ module sas_mram_bank #(
         load_defects;
         load_cells;
         erased_row = 0;
+        taken = 0;
+        at = 0;
+        pulsed = 0;
         remaining = 0;
         reading = 0;
         rvalid = 0;
@@ -362,9 +397,10 @@ module sas_mram_bank #(
             RELOAD: load_table;
             AGE: age_cells;
             CLEAR: clear_statistics;
+            CUT: cut_power;
             default: ;
         endcase
-        if (rst) begin
+        if (rst || backdoor_op == CUT) begin
             remaining <= 0;
             reading <= 0;
             rvalid <= 0;
@@ -387,7 +423,7 @@ module sas_mram_bank #(
                     protocol_error <= 1;
                     n_protocol_errors = n_protocol_errors + 1;
                 end else begin
-                    begin_command(row);
+                    begin_command;
                     reading <= cmd == READ;
                     // All ones is a word that no decoder takes for data: who reads late gets caught.
                     rdata <= {288{1'b1}};

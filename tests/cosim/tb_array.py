@@ -70,13 +70,17 @@ async def backdoor(dut, operation):
     await cycles_of(dut, 1)
 
 
-async def issue(dut, command, row, strips, wdata, pulse):
-    """Give one command; return (its row if it was a READ, the cycles it kept the bank busy)."""
+def _drive(dut, command, row, strips, wdata, pulse):
     dut.cmd.value = command
     dut.row.value = row
     dut.strip_mask.value = _number(strips)
     dut.wdata.value = _number(wdata)
     dut.pulse.value = pulse
+
+
+async def issue(dut, command, row, strips, wdata, pulse):
+    """Give one command; return (its row if it was a READ, the cycles it kept the bank busy)."""
+    _drive(dut, command, row, strips, wdata, pulse)
     await RisingEdge(dut.clk)
     dut.cmd.value = Command.IDLE
     # What is not sampled with the command must not matter.
@@ -163,6 +167,44 @@ async def keeps_cells_over_reset_and_counts_on(dut):
         await issue(dut, Command.WRITE_SAS, 5, strips, wdata, 0)
         await reset(dut)
         await cycles_of(dut, 2)
+    await compare(dut, twin)
+
+
+@cocotb.test()
+async def loses_power_as_the_python_bank_does(dut):
+    """Cut in any cycle of a command or after it: strips under a pulse end with random bits, the rest is as it was."""
+    await _start(dut)
+    await backdoor(dut, Backdoor.RELOAD)
+    await backdoor(dut, Backdoor.LOAD)
+    twin = _twin()
+    limit = int(twin.table[STRIP_LIMIT])
+    chooser = random.Random(seed() + 3)
+    row, strips = 0, _mask(chooser, limit)
+    for number in range(60):
+        command = chooser.choice([Command.READ, *WRITES, Command.SOT_ONLY])
+        if chooser.random() < 0.7:
+            row, strips = chooser.randrange(ROWS), _mask(chooser, limit)
+        wdata, pulse = _row(chooser), chooser.randrange(16)
+        busy = twin.cycles(command, pulse)
+        at = chooser.choice([1, busy, busy + 1, chooser.randint(1, busy + 1)])
+        twin.command(command, row, strips, wdata, pulse)
+        twin.cut_power(busy=at <= busy)
+        _drive(dut, command, row, strips, wdata, pulse)
+        await RisingEdge(dut.clk)
+        dut.cmd.value = Command.IDLE
+        if at > 1:
+            await cycles_of(dut, at - 1)
+        dut.backdoor_op.value = Backdoor.CUT
+        # A command that comes with the cut finds no power.
+        _drive(dut, command, row, strips, wdata, pulse)
+        await RisingEdge(dut.clk)
+        dut.cmd.value = Command.IDLE
+        await cycles_of(dut, chooser.randint(1, 3))
+        assert (int(dut.power_good.value), int(dut.busy.value), int(dut.rvalid.value)) == (0, 0, 0)
+        dut.backdoor_op.value = Backdoor.NONE
+        await cycles_of(dut, 2)
+        assert dut.power_good.value
+        assert await visible_rows(dut) == to_integers(np.array([twin.visible(each) for each in range(ROWS)])), number
     await compare(dut, twin)
 
 

@@ -52,4 +52,4 @@ def test_the_verilog_bank_is_the_python_bank(dut, tmp_path, case):
         defects = [drawn] * (BANK + 1)
     plusargs = model_plusargs(tmp_path, table=table, defects=defects)
     environment = {"ARRAY_FOLDER": str(tmp_path), "ARRAY_COMMANDS": "400"}
-    run(dut, "tb_array", tests=4, plusargs=plusargs, env=environment)
+    run(dut, "tb_array", tests=5, plusargs=plusargs, env=environment)

@@ -59,6 +59,12 @@ def test_both_arrays_agree(device, rates, defective):
         if number % 200 == 100:
             simulated.age()
             golden.age()
+        if number % 20 == 10:
+            busy = bool(generator.integers(2))
+            simulated.cut_power(busy=busy)
+            golden.cut(busy=busy)
+            everywhere = np.array([simulated.visible(each) for each in everything.tolist()])
+            assert (golden.visible(everything) == everywhere).all(), f"power cut after command {number}"
         assert (golden.cells[row] == simulated.cells[row]).all(), f"command {number}: {command!r}"
     assert (golden.cells == simulated.cells).all()
     assert (golden.visible(everything) == np.array([simulated.visible(each) for each in everything])).all()

@@ -52,7 +52,7 @@ def test_everything_lies_in_the_window():
     assert MAP.outputs["program_base"] == 32
     assert MAP.outputs["step"] == 20
     assert MAP.inputs["cycles"] == 64
-    assert list(MAP.events) == ["irq_done", "irq_error", "irq_uncorrectable", "irq_spares_low"]
+    assert list(MAP.events) == ["irq_done", "irq_error", "irq_uncorrectable", "irq_spares_low", "irq_memory"]
 
 
 def test_every_unit_of_a_job_is_counted():
