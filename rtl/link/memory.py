@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """RAM on the chip as the external memory of a machine, reached by its DMA and by the link."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out, Signature
 
 from respin.rtl.host.axi import Axi4, AxiLite, Response, require_data_bits, require_int
@@ -36,6 +37,54 @@ class RamPort(Signature):
         )
 
 
+def _address_bits(data_bits: int, size: int) -> int:
+    """Bits of a word's address; raises TypeError or ValueError for a RAM that cannot be."""
+    require_data_bits(data_bits)
+    require_int("size", size, 4096, 1 << ADDRESS_BITS - 1)
+    if size & (size - 1):
+        raise ValueError(f"size must be a power of two, not {size!r}")
+    return (8 * size // data_bits).bit_length() - 1
+
+
+class Ram(Component):
+    """A RAM with byte enables that synthesis makes of block RAM; a board with other memory has its own.
+
+    Parameters
+    ----------
+    data_bits : int
+        Bits of a word: 32, 64, 128 or 256.
+    size : int
+        Bytes: a power of two, at least 4096.
+
+    Members
+    -------
+    port : In(RamPort(data_bits, address_bits))
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a parameter out of its range.
+    """
+
+    def __init__(self, *, data_bits: int, size: int) -> None:
+        bits = _address_bits(data_bits, size)
+        self._memory = Memory(shape=unsigned(data_bits), depth=1 << bits, init=[])
+        super().__init__({"port": In(RamPort(data_bits, bits))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = self._memory
+        write, read, port = self._memory.write_port(granularity=8), self._memory.read_port(), self.port
+        m.d.comb += [
+            write.addr.eq(port.address),
+            write.data.eq(port.write_data),
+            write.en.eq(port.strobe),
+            read.addr.eq(port.address),
+            port.read_data.eq(read.data),
+        ]
+        return m
+
+
 class SharedMemory(Component):
     """Lets a machine's DMA and the link into one RAM with one port, a burst at a time.
 
@@ -68,17 +117,15 @@ class SharedMemory(Component):
     latency = 1
 
     def __init__(self, *, data_bits: int, size: int) -> None:
-        require_data_bits(data_bits)
-        require_int("size", size, 4096, 1 << ADDRESS_BITS - 1)
-        if size & (size - 1):
-            raise ValueError(f"size must be a power of two, not {size!r}")
-        self._size_bits, self._lane_bits = size.bit_length() - 1, (data_bits // 8).bit_length() - 1
+        address_bits = _address_bits(data_bits, size)
+        self._size_bits = size.bit_length() - 1
+        self._lane_bits = self._size_bits - address_bits
         self._lanes = data_bits // _LINK_BITS
         super().__init__(
             {
                 "dma": In(Axi4(data_bits, ADDRESS_BITS, 1)),
                 "link": In(AxiLite(ADDRESS_BITS, _LINK_BITS)),
-                "ram": Out(RamPort(data_bits, self._size_bits - self._lane_bits)),
+                "ram": Out(RamPort(data_bits, address_bits)),
             }
         )
 

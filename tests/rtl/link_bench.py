@@ -4,7 +4,6 @@
 import zlib
 
 from amaranth.hdl import Module
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from host_bench import Bench
 
@@ -13,30 +12,9 @@ from respin.rtl.host.axi import Axi4
 from respin.rtl.host.register_file import RegisterFile
 from respin.rtl.host.registers import register_map
 from respin.rtl.link.bridge import LinkBridge
-from respin.rtl.link.memory import RamPort, SharedMemory
+from respin.rtl.link.memory import Ram, SharedMemory
 
 SIZE = 4096
-
-
-class Ram(Component):
-    """A RAM with byte enables."""
-
-    def __init__(self, bits: int, size: int) -> None:
-        self.memory = Memory(shape=bits, depth=8 * size // bits, init=[])
-        super().__init__({"port": In(RamPort(bits, (self.memory.depth - 1).bit_length()))})
-
-    def elaborate(self, platform) -> Module:
-        m = Module()
-        m.submodules.memory = self.memory
-        write, read, port = self.memory.write_port(granularity=8), self.memory.read_port(), self.port
-        m.d.comb += [
-            write.addr.eq(port.address),
-            read.addr.eq(port.address),
-            write.data.eq(port.write_data),
-            write.en.eq(port.strobe),
-            port.read_data.eq(read.data),
-        ]
-        return m
 
 
 class LinkedRegisters(Component):
@@ -47,7 +25,7 @@ class LinkedRegisters(Component):
         self.map = register_map(preset("tiny"))
         self.registers = RegisterFile(registers=self.map)
         self.shared = SharedMemory(data_bits=bits, size=SIZE)
-        self.ram = Ram(bits, SIZE)
+        self.ram = Ram(data_bits=bits, size=SIZE)
         ports = self.bridge.signature.members
         super().__init__({"i": ports["i"], "o": ports["o"], "dma": In(Axi4(bits, 32, 1)), "started": Out(8)})
 
