@@ -7,6 +7,7 @@ from respin.rtl.host.register_map import Access, Field, Register
 from respin.rtl.host.registers import register_map
 
 _LOG2 = "_log2"
+_VERSION = ("major", "minor", "patch")
 
 
 class IdentityError(ValueError):
@@ -48,7 +49,7 @@ def expected_identity(config: AcceleratorConfig) -> dict[str, int]:
 
 def version_of(identity: dict[str, int]) -> str:
     """Return the version of what made the machine."""
-    return f"{identity['major']}.{identity['minor']}.{identity['patch']}"
+    return ".".join(str(identity[name]) for name in _VERSION)
 
 
 def require_identity(found: dict[str, int], config: AcceleratorConfig) -> None:
@@ -62,3 +63,8 @@ def require_identity(found: dict[str, int], config: AcceleratorConfig) -> None:
     for name, value in wanted.items():
         if found[name] != value:
             raise IdentityError(f"the machine there has {name} {found[name]}, the program is for one with {value}")
+
+
+def without_version(identity: dict[str, int]) -> dict[str, int]:
+    """Return an identity but for the version."""
+    return {name: value for name, value in identity.items() if name not in _VERSION}

@@ -22,7 +22,7 @@ from respin.firmware_model.layout import IntArray, StoreTensor, words_tensor
 from respin.firmware_model.training import label_words
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.host.dma_ports import DmaError
-from respin.rtl.host.registers import register_map
+from respin.rtl.host.registers import COUNTERS, register_map
 from respin.rtl.jobs import LOG2_RATE
 from respin.rtl.mram.ports import Outcome
 from respin.rtl.ports import Fault
@@ -116,6 +116,18 @@ class Machine:
         """Write a register with ones in the named fields of one bit and zeros elsewhere."""
         found = self._registers.register(register)
         await self.write(register, sum(found.field(field).mask for field in fields))
+
+    async def counters(self) -> dict[str, int]:
+        """Read every counter, by name."""
+        counters = {}
+        for counter in COUNTERS:
+            name = counter.name.upper()
+            if counter.width == 32:
+                counters[counter.name] = await self.read(name)
+            else:  # reading the low half keeps the high one
+                low = await self.read(f"{name}_LOW")
+                counters[counter.name] = await self.read(f"{name}_HIGH") << 32 | low
+        return counters
 
     async def run(self, address: int, count: int, *, seed: int = 0, step: int = 0, log2_rate: int = 0) -> None:
         """Run the program at ``address`` to its end.

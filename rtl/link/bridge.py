@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests of a serial line, carried out on two AXI4-Lite ports."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, signed, unsigned
 from amaranth.lib import crc, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
@@ -9,8 +9,8 @@ from amaranth.lib.wiring import Component, In, Out
 from respin.rtl.host.axi import AxiLite, require_int
 from respin.rtl.host.dma_ports import ADDRESS_BITS
 from respin.rtl.host.registers import WINDOW_BITS
-from respin.rtl.link.protocol import CRC_BYTES, HEADER_BYTES, MAX_WORDS, PAGE_BYTES, WORD_BYTES, Command, Status
-from respin.rtl.link.stuffing import SYMBOL, Stuffing, Unstuffing
+from respin.rtl.link.protocol import CRC_BYTES, HEADER_BYTES, MAX_WORDS, WORD_BYTES, Status
+from respin.rtl.link.stuffing import Stuffing, Unstuffing
 from respin.rtl.link.uart import RECEIVED
 from respin.rtl.mram.watchdog import Watchdog
 
@@ -28,13 +28,13 @@ class LinkBridge(Component):
     """Reads and writes words for a host that sends requests and waits for their answers.
 
     A request has an effect after its last byte, if its CRC is right; a broken one is dropped without an answer, and the
-    host sends it again. A request that writes and has the number of the request before is not carried out again: it gets
-    the same answer once more. Bytes that come while a request is carried out or answered are lost.
+    host sends it again. A request that writes and has the number of the request before is not carried out again: it
+    gets the same answer once more. Bytes that come while a request is carried out or answered are lost.
 
     A port that does not answer within ``timeout`` cycles ends the request with TIMEOUT. The bridge then hears nothing
     until the port has settled what it owes.
 
-    Latency: what the lines take, and some ten cycles a word beside it. Throughput: a byte is taken in 9 cycles and more.
+    Latency: what the lines take, and some ten cycles a word beside it. Throughput: a byte in 9 cycles.
 
     Parameters
     ----------
@@ -97,21 +97,24 @@ class LinkBridge(Component):
 
     def _header(self, m: Module) -> None:
         """What a request says, byte after byte, and which one was carried out last."""
-        header = self._header_bits = Signal(8 * HEADER_BYTES)
+        header = self._header_bits = Signal(8 * HEADER_BYTES, reset_less=True)
         self._number, self._command = header[:8], header[8:16]
         self._address, self._words_left = header[16:48], header[48:]
         self._writes, self._to_memory = self._command[0], self._command[1]
-        self._position = Signal(signed(_POSITION_BITS))
-        self._word = Signal(8 * WORD_BYTES)
-        self._status = Signal(Status)
+        self._position = Signal(signed(_POSITION_BITS), reset_less=True)
+        self._word = Signal(8 * WORD_BYTES, reset_less=True)
+        self._status = Signal(Status, reset_less=True)
         # One bit more than a number has: nothing was carried out since the reset.
         self._last = Signal(9, init=1 << 8)
         self._in_header = self._position < _PAYLOAD
 
     def _checksum(self, m: Module) -> None:
         """The CRC of what is received or sent, a bit a cycle."""
-        m.submodules.crc = self._crc = checksum = crc.catalog.CRC32_ISO_HDLC(data_width=1).create()
-        byte, left, out = Signal(8), Signal(4), Signal()
+        self._crc = checksum = crc.catalog.CRC32_ISO_HDLC(data_width=1).create()
+        # A reset costs less than ``start``.
+        self._crc_start = Signal()
+        m.submodules.crc = ResetInserter(self._crc_start)(checksum)
+        byte, left, out = Signal(8, reset_less=True), Signal(4), Signal(reset_less=True)
         self._crc_byte, self._crc_take, self._crc_out = Signal(8), Signal(), Signal()
         # Given the bit that it is about to hand back, the register turns nothing over: it moves out.
         m.d.comb += [checksum.valid.eq(left != 0), checksum.data.eq(Mux(out, ~checksum.crc[0], byte[0]))]
@@ -185,7 +188,7 @@ class LinkBridge(Component):
                 with m.If(self._in_header):
                     m.d.sync += self._header_bits.eq(Cat(self._header_bits[8:], symbol.data))
             with m.If(received.valid & symbol.flag):
-                m.d.comb += self._crc.start.eq(1)
+                m.d.comb += self._crc_start.eq(1)
                 m.d.sync += [opened.eq(1), position.eq(_START)]
                 with m.If(whole):
                     m.d.sync += [opened.eq(0), position.eq(_PAYLOAD), self._last.eq(self._number)]
@@ -233,7 +236,7 @@ class LinkBridge(Component):
 
     def _answer(self, m: Module) -> None:
         with m.State("Begin the answer"):
-            m.d.comb += self._crc.start.eq(1)
+            m.d.comb += self._crc_start.eq(1)
             self._send(m, 0, "Say its number", flag=True)
         with m.State("Say its number"):
             m.d.sync += self._position.eq(_PAYLOAD)
@@ -256,7 +259,7 @@ class LinkBridge(Component):
         with m.State("Say the word"):
             self._send(m, self._word[:8], "Say the word")
             with m.If(self._taken):
-                m.d.sync += [self._word.eq(self._word[8:]), self._position.eq(self._position + 1)]
+                m.d.sync += [self._word.eq(Cat(self._word[8:], self._get.data)), self._position.eq(self._position + 1)]
                 with m.If(self._position[:2] == WORD_BYTES - 1):
                     self._next_word(m)
                     m.next = "Read a word"

@@ -11,8 +11,8 @@ from respin.rtl.link.uart import UartReceiver, UartTransmitter
 class UartLink(Component):
     """A host on a serial line reads and writes registers and memory (docs/link.md).
 
-    ``registers`` goes to a machine's ``s_axi``. ``memory`` goes to the memory that the machine's ``m_axi`` reaches, too:
-    :class:`respin.rtl.link.memory.SharedMemory` where it is RAM on the chip, or any interconnect.
+    ``registers`` goes to a machine's ``s_axi``. ``memory`` goes to the memory that the machine's ``m_axi`` reaches,
+    too: :class:`respin.rtl.link.memory.SharedMemory` where it is RAM on the chip, or any interconnect.
 
     Parameters
     ----------

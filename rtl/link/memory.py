@@ -89,9 +89,10 @@ class SharedMemory(Component):
     """Lets a machine's DMA and the link into one RAM with one port, a burst at a time.
 
     The link comes first: it asks for a word now and then. Reads and writes of the DMA take turns. Addresses past the
-    end get DECERR; nothing is written there, and what is read there has no meaning. Bursts are of type INCR and of whole beats, as the DMA's are.
+    end get DECERR; nothing is written there, and what is read there has no meaning. Bursts are of type INCR and of whole
+    beats, as the DMA's are.
 
-    Latency: 1 cycle from an address to its first beat. Throughput: a beat a cycle, and 2 cycles between bursts.
+    Latency: 2 cycles from an address to its first beat. Throughput: a beat a cycle, and 3 cycles between bursts.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ class SharedMemory(Component):
         For a parameter out of its range.
     """
 
-    latency = 1
+    latency = 2
 
     def __init__(self, *, data_bits: int, size: int) -> None:
         address_bits = _address_bits(data_bits, size)
@@ -132,7 +133,7 @@ class SharedMemory(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         dma, link, ram = self.dma, self.link, self.ram
-        word = Signal.like(ram.address)
+        word = Signal.like(ram.address, reset_less=True)
         left, number, outside, wrote = Signal(8), Signal(1), Signal(), Signal()
         lane = Signal(range(self._lanes))
         answer = Mux(outside, Response.DECERR, Response.OKAY)
@@ -148,65 +149,67 @@ class SharedMemory(Component):
             ram.write_data.eq(dma.wdata),
         ]
 
-        def begin(address: Signal) -> None:
-            m.d.comb += ram.address.eq(address[self._lane_bits :])
+        def choose(address: Signal, following: str) -> None:
             m.d.sync += [
                 word.eq(address[self._lane_bits :]),
                 lane.eq(address[2 : self._lane_bits]),
                 outside.eq(address[self._size_bits :] != 0),
             ]
+            m.next = following
 
         with m.FSM():
-            with m.State("Idle"):
+            with m.State("Choose"):
                 with m.If(link.arvalid):
-                    begin(link.araddr)
-                    m.d.comb += link.arready.eq(1)
-                    m.next = "Answer the link's read"
+                    choose(link.araddr, "Read a word")
                 with m.Elif(link.awvalid & link.wvalid):
-                    begin(link.awaddr)
-                    m.d.comb += [
-                        link.awready.eq(1),
-                        link.wready.eq(1),
-                        ram.write_data.eq(link.wdata.replicate(self._lanes)),
-                    ]
-                    with m.If(link.awaddr[self._size_bits :] == 0):
-                        bytes_before = link.awaddr[2 : self._lane_bits] << 2
-                        m.d.comb += ram.strobe.eq(link.wstrb << bytes_before)
-                    m.next = "Answer the link's write"
+                    choose(link.awaddr, "Write a word")
                 with m.Elif(dma.arvalid & (wrote | ~dma.awvalid)):
-                    begin(dma.araddr)
-                    m.d.comb += dma.arready.eq(1)
-                    m.d.sync += [left.eq(dma.arlen), number.eq(dma.arid), wrote.eq(0)]
-                    m.next = "Read a burst"
+                    choose(dma.araddr, "Begin to read")
                 with m.Elif(dma.awvalid):
-                    begin(dma.awaddr)
-                    m.d.comb += dma.awready.eq(1)
-                    m.d.sync += [number.eq(dma.awid), wrote.eq(1)]
-                    m.next = "Write a burst"
-            with m.State("Answer the link's read"):
+                    choose(dma.awaddr, "Begin to write")
+            with m.State("Read a word"):
+                m.d.comb += link.arready.eq(1)
+                m.next = "Answer a word's read"
+            with m.State("Answer a word's read"):
                 m.d.comb += link.rvalid.eq(1)
                 with m.If(link.rready):
-                    m.next = "Idle"
-            with m.State("Answer the link's write"):
+                    m.next = "Choose"
+            with m.State("Write a word"):
+                m.d.comb += [
+                    link.awready.eq(1),
+                    link.wready.eq(1),
+                    ram.write_data.eq(link.wdata.replicate(self._lanes)),
+                    ram.strobe.eq(Mux(outside, 0, link.wstrb << (lane << 2))),
+                ]
+                m.next = "Answer a word's write"
+            with m.State("Answer a word's write"):
                 m.d.comb += link.bvalid.eq(1)
                 with m.If(link.bready):
-                    m.next = "Idle"
+                    m.next = "Choose"
+            with m.State("Begin to read"):
+                m.d.comb += dma.arready.eq(1)
+                m.d.sync += [left.eq(dma.arlen), number.eq(dma.arid), wrote.eq(0)]
+                m.next = "Read a burst"
             with m.State("Read a burst"):
                 m.d.comb += dma.rvalid.eq(1)
                 with m.If(dma.rready):
                     m.d.comb += ram.address.eq(word + 1)
                     m.d.sync += [word.eq(word + 1), left.eq(left - 1)]
                     with m.If(left == 0):
-                        m.next = "Idle"
+                        m.next = "Choose"
+            with m.State("Begin to write"):
+                m.d.comb += dma.awready.eq(1)
+                m.d.sync += [number.eq(dma.awid), wrote.eq(1)]
+                m.next = "Write a burst"
             with m.State("Write a burst"):
                 m.d.comb += dma.wready.eq(1)
                 with m.If(dma.wvalid):
                     m.d.comb += ram.strobe.eq(Mux(outside, 0, dma.wstrb))
                     m.d.sync += word.eq(word + 1)
                     with m.If(dma.wlast):
-                        m.next = "Answer a write"
-            with m.State("Answer a write"):
+                        m.next = "Answer a burst"
+            with m.State("Answer a burst"):
                 m.d.comb += dma.bvalid.eq(1)
                 with m.If(dma.bready):
-                    m.next = "Idle"
+                    m.next = "Choose"
         return m

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's own transport on a pseudo-terminal, and behind it the link's Verilog: what is right, broken, and missing."""
+"""The host's own transport on a pseudo-terminal, behind it the link's Verilog: what is right, broken and missing."""
 
 import os
 import random
@@ -97,7 +97,7 @@ def test_a_request_acts_once(board):
 
 
 def test_broken_requests_have_no_effect(board):
-    """Bits turned over, bytes dropped, doubled, put in, cut, joined, without stop bit: silence, and the next one acts."""
+    """Bits turned over, bytes dropped, doubled, put in, cut, joined, without stop bit: silence, the next one acts."""
     generator = random.Random(seed())
     good = request(5, WRITE_REGISTERS, CONTROL, 1, START)
     for place in range(1, len(good) - 1):
@@ -163,7 +163,7 @@ def test_the_host_and_the_board(board):
         machine = Machine(CONFIG, transport)
         found = drive(read_identity(machine))
         require_identity(found, CONFIG)
-        with pytest.raises(IdentityError, match="the machine there has mram_rows 2048, the program is for one with 64"):
+        with pytest.raises(IdentityError, match="the machine there has vector_width 2, the program is for one with 1"):
             require_identity(found, preset("nano"))
         with pytest.raises(IdentityError, match="was made by Respin 9.1.0, this is 0.1.0: make it anew"):
             require_identity(found | {"major": 9}, CONFIG)
@@ -178,7 +178,8 @@ def test_the_host_and_the_board(board):
             drive(transport.write_register(0, 1))
         with pytest.raises(LinkError, match=f"the board refused to read memory at {SIZE:#x}$"):
             drive(transport.read_memory(SIZE, 32))
-        for address, count, message in ((2, 4, "address must be"), (0, 6, "count must be"), (1 << 32, 4, "memory ends")):
+        outside = ((2, 4, "address must be"), (0, 6, "count must be"), (1 << 32, 4, "memory ends"))
+        for address, count, message in outside:
             with pytest.raises(ValueError, match=message):
                 drive(transport.read_memory(address, count))
         assert transport.sent_again == 0
@@ -239,11 +240,11 @@ def test_noise_costs_time_and_nothing_else(board):
 
 def test_no_board(board):
     """One line for each way in which there is none."""
-    with pytest.raises(LinkError, match="^/dev/nothing: cannot be opened: No such file or directory; serial ports here: "):
+    with pytest.raises(LinkError, match="^/dev/nothing: cannot be opened: No such file or directory; serial ports"):
         SerialTransport("/dev/nothing")
     ours, theirs = os.openpty()
     path = os.ttyname(theirs)
-    with pytest.raises(LinkError, match=f"^{path}: no board answers at 9600 baud: a request was sent 2 times, with 0.0"):
+    with pytest.raises(LinkError, match=f"^{path}: no board answers at 9600 baud: a request was sent 2 times"):
         SerialTransport(path, baud=9600, answer_seconds=0.02, attempts=2)
     os.close(theirs)
     os.close(ours)
