@@ -127,6 +127,13 @@ def network(session: nox.Session) -> None:
 
 
 @nox.session
+def board(session: nox.Session) -> None:
+    """Train a simulated board over its serial line, with the commands for real ones; minutes."""
+    environment(session)
+    run(session, "pytest", "tests/board", *session.posargs, OMP_NUM_THREADS="1")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and imports."""
     environment(session)

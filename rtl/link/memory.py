@@ -89,8 +89,8 @@ class SharedMemory(Component):
     """Lets a machine's DMA and the link into one RAM with one port, a burst at a time.
 
     The link comes first: it asks for a word now and then. Reads and writes of the DMA take turns. Addresses past the
-    end get DECERR; nothing is written there, and what is read there has no meaning. Bursts are of type INCR and of whole
-    beats, as the DMA's are.
+    end get DECERR; nothing is written there, and what is read there has no meaning. Bursts are of type INCR and
+    of whole beats, as the DMA's are.
 
     Latency: 2 cycles from an address to its first beat. Throughput: a beat a cycle, and 3 cycles between bursts.
 

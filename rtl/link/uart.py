@@ -73,7 +73,8 @@ class UartReceiver(Component):
         level, before = Signal(init=1), Signal(init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, level, init=1)
         m.d.sync += before.eq(level)
-        middle, apart = self._cycles // 2, self._cycles // 8
+        # A falling edge is seen half a cycle late on average.
+        middle, apart = (self._cycles - 1) // 2, self._cycles // 8
         at = Signal(range(self._cycles))
         first, second, bit = Signal(), Signal(), Signal()
         m.d.comb += bit.eq((first & second) | (first & level) | (second & level))
