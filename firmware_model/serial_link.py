@@ -4,6 +4,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import serial
 from serial.tools.list_ports import comports
@@ -16,6 +17,8 @@ BAUD = 115200
 """What boards talk unless they are made otherwise."""
 _ID, _IRQ_STATUS = 0x000, 0x028
 _BITS_A_BYTE = 10
+_QUIET_SECONDS = 0.02
+"""After a broken answer the line must be at rest for so long before the request is sent again."""
 _POLL_SECONDS = 0.005
 """Between two looks at whether a program has ended."""
 
@@ -97,6 +100,9 @@ class SerialTransport:
             reason = os.strerror(number) if number else str(error)
             there = ", ".join(sorted(found.device for found in comports())) or "none"
             raise LinkError(f"{self.port}: cannot be opened: {reason}; serial ports here: {there}") from error
+        # Some USB adapters keep short answers for 16 ms unless they are told not to; others cannot be told.
+        with suppress(ValueError, NotImplementedError):
+            line.set_low_latency_mode(True)
         line.reset_input_buffer()
         return line
 
@@ -199,14 +205,18 @@ class SerialTransport:
     def _listen(self, seconds: float, wanted: int) -> bytes | None:
         """The answer to the last request; None if it does not come, or comes broken."""
         end = time.monotonic() + seconds
+        broken = False
         while (left := end - time.monotonic()) > 0:
-            self._line.timeout = left
+            # What is left of a broken answer is not to be taken for the beginning of the next one.
+            self._line.timeout = min(left, _QUIET_SECONDS) if broken else left
             received = self._line.read(1)
+            if broken and not received:
+                return None
             received += self._line.read(self._line.in_waiting)
             for content in self._answers.feed(received):
                 if content is None:
-                    return None
-                if content[0] == self._number and self._is_whole(content, wanted):
+                    broken = True
+                elif content[0] == self._number and self._is_whole(content, wanted):
                     return content
         return None
 
