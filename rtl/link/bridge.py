@@ -17,6 +17,7 @@ from respin.rtl.mram.watchdog import Watchdog
 _BUFFER_BYTES = 512
 """Payload and CRC of the longest request fit, and so does block RAM of an iCE40."""
 _POSITION_BITS = 10
+_LAST_POSITION = (1 << _POSITION_BITS - 1) - 1
 _START = -HEADER_BYTES - 2 * CRC_BYTES
 _PAYLOAD = _START + HEADER_BYTES
 _AFTER_READ = _PAYLOAD + CRC_BYTES
@@ -184,7 +185,8 @@ class LinkBridge(Component):
                 self._put.en.eq(self._crc_take & ~self._in_header),
             ]
             with m.If(self._crc_take):
-                m.d.sync += position.eq(position + 1)
+                with m.If(position != _LAST_POSITION):  # there it stays, as what is as long as that is no request
+                    m.d.sync += position.eq(position + 1)
                 with m.If(self._in_header):
                     m.d.sync += self._header_bits.eq(Cat(self._header_bits[8:], symbol.data))
             with m.If(received.valid & symbol.flag):

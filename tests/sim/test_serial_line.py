@@ -134,6 +134,7 @@ def test_requests_that_are_none(board):
         b"\1\0" + control + b"\0" + START,
         b"\1\1" + control + b"\xff" + b"\1" * 1024,
         b"\1\3" + control + b"\x40" + b"\1" * 260,
+        b"\1" * 1024 + b"\1\1" + control + b"\0" + START,  # what counts bytes must not begin anew
         b"\1\0" + control + b"\x40",
         b"\1\5" + control + b"\0" + START,
         b"\1\x81" + control + b"\0" + START,
