@@ -17,7 +17,7 @@ import nox
 ROOT = Path(__file__).parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-EXTRAS = "learn,area,registers,tests,lint"
+EXTRAS = "learn,area,registers,board,tests,lint"
 
 nox.needs_version = ">=2024.4"
 nox.options.default_venv_backend = "none"
@@ -131,6 +131,13 @@ def network(session: nox.Session) -> None:
     """Run a whole EfficientNet-Lite0 that learns on the whole machine, every tensor against golden; many minutes."""
     environment(session)
     run(session, "respin", "network", *session.posargs)
+
+
+@nox.session
+def board(session: nox.Session) -> None:
+    """Train a simulated board over its serial line, with the commands for real ones; minutes."""
+    environment(session)
+    run(session, "pytest", "tests/board", *session.posargs, OMP_NUM_THREADS="1")
 
 
 @nox.session

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from respin.cli.bench.command import bench
+from respin.cli.board.command import board
 from respin.cli.compile import compile_network
 from respin.cli.console import FAILED, err
 from respin.cli.demo.command import demo
@@ -44,6 +45,7 @@ app.command()(network)
 app.command()(report)
 app.add_typer(bench)
 app.add_typer(device)
+app.add_typer(board)
 
 
 def main() -> None:

@@ -16,7 +16,6 @@ from respin.firmware_model.image import ProgramImage
 from respin.firmware_model.layout import IntArray
 from respin.firmware_model.machine import Machine, ProgramSession
 from respin.rtl.config import ROW_WEIGHTS
-from respin.rtl.host.registers import COUNTERS, Counter
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES
 from respin.sim.compiled import drive
 
@@ -69,18 +68,11 @@ class Runner:
 
     def counters(self) -> dict[str, int]:
         """Return what the machine's counters say of the last program, by name."""
-        return {counter.name: self._counter(counter) for counter in COUNTERS}
+        return drive(self.session.machine.counters())
 
     def program_cycles(self) -> int:
         """Return the cycles that the last program took, by the machine's own counter."""
         return self.counters()["cycles"]
-
-    def _counter(self, counter: Counter) -> int:
-        name = counter.name.upper()
-        if counter.width == 32:
-            return drive(self.session.machine.read(name))
-        low, high = (drive(self.session.machine.read(f"{name}_{half}")) for half in ("LOW", "HIGH"))
-        return high << 32 | low
 
     @property
     def trained_rows(self) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 """The whole machine as a compiled simulation takes it: with ports that show the ends of descriptors."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -71,10 +72,16 @@ class WatchedMachine(Component):
 
 def machine_verilog(config: AcceleratorConfig) -> str:
     """Return the Verilog of a :class:`WatchedMachine`, kept from the last time unless the generator has changed."""
-    sources = [*sorted((_ROOT / "rtl").rglob("*.py")), _ROOT / "gen" / "emit.py", Path(__file__)]
+    return kept_verilog(TOP, config, Path(__file__), lambda: WatchedMachine(config=config))
+
+
+def kept_verilog(top: str, config: AcceleratorConfig, source: Path, make: Callable[[], Component]) -> str:
+    """Return the Verilog of what ``make`` makes, kept from the last time unless ``source`` or the generator has
+    changed."""
+    sources = [*sorted((_ROOT / "rtl").rglob("*.py")), _ROOT / "gen" / "emit.py", source]
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
-    with build_folder(f"{TOP}-verilog", [asdict(config), digest, versions()]) as (folder, built):
-        path = folder / f"{TOP}.v"
+    with build_folder(f"{top}-verilog", [asdict(config), digest, versions()]) as (folder, built):
+        path = folder / f"{top}.v"
         if not built:
-            path.write_text(emit(WatchedMachine(config=config), TOP, config=config), encoding="utf-8")
+            path.write_text(emit(make(), top, config=config), encoding="utf-8")
         return path.read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from respin.firmware_model.layout import IntArray, StoreTensor, words_tensor
 from respin.firmware_model.training import label_words
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.host.dma_ports import DmaError
-from respin.rtl.host.registers import register_map
+from respin.rtl.host.registers import COUNTERS, register_map
 from respin.rtl.jobs import LOG2_RATE
 from respin.rtl.mram.keeper_ports import KeeperError
 from respin.rtl.mram.ports import Outcome
@@ -124,6 +124,18 @@ class Machine:
         """Write a register with these values of its fields and zeros elsewhere."""
         found = self._registers.register(register)
         await self.write(register, sum(value << found.field(name).low for name, value in values.items()))
+
+    async def counters(self) -> dict[str, int]:
+        """Read every counter, by name."""
+        counters = {}
+        for counter in COUNTERS:
+            name = counter.name.upper()
+            if counter.width == 32:
+                counters[counter.name] = await self.read(name)
+            else:  # reading the low half keeps the high one
+                low = await self.read(f"{name}_LOW")
+                counters[counter.name] = await self.read(f"{name}_HIGH") << 32 | low
+        return counters
 
     async def run(self, address: int, count: int, *, seed: int = 0, step: int = 0, log2_rate: int = 0) -> None:
         """Run the program at ``address`` to its end.

@@ -102,14 +102,29 @@ def with_held_inputs(texts: Mapping[str, str], module: str) -> dict[str, str]:
     return {**texts, f"{TOP}.v": "\n".join(lines) + "\n"}
 
 
-def build_machine(texts: Mapping[str, str], module: str = "bench") -> Path:
-    """Compile a bench into a shared library, or find it compiled; returns the library.
+def build_library(
+    name: str,
+    texts: Mapping[str, str],
+    module: str,
+    *,
+    harness: Path,
+    models: Sequence[Path] = (),
+    visible: Sequence[tuple[str, str]] = (),
+) -> Path:
+    """Compile a bench and what drives it into a shared library, or find it compiled; returns the library.
 
     Parameters
     ----------
+    name:
+        Of the folder that it is kept in.
     texts, module:
-        What :func:`respin.sim.memory.with_memory` gave, and the name of its bench, which has the :data:`WATCHES` of a
-        machine besides its own ports.
+        Verilog by file name, and the name of the bench, which gets held inputs (:func:`with_held_inputs`).
+    harness:
+        The C++ that drives it.
+    models:
+        Further Verilog, written by hand.
+    visible:
+        Arrays to be found by name: module and signal.
 
     Raises
     ------
@@ -121,13 +136,13 @@ def build_machine(texts: Mapping[str, str], module: str = "bench") -> Path:
     tool = tools.verilator_toolchain()
     texts = with_held_inputs(texts, module)
     generated = list(texts)
-    texts = dict(texts) | {path.name: path.read_text(encoding="utf-8") for path in (BANK_MODEL, MEMORY_MODEL, _HARNESS)}
-    texts = {"respin.vlt": control_file(TOP, generated, visible=_VISIBLE)} | texts
+    texts = dict(texts) | {path.name: path.read_text(encoding="utf-8") for path in (*models, harness)}
+    texts = {"respin.vlt": control_file(TOP, generated, visible=visible)} | texts
     arguments = ["--cc", "--exe", "--top-module", TOP, "--prefix", f"V{TOP}", "--Mdir", ".", "-o", "machine.so"]
     arguments += ["-Wall", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--no-assert"]
     arguments += ["-CFLAGS", "-fPIC -std=gnu++17", "-LDFLAGS", "-shared"]
     make = ["-f", f"V{TOP}.mk", "machine.so", f"-j{os.cpu_count() or 1}", "OPT_FAST=-O2", "OPT_GLOBAL=-O2"]
-    with build_folder("machine-compiled", [tool.version, texts, arguments, make]) as (folder, built):
+    with build_folder(name, [tool.version, texts, arguments, make]) as (folder, built):
         if not built:
             log = folder / "build.log"
             sources = [str(path) for path in write_texts(texts, folder)]
@@ -138,6 +153,24 @@ def build_machine(texts: Mapping[str, str], module: str = "bench") -> Path:
             except RuntimeError as error:
                 raise SimulationError(f"{TOP}: {error}; {log} ends with\n{tail(log)}") from None
     return folder / "machine.so"
+
+
+def build_machine(texts: Mapping[str, str], module: str = "bench") -> Path:
+    """Compile a machine with its memories; returns the library for :class:`CompiledMachine`.
+
+    Parameters
+    ----------
+    texts, module:
+        What :func:`respin.sim.memory.with_memory` gave, and the name of its bench, which has the :data:`WATCHES` of a
+        machine besides its own ports.
+
+    Raises
+    ------
+    ToolError, SimulationError
+        As :func:`build_library`.
+    """
+    models = (BANK_MODEL, MEMORY_MODEL)
+    return build_library("machine-compiled", texts, module, harness=_HARNESS, models=models, visible=_VISIBLE)
 
 
 class _Ending(ctypes.Structure):

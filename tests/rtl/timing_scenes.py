@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the timing diagrams of the documentation show: the bank controller, the engine and the sequencer at work."""
+"""What the timing diagrams of the documentation show: bank controller, engine, sequencer and link at work."""
 
 import random
 from collections.abc import Callable
@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import imc_bench
-from amaranth.hdl import Signal
+from amaranth.hdl import Module, Signal
 from amaranth.sim import SimulatorContext
 from imc_model import EngineCase, row_bits, word_bits
+from link_bench import frame
 from mram_bench import Bench, random_row
 from timing import Lane, Recorder
 
@@ -17,14 +18,25 @@ from respin.firmware_model.descriptors import Descriptor, pack_program
 from respin.firmware_model.jobs import JobBuilder, Requantise, Source
 from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import preset
+from respin.rtl.host.registers import MAGIC
 from respin.rtl.imc.engine import Engine
 from respin.rtl.interfaces import BankCommand
+from respin.rtl.link.bridge import LinkBridge
+from respin.rtl.link.protocol import FLAG
 from respin.rtl.mram.ports import Outcome
 from respin.rtl.sequencer.descriptor import Opcode
 from respin.rtl.sequencer.sequencer import Sequencer
 
 READ_CYCLES, WRITE_CYCLES = 2, 3
 """What a command keeps a macro busy for, in the pictures; a device file says what it is."""
+
+
+BYTE_CYCLES = 10
+"""Between two bytes of a link's host: a line takes longer."""
+
+
+def _hex(byte: int) -> str:
+    return f"{byte:02x}"
 
 
 def _command(value: int) -> str:
@@ -201,10 +213,58 @@ def sequencer() -> dict[str, Any]:
     return recorder.wavejson("The next descriptor is fetched and checked while a job runs")
 
 
+def link() -> dict[str, Any]:
+    """The end of a request that reads the register ID, and the beginning of its answer."""
+    dut = LinkBridge()
+    port = dut.registers
+    line = frame(b"\x05\0" + bytes(4) + b"\0")
+
+    async def host(ctx: SimulatorContext) -> None:
+        ctx.set(dut.o.ready, 1)
+        for byte in line:
+            ctx.set(dut.i.payload.data, byte)
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            await ctx.tick().repeat(BYTE_CYCLES - 1)
+        await ctx.tick().repeat(60)
+
+    async def registers(ctx: SimulatorContext) -> None:
+        ctx.set(port.arready, 1)
+        await ctx.tick().until(port.arvalid)
+        ctx.set(port.arready, 0)
+        await ctx.tick()
+        ctx.set(port.rdata, MAGIC)
+        ctx.set(port.rvalid, 1)
+        await ctx.tick()
+        ctx.set(port.rvalid, 0)
+
+    flag = dut.i.valid & (dut.i.payload.data == FLAG)
+    flags = Signal(2)
+    around = Module()
+    around.submodules.dut = dut
+    around.d.sync += flags.eq(flags + flag)
+    recorder = Recorder(
+        [
+            ("from the host", [Lane("valid", dut.i.valid), Lane("byte", dut.i.payload.data, _hex, dut.i.valid)]),
+            (
+                "registers",
+                [Lane(name, getattr(port, name)) for name in ("arvalid", "arready", "rvalid", "rready")],
+            ),
+            ("to the host", [Lane("valid", dut.o.valid), Lane("byte", dut.o.payload, _hex, dut.o.valid)]),
+        ],
+        cycles=48,
+        start=(flags == 1) & flag,
+    )
+    imc_bench.simulate(around, [host, recorder.process], registers)
+    return recorder.wavejson("A register is read: the end of the request, the access, the beginning of the answer")
+
+
 SCENES: dict[str, Callable[[], dict[str, Any]]] = {
     "bank-read": read,
     "bank-write": write,
     "engine": engine,
+    "link": link,
     "sequencer": sequencer,
 }
 """By the name of the diagram's file."""
