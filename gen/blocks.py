@@ -17,6 +17,8 @@ from respin.rtl.learn.scales import DelayedScales
 from respin.rtl.learn.update import Update
 from respin.rtl.machine import Machine
 from respin.rtl.mram.controller import MramController
+from respin.rtl.mram.guard import Guard
+from respin.rtl.mram.keeper import Keeper
 from respin.rtl.sequencer.sequencer import Sequencer
 from respin.rtl.vector.gather import Gather
 from respin.rtl.vector.loss import LossHead
@@ -92,6 +94,8 @@ MEASURED = (
         target=BISMO_LUT6_PER_BIT_MAC,
     ),
     *_BLOCKS,
+    Block(name="respin_guard", title="locks and slots before the bank controller", make=_of(Guard)),
+    Block(name="respin_keeper", title="keeper of regions and slots", make=_of(Keeper)),
     Block(name="respin_depthwise", title="depthwise unit", make=_of(DepthwiseUnit)),
     Block(name="respin_window", title="window addressing", make=_of(Window)),
     Block(name="respin_feeder", title="weight-gradient feeder and transposers", make=_of(GradientFeeder)),

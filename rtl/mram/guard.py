@@ -108,7 +108,7 @@ class Guard(Component):
         job = self.read.payload
         m.d.comb += [
             self.inner_read.payload.eq(job),
-            self.inner_read.payload.base.eq(job.base + self._offset(job.base)),
+            self.inner_read.payload.base.eq(job.base + self._offset(job.base[: region_row(self.config).width])),
             self.inner_read.valid.eq(self.read.valid),
             self.read.ready.eq(self.inner_read.ready),
         ]
@@ -117,13 +117,14 @@ class Guard(Component):
         request, regions = self.write.payload, self.regions
         judged, locked, row, refused = Signal(), Signal(), Signal(ROW_ADDRESS_BITS), Signal()
         m.d.sync += self.refusals.eq(Mux(self.clear, 0, self.refusals + refused))
-        closed = request.row < FIRST_REGION_ROW
+        asked = request.row[: region_row(self.config).width]  # what lies past the last row the controller refuses
+        closed, in_training = asked < FIRST_REGION_ROW, regions.training & self._in_active(asked)
         for number, region in enumerate(regions.regions):
-            trained = regions.training & (regions.active.region == number) & self._in_active(request.row)
-            inside = (request.row >= region.start) & (request.row < region.end)
-            closed |= inside & (region.locked | (region.paired & ~trained) | (request.row == region.start))
+            trained = in_training & (regions.active.region == number)
+            inside = (asked >= region.start) & (asked < region.end)
+            closed |= inside & (region.locked | (region.paired & ~trained) | (asked == region.start))
         with m.If(self._watch & self.write.valid & ~judged):
-            m.d.sync += [judged.eq(1), locked.eq(closed), row.eq(request.row + self._offset(request.row))]
+            m.d.sync += [judged.eq(1), locked.eq(closed), row.eq(request.row + self._offset(asked))]
         with m.Elif(self.write.ready):
             m.d.sync += judged.eq(0)
 
