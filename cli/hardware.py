@@ -30,7 +30,8 @@ async def start(dut: Any) -> CocotbTransport:
         getattr(dut, name).value = 0
     dut.backdoor_op.value = int(Backdoor.NONE)
     dut.clear_counters.value = 0
-    dut.regions.value = 0
+    if hasattr(dut, "regions"):
+        dut.regions.value = 0
     transport = CocotbTransport(dut, SHAPES)
     start_clock(dut)
     await reset(dut)
