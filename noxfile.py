@@ -81,7 +81,7 @@ def tests(session: nox.Session) -> None:
 def powercut(session: nox.Session) -> None:
     """Cut the power in every cycle of each procedure on the memory; many minutes."""
     environment(session)
-    run(session, "pytest", "tests/cosim/test_power_cut.py", "--every-cycle", *session.posargs)
+    run(session, "pytest", "tests/cosim/test_power_cut.py", "--every-cycle", "--timeout", "0", *session.posargs)
 
 
 SMOKE = (
