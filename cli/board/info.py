@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """``respin board info``: which machine is there, and what it has counted."""
 
+from typing import Any
+
 from respin.cli.board.options import BAUD, WAIT, Baud, Port, Wait, any_machine, preset_there, require_pyserial
 from respin.cli.console import Json, fail, out, print_json, print_rows
+from respin.rtl.config import WRITE_SCHEMES
 
 
 def info(port: Port, baud: Baud = BAUD, wait: Wait = WAIT, as_json: Json = False) -> None:
@@ -22,7 +25,9 @@ def info(port: Port, baud: Baud = BAUD, wait: Wait = WAIT, as_json: Json = False
         transport.close()
     except LinkError as error:
         fail(str(error))
-    config = {name: value for name, value in without_version(found).items() if name != "magic"}
+    config: dict[str, Any] = {name: value for name, value in without_version(found).items() if name != "magic"}
+    scheme = config["write_scheme"]
+    config["write_scheme"] = WRITE_SCHEMES[scheme] if scheme < len(WRITE_SCHEMES) else scheme
     known = preset_there(found)
     if as_json:
         print_json({

@@ -45,6 +45,7 @@ def test_training_on_a_board(board):
         there = json.loads(result.stdout)
         assert there["preset"] == "nano"
         assert there["configuration"]["mram_rows"] == 64
+        assert there["configuration"]["write_scheme"] == "sas"
         assert there["status"] == {"running": 0, "ready": 1, "done": 1, "error": 0}
         assert there["counters"]["cycles"] == made["rows"][-1]["cycles"]
         result = run("info", "--port", line.path, "--wait", "20")
