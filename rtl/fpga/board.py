@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole machine on an FPGA board: banks and external memory out of block RAM, a serial line to the host."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module
+from amaranth.lib import memory
+from amaranth.lib.wiring import Component, In, Out, connect
+
+from respin.rtl.config import AcceleratorConfig
+from respin.rtl.fpga.bank import BankErrors, BankTiming
+from respin.rtl.fpga.banked import BankedMachine
+from respin.rtl.fpga.clock import Clock, ClockAndReset
+from respin.rtl.link.link import UartLink
+from respin.rtl.link.memory import SharedMemory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoardConfig:
+    """What is around the machine.
+
+    Parameters
+    ----------
+    clock:
+        Where the clock comes from.
+    memory_bytes:
+        External memory, out of block RAM: a power of two, at least 4096.
+    baud:
+        Of the serial line.
+    lights_low:
+        Whether the board's lights shine where their pins are low.
+    timing, errors:
+        Of the banks.
+    """
+
+    clock: Clock
+    memory_bytes: int
+    baud: int = 115_200
+    lights_low: bool = False
+    timing: BankTiming = BankTiming()
+    errors: BankErrors = BankErrors()
+
+
+class Board(Component):
+    """The machine with all that it needs of an FPGA.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+    board : BoardConfig
+
+    Members
+    -------
+    clock : In(1)
+        The board's oscillator.
+    rx : In(1), tx : Out(1)
+        The serial line.
+    busy, alert : Out(1)
+        For lights: something came over the line, or goes back; the interrupt line.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a parameter out of its range.
+    """
+
+    def __init__(self, *, config: AcceleratorConfig, board: BoardConfig) -> None:
+        self._config, self._board = config, board
+        self._machine = BankedMachine(config=config, timing=board.timing, errors=board.errors)
+        self._link = UartLink(clock_hz=board.clock.mhz * 1_000_000, baud=board.baud)
+        self._memory = SharedMemory(data_bits=config.axi_bits, size=board.memory_bytes)
+        super().__init__({"clock": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "alert": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.clock = clock = ClockAndReset(clock=self._board.clock)
+        m.submodules.machine = machine = self._machine
+        m.submodules.link = link = self._link
+        m.submodules.memory = shared = self._memory
+        connect(m, link.registers, machine.s_axi)
+        connect(m, link.memory, shared.link)
+        connect(m, machine.m_axi, shared.dma)
+        m.d.comb += [
+            clock.pin.eq(self.clock),
+            link.rx.eq(self.rx),
+            self.tx.eq(link.tx),
+            self.busy.eq(~(self.rx & self.tx) ^ self._board.lights_low),
+            self.alert.eq(machine.irq ^ self._board.lights_low),
+        ]
+        self._ram(m)
+        return m
+
+    def _ram(self, m: Module) -> None:
+        port = self._memory.ram
+        words = self._board.memory_bytes * 8 // self._config.axi_bits
+        m.submodules.ram = ram = memory.Memory(shape=self._config.axi_bits, depth=words, init=[])
+        load, store = ram.read_port(), ram.write_port(granularity=8)
+        m.d.comb += [
+            load.addr.eq(port.address),
+            store.addr.eq(port.address),
+            store.data.eq(port.write_data),
+            store.en.eq(port.strobe),
+            port.read_data.eq(load.data),
+        ]
