@@ -33,6 +33,9 @@ Vivado = Annotated[
 ClockMhz = Annotated[int | None, typer.Option("--clock", help="MHz; the board's own unless given.", show_default=False)]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, max=64, help="Placements to try; the fastest is kept.")]
 FirstSeed = Annotated[int, typer.Option("--seed", min=1, help="Seed of the first placement.")]
+LinkOnly = Annotated[
+    bool, typer.Option("--link-only", help="Serial line and memory without a machine, to try a board out.")
+]
 ReadErrors = Annotated[float, typer.Option(help="Probability that a row is read with a wrong column.")]
 WriteErrors = Annotated[float, typer.Option(help="Probability that a write misses one of the strips.")]
 Out = Annotated[
@@ -43,7 +46,7 @@ Out = Annotated[
 
 def bitstream(
     board: BoardName = None, vivado: Vivado = None, preset: Preset = None, config: ConfigFile = None,
-    clock: ClockMhz = None, seeds: Seeds = 1, seed: FirstSeed = 1, read_errors: ReadErrors = 0.0,
+    link_only: LinkOnly = False, clock: ClockMhz = None, seeds: Seeds = 1, seed: FirstSeed = 1, read_errors: ReadErrors = 0.0,
     write_errors: WriteErrors = 0.0, folder: Out = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Build a bitstream with open tools: synthesis, place and route, timing, a floorplan, and the bits.
@@ -66,6 +69,7 @@ def bitstream(
         order = Order(
             board=board,
             config=machine,
+            machine=not link_only,
             seeds=range(seed, seed + seeds),
             timing=bank_timing(machine),
             errors=BankErrors(read=read_errors, write=write_errors),
@@ -74,7 +78,7 @@ def bitstream(
     except ValueError as error:
         fail(str(error), BAD_INPUT)
     require("fpga", *PACKAGES, *FAMILIES[chosen.family].packages)
-    folder = folder or Path("build") / "bitstream" / f"{board}-{machine.name}"
+    folder = folder or Path("build") / "bitstream" / f"{board}-{order.name}"
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=err, transient=True) as progress:
         step = progress.add_task("", total=None)
@@ -105,7 +109,7 @@ def bitstream(
         advice = f"--clock {reached[-1]} would do" if reached else "no clock that the board makes would do"
         path = best.path
         fail(
-            f"{machine.name} misses {machine.clock_mhz} MHz on {board}: {best.mhz} MHz, the slowest path goes from "
+            f"{order.name} misses {machine.clock_mhz} MHz on {board}: {best.mhz} MHz, the slowest path goes from "
             f"{path['from']} to {path['to']}; {advice}"
         )
 

@@ -44,12 +44,15 @@ class Order:
         The machine; its ``clock_mhz`` is the board's clock.
     seeds:
         Seeds of placement that are tried; the fastest result is kept.
+    machine:
+        False leaves the machine out (:class:`respin.rtl.fpga.board.BoardConfig`).
     timing, errors:
         Of the banks.
     """
 
     board: str
     config: AcceleratorConfig
+    machine: bool = True
     seeds: Sequence[int] = (1,)
     timing: BankTiming = BankTiming()
     errors: BankErrors = BankErrors()
@@ -58,6 +61,11 @@ class Order:
     def chosen(self) -> Board:
         """The board."""
         return BOARDS[self.board]
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        return self.config.name if self.machine else "link"
 
     @property
     def clock(self) -> Clock:
@@ -88,6 +96,7 @@ def board_verilog(order: Order) -> str:
     around = BoardConfig(
         clock=order.clock,
         memory_bytes=board.memory_bytes,
+        machine=order.machine,
         lights_low="busy" in low,
         timing=order.timing,
         errors=order.errors,
@@ -105,7 +114,7 @@ def require_room(order: Order, mapped: Mapped) -> dict[str, int]:
         if count > board.resources[kind]
     ]
     if short:
-        raise DoesNotFit(f"{order.config.name} does not fit {board.name}: {', '.join(short)}; {fitting(board)}")
+        raise DoesNotFit(f"{order.name} does not fit {board.name}: {', '.join(short)}; {fitting(board)}")
     return needed
 
 
@@ -136,7 +145,7 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
     require_replaceable(folder)
     board, family = order.chosen, FAMILIES[order.chosen.family]
     target = order.config.clock_mhz
-    show(f"generating Verilog of {order.config.name}")
+    show(f"generating Verilog of {order.name}")
     text = board_verilog(order)
     files: dict[str, str | bytes] = {}
     with tempfile.TemporaryDirectory(prefix="respin-bitstream-") as name:
@@ -154,13 +163,14 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
                 place_and_route(board, work, seed, mhz=target, show=show)
             except ToolFailed as error:
                 if "no BELs remaining" in str(error):
-                    raise DoesNotFit(f"{order.config.name} does not fit {board.name}: {error}; {fitting(board)}") from None
+                    short = f"{order.name} does not fit {board.name}: {error}; {fitting(board)}"
+                    raise DoesNotFit(short) from None
                 raise
             run = read(work / "timing.json", seed=seed, target_mhz=target)
             if all(run.mhz > before.mhz for before in runs):
                 show(f"packing, seed {seed}")
                 files[family.bitstream] = pack(board, work, show=show).read_bytes()
-                title = f"{order.config.name} on {board.title}, seed {seed}, {run.mhz} MHz"
+                title = f"{order.name} on {board.title}, seed {seed}, {run.mhz} MHz"
                 files["floorplan.svg"] = picture(work / "routed.json", title)
                 files["routed.json"] = (work / "routed.json").read_bytes()
                 files["timing.json"] = (work / "timing.json").read_bytes()
@@ -168,6 +178,7 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
         files |= {f"{TOP}.v": text, family.constraints: constraints(board), "mapped.v": mapped.verilog.read_bytes()}
     best = max(runs, key=lambda run: run.mhz)
     report = {
+        "design": order.name,
         "board": board.name,
         "chip": board.title,
         "config": asdict(order.config),
@@ -190,8 +201,9 @@ def describe(report: dict[str, Any]) -> str:
     """Return a report as text."""
     best = report["best"]
     lines = [
-        f"{report['config']['name']} on {report['chip']}",
-        f"clock: {best['mhz']} MHz of {best['target_mhz']} MHz, {'met' if best['met'] else 'MISSED'}, seed {best['seed']}",
+        f"{report['design']} on {report['chip']}",
+        f"clock: {best['mhz']} MHz of {best['target_mhz']} MHz, seed {best['seed']}: "
+        + ("met" if best["met"] else "MISSED"),
         "seeds: " + ", ".join(f"{run['seed']}: {run['mhz']} MHz" for run in report["runs"]),
         "used:",
         *(f"  {kind:16} {used:>7,} of {available:>7,}" for kind, (used, available) in best["used"].items() if used),

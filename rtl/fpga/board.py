@@ -27,6 +27,8 @@ class BoardConfig:
         External memory, out of block RAM: a power of two, at least 4096.
     baud:
         Of the serial line.
+    machine:
+        False leaves the machine out: the serial line and memory alone, small enough for every board, to try one out.
     lights_low:
         Whether the board's lights shine where their pins are low.
     timing, errors:
@@ -36,6 +38,7 @@ class BoardConfig:
     clock: Clock
     memory_bytes: int
     baud: int = 115_200
+    machine: bool = True
     lights_low: bool = False
     timing: BankTiming = BankTiming()
     errors: BankErrors = BankErrors()
@@ -43,6 +46,8 @@ class BoardConfig:
 
 class Board(Component):
     """The machine with all that it needs of an FPGA.
+
+    Without a machine nobody answers at the registers: the link says so (TIMEOUT).
 
     Parameters
     ----------
@@ -66,7 +71,6 @@ class Board(Component):
 
     def __init__(self, *, config: AcceleratorConfig, board: BoardConfig) -> None:
         self._config, self._board = config, board
-        self._machine = BankedMachine(config=config, timing=board.timing, errors=board.errors)
         self._link = UartLink(clock_hz=board.clock.mhz * 1_000_000, baud=board.baud)
         self._memory = SharedMemory(data_bits=config.axi_bits, size=board.memory_bytes)
         super().__init__({"clock": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "alert": Out(1)})
@@ -74,19 +78,23 @@ class Board(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.clock = clock = ClockAndReset(clock=self._board.clock)
-        m.submodules.machine = machine = self._machine
         m.submodules.link = link = self._link
         m.submodules.memory = shared = self._memory
-        connect(m, link.registers, machine.s_axi)
         connect(m, link.memory, shared.link)
-        connect(m, machine.m_axi, shared.dma)
         m.d.comb += [
             clock.pin.eq(self.clock),
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),
             self.busy.eq(~(self.rx & self.tx) ^ self._board.lights_low),
-            self.alert.eq(machine.irq ^ self._board.lights_low),
+            self.alert.eq(self._board.lights_low),
         ]
+        if self._board.machine:
+            m.submodules.machine = machine = BankedMachine(
+                config=self._config, timing=self._board.timing, errors=self._board.errors
+            )
+            connect(m, link.registers, machine.s_axi)
+            connect(m, machine.m_axi, shared.dma)
+            m.d.comb += self.alert.eq(machine.irq ^ self._board.lights_low)
         self._ram(m)
         return m
 
