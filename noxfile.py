@@ -141,6 +141,20 @@ def board(session: nox.Session) -> None:
 
 
 @nox.session
+def bitstream(session: nox.Session) -> None:
+    """Build a bitstream: ./nox -s bitstream -- --board ulx3s-85f; many minutes"""
+    environment(session)
+    run(session, "respin", "bitstream", *session.posargs)
+
+
+@nox.session
+def netlists(session: nox.Session) -> None:
+    """Run a bench on netlists of FPGA cells and on the Verilog recovered from a bitstream; minutes."""
+    environment(session)
+    run(session, "pytest", "tests/netlists", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and imports."""
     environment(session)

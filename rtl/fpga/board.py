@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module
+from amaranth.hdl import ClockDomain, Module
 from amaranth.lib import memory
 from amaranth.lib.wiring import Component, In, Out, connect
 
@@ -77,12 +77,15 @@ class Board(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        m.domains.sync = sync = ClockDomain()
         m.submodules.clock = clock = ClockAndReset(clock=self._board.clock)
         m.submodules.link = link = self._link
         m.submodules.memory = shared = self._memory
         connect(m, link.memory, shared.link)
         m.d.comb += [
             clock.pin.eq(self.clock),
+            sync.clk.eq(clock.clk),
+            sync.rst.eq(clock.rst),
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),
             self.busy.eq(~(self.rx & self.tx) ^ self._board.lights_low),

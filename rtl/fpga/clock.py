@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib.cdc import FFSynchronizer
-from amaranth.lib.wiring import Component, In
+from amaranth.lib.wiring import Component, In, Out
 
 _START_BITS = 10
 """Cycles of the reset after configuration, as a power of two; block RAM of iCE40 needs 10 us until it can be read."""
@@ -52,7 +52,7 @@ class Clock:
 
 
 class ClockAndReset(Component):
-    """Makes the domain ``sync`` of ``clock``: at ``mhz``, in reset until the clock has been steady for 1024 cycles.
+    """Makes a clock of ``mhz``, and a reset that lasts until it has been steady for 1024 cycles.
 
     Parameters
     ----------
@@ -62,32 +62,31 @@ class ClockAndReset(Component):
     -------
     pin : In(1)
         The oscillator.
+    clk, rst : Out(1)
+        Of the machine; ``rst`` follows the clock.
     """
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
-        super().__init__({"pin": In(1)})
+        super().__init__({"pin": In(1), "clk": Out(1), "rst": Out(1, init=1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.domains.sync = sync = ClockDomain()
         m.domains.start = ClockDomain(reset_less=True, local=True)
-        steady, out = Signal(), Signal()
+        steady, out = Signal(), self.clk
         if self._clock.mhz == self._clock.pin_mhz:
             m.d.comb += [out.eq(self.pin), steady.eq(1)]
         else:
             locked = Signal()
             m.submodules.pll = self._pll(out, locked)
             m.submodules.locked = FFSynchronizer(locked, steady, o_domain="start")
-        m.d.comb += [ClockSignal("start").eq(out), sync.clk.eq(out)]
+        m.d.comb += ClockSignal("start").eq(out)
         left = Signal(_START_BITS + 1)
         with m.If(~steady):
             m.d.start += left.eq(0)
         with m.Elif(~left[-1]):
             m.d.start += left.eq(left + 1)
-        held = Signal(init=1)
-        m.d.start += held.eq(~left[-1])
-        m.d.comb += sync.rst.eq(held)
+        m.d.start += self.rst.eq(~left[-1])
         return m
 
     def _pll(self, out: Signal, locked: Signal) -> Instance:
