@@ -11,8 +11,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail, out, print_json, require
 from respin.gen.folder import FolderError, write_folder
 from respin.gen.fpga.boards import BOARDS
-from respin.gen.fpga.build import PACKAGES, DoesNotFit, Order, build, describe
-from respin.gen.fpga.tools import FAMILIES, ToolFailed
+from respin.gen.fpga.build import PACKAGES, CapacityError, Order, build, describe
+from respin.gen.fpga.tools import FAMILIES, FlowError
 from respin.gen.fpga.vivado import PARTS, project
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.fpga.bank import PULSES, BankErrors, BankTiming
@@ -46,8 +46,8 @@ Out = Annotated[
 
 def bitstream(
     board: BoardName = None, vivado: Vivado = None, preset: Preset = None, config: ConfigFile = None,
-    link_only: LinkOnly = False, clock: ClockMhz = None, seeds: Seeds = 1, seed: FirstSeed = 1, read_errors: ReadErrors = 0.0,
-    write_errors: WriteErrors = 0.0, folder: Out = None, json: Json = False,
+    link_only: LinkOnly = False, clock: ClockMhz = None, seeds: Seeds = 1, seed: FirstSeed = 1,
+    read_errors: ReadErrors = 0.0, write_errors: WriteErrors = 0.0, folder: Out = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Build a bitstream with open tools: synthesis, place and route, timing, a floorplan, and the bits.
 
@@ -92,11 +92,11 @@ def bitstream(
 
         try:
             result = build(order, folder, show=show)
-        except DoesNotFit as error:
+        except CapacityError as error:
             fail(str(error))
         except FolderError as error:
             fail(str(error), BAD_INPUT)
-        except (ToolFailed, RuntimeError) as error:
+        except (FlowError, RuntimeError) as error:
             fail(str(error))
     if json:
         print_json(result.report)

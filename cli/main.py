@@ -6,8 +6,8 @@ import sys
 import typer
 
 from respin.cli.bench.command import bench
-from respin.cli.board.command import board
 from respin.cli.bitstream import bitstream
+from respin.cli.board.command import board
 from respin.cli.compile import compile_network
 from respin.cli.console import FAILED, err
 from respin.cli.demo.command import demo

@@ -15,10 +15,10 @@ from respin.gen.fpga.floorplan import picture
 from respin.gen.fpga.mapping import Mapped, needs, synthesise
 from respin.gen.fpga.measured import fitting
 from respin.gen.fpga.timing import Timing, read
-from respin.gen.fpga.tools import FAMILIES, ToolFailed, pack, place_and_route
+from respin.gen.fpga.tools import FAMILIES, FlowError, pack, place_and_route
 from respin.gen.versions import commit, package_version, versions
 from respin.rtl.config import AcceleratorConfig
-from respin.rtl.fpga.bank import BankErrors, BankTiming
+from respin.rtl.fpga.bank import NO_ERRORS, ONE_CYCLE, BankErrors, BankTiming
 from respin.rtl.fpga.board import Board as BoardTop
 from respin.rtl.fpga.board import BoardConfig
 from respin.rtl.fpga.clock import Clock
@@ -28,7 +28,7 @@ PACKAGES = ("pyosys", "amaranth-boards")
 """What the flow needs for every family."""
 
 
-class DoesNotFit(Exception):
+class CapacityError(Exception):
     """The design is too large for the chip; the message names what is short, and what would fit."""
 
 
@@ -54,8 +54,8 @@ class Order:
     config: AcceleratorConfig
     machine: bool = True
     seeds: Sequence[int] = (1,)
-    timing: BankTiming = BankTiming()
-    errors: BankErrors = BankErrors()
+    timing: BankTiming = ONE_CYCLE
+    errors: BankErrors = NO_ERRORS
 
     @property
     def chosen(self) -> Board:
@@ -105,7 +105,7 @@ def board_verilog(order: Order) -> str:
 
 
 def require_room(order: Order, mapped: Mapped) -> dict[str, int]:
-    """Return what the design needs; raises DoesNotFit if the chip has less of anything."""
+    """Return what the design needs; raises CapacityError if the chip has less of anything."""
     board = order.chosen
     needed = needs(mapped.cells, board.family)
     short = [
@@ -114,7 +114,7 @@ def require_room(order: Order, mapped: Mapped) -> dict[str, int]:
         if count > board.resources[kind]
     ]
     if short:
-        raise DoesNotFit(f"{order.name} does not fit {board.name}: {', '.join(short)}; {fitting(board)}")
+        raise CapacityError(f"{order.name} does not fit {board.name}: {', '.join(short)}; {fitting(board)}")
     return needed
 
 
@@ -134,9 +134,9 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
 
     Raises
     ------
-    DoesNotFit
+    CapacityError
         If the chip is too small.
-    ToolFailed, RuntimeError
+    FlowError, RuntimeError
         If a tool fails, with its last error.
     FolderError
         If the folder cannot be written.
@@ -161,10 +161,10 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
             show(f"placing and routing, seed {seed}")
             try:
                 place_and_route(board, work, seed, mhz=target, show=show)
-            except ToolFailed as error:
+            except FlowError as error:
                 if "no BELs remaining" in str(error):
                     short = f"{order.name} does not fit {board.name}: {error}; {fitting(board)}"
-                    raise DoesNotFit(short) from None
+                    raise CapacityError(short) from None
                 raise
             run = read(work / "timing.json", seed=seed, target_mhz=target)
             if all(run.mhz > before.mhz for before in runs):

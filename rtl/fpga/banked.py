@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine with its banks out of block RAM: what is left to connect is clock, reset, two AXI ports and an interrupt."""
+"""A machine with its banks out of block RAM; clock, reset, two AXI ports and an interrupt are left to connect."""
 
 from amaranth.hdl import Module
 from amaranth.lib.wiring import Component, connect, flipped
 
 from respin.rtl.config import AcceleratorConfig
-from respin.rtl.fpga.bank import BankErrors, BankTiming, BlockRamBank
+from respin.rtl.fpga.bank import NO_ERRORS, ONE_CYCLE, BankErrors, BankTiming, BlockRamBank
 from respin.rtl.machine import Machine
 
 
@@ -31,7 +31,7 @@ class BankedMachine(Component):
     """
 
     def __init__(
-        self, *, config: AcceleratorConfig, timing: BankTiming = BankTiming(), errors: BankErrors = BankErrors()
+        self, *, config: AcceleratorConfig, timing: BankTiming = ONE_CYCLE, errors: BankErrors = NO_ERRORS
     ) -> None:
         self._machine = Machine(config=config)
         self._banks = [

@@ -4,15 +4,14 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import ClockDomain, Module
-from amaranth.lib import memory
 from amaranth.lib.wiring import Component, In, Out, connect
 
 from respin.rtl.config import AcceleratorConfig
-from respin.rtl.fpga.bank import BankErrors, BankTiming
+from respin.rtl.fpga.bank import NO_ERRORS, ONE_CYCLE, BankErrors, BankTiming
 from respin.rtl.fpga.banked import BankedMachine
 from respin.rtl.fpga.clock import Clock, ClockAndReset
 from respin.rtl.link.link import UartLink
-from respin.rtl.link.memory import SharedMemory
+from respin.rtl.link.memory import Ram, SharedMemory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +39,8 @@ class BoardConfig:
     baud: int = 115_200
     machine: bool = True
     lights_low: bool = False
-    timing: BankTiming = BankTiming()
-    errors: BankErrors = BankErrors()
+    timing: BankTiming = ONE_CYCLE
+    errors: BankErrors = NO_ERRORS
 
 
 class Board(Component):
@@ -81,7 +80,9 @@ class Board(Component):
         m.submodules.clock = clock = ClockAndReset(clock=self._board.clock)
         m.submodules.link = link = self._link
         m.submodules.memory = shared = self._memory
+        m.submodules.ram = ram = Ram(data_bits=self._config.axi_bits, size=self._board.memory_bytes)
         connect(m, link.memory, shared.link)
+        connect(m, shared.ram, ram.port)
         m.d.comb += [
             clock.pin.eq(self.clock),
             sync.clk.eq(clock.clk),
@@ -98,18 +99,4 @@ class Board(Component):
             connect(m, link.registers, machine.s_axi)
             connect(m, machine.m_axi, shared.dma)
             m.d.comb += self.alert.eq(machine.irq ^ self._board.lights_low)
-        self._ram(m)
         return m
-
-    def _ram(self, m: Module) -> None:
-        port = self._memory.ram
-        words = self._board.memory_bytes * 8 // self._config.axi_bits
-        m.submodules.ram = ram = memory.Memory(shape=self._config.axi_bits, depth=words, init=[])
-        load, store = ram.read_port(), ram.write_port(granularity=8)
-        m.d.comb += [
-            load.addr.eq(port.address),
-            store.addr.eq(port.address),
-            store.data.eq(port.write_data),
-            store.en.eq(port.strobe),
-            port.read_data.eq(load.data),
-        ]

@@ -26,7 +26,9 @@ def written(command: BankCommand, old: int, strips: int, data: int) -> int:
     return kept if command is BankCommand.SOT_ONLY else kept | (data & mask)
 
 
-async def give(ctx: SimulatorContext, bank: BlockRamBank, command: BankCommand, row: int, **pins: int) -> tuple[int, int]:
+async def give(
+    ctx: SimulatorContext, bank: BlockRamBank, command: BankCommand, row: int, **pins: int
+) -> tuple[int, int]:
     """Give a command; the cycles that the bank is busy, and the cycle of ``rvalid``, 0 if there is none."""
     for name, value in {"cmd": command, "row": row, **pins}.items():
         ctx.set(getattr(bank.pins, name), value)
