@@ -32,4 +32,6 @@ def fitting(board: Board) -> str:
         for preset, needed in table.get(other.family, {}).items()
         if all(count <= other.resources[kind] for kind, count in needed.items())
     ]
-    return f"no preset measured fits it; what fits: {', '.join(elsewhere)}"
+    if elsewhere:
+        return f"no preset was measured to fit it; what fits: {', '.join(elsewhere)}"
+    return "no preset was measured to fit it; --link-only does"
