@@ -12,7 +12,7 @@ from respin.gen.emit import emit
 from respin.gen.folder import MANIFEST, require_replaceable, sha256, write_folder
 from respin.gen.fpga.boards import BOARDS, Board, constraints, pins
 from respin.gen.fpga.floorplan import picture
-from respin.gen.fpga.mapping import Mapped, needs, synthesise
+from respin.gen.fpga.mapping import FLIP_FLOPS, Mapped, flip_flops, needs, synthesise
 from respin.gen.fpga.measured import fitting
 from respin.gen.fpga.timing import Timing, read
 from respin.gen.fpga.tools import FAMILIES, FlowError, pack, place_and_route
@@ -26,6 +26,10 @@ from respin.rtl.fpga.clock import Clock
 TOP = "respin_board"
 PACKAGES = ("pyosys", "amaranth-boards")
 """What the flow needs for every family."""
+
+
+HOPELESS = 2
+"""A design of so many times the chip's flip-flops before mapping is not mapped at all: that would take many minutes."""
 
 
 class CapacityError(Exception):
@@ -104,6 +108,17 @@ def board_verilog(order: Order) -> str:
     return emit(BoardTop(config=order.config, board=around), TOP, config=order.config)
 
 
+def require_hope(order: Order, count: int) -> None:
+    """Raise CapacityError if a design of ``count`` flip-flops before mapping is far too large for the chip."""
+    board = order.chosen
+    kind = FLIP_FLOPS[board.family]
+    if count > HOPELESS * board.resources[kind]:
+        raise CapacityError(
+            f"{order.name} does not fit {board.name}: {count:,} flip-flops before mapping, {board.resources[kind]:,} "
+            f"{kind}; {fitting(board)}"
+        )
+
+
 def require_room(order: Order, mapped: Mapped) -> dict[str, int]:
     """Return what the design needs; raises CapacityError if the chip has less of anything."""
     board = order.chosen
@@ -153,6 +168,7 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
         source = work / f"{TOP}.v"
         source.write_text(text, encoding="utf-8")
         (work / family.constraints).write_text(constraints(board), encoding="utf-8")
+        require_hope(order, flip_flops(source, TOP, work))
         show(f"synthesising for {board.title}")
         mapped = synthesise(source, TOP, board.family, work)
         needed = require_room(order, mapped)

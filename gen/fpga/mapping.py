@@ -2,6 +2,7 @@
 """Synthesis of a whole design for a board's chip, by Yosys."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,12 @@ _DOT_SLICES = "*.dot"
 """The modules that hold gated adders; looking for them in everything else takes hours and memory."""
 _RAM_OF_LUTS = {"TRELLIS_DPR16X4": 6}
 """Sites of a LUT that a RAM of 16 words takes, its write port included."""
+
+
+FLIP_FLOPS = {"ecp5": "TRELLIS_FF", "ice40": "ICESTORM_LC", "gowin": "DFF"}
+"""What nextpnr calls the site of a flip-flop."""
+_REGISTER = re.compile(r"\$\w*dff\w*_(\d+)$")
+"""A register and its bits, in Yosys' count of cells by width."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +60,25 @@ def steps(source: Path, top: str, family: str, folder: Path) -> list[str]:
         f"write_json {folder / 'mapped.json'}",
         f"write_verilog -noattr {folder / 'mapped.v'}",
     ]
+
+
+def flip_flops(source: Path, top: str, folder: Path) -> int:
+    """Return how many flip-flops a design has before anything is optimised across its modules: a bound from above.
+
+    It takes seconds, where mapping takes many minutes.
+
+    Raises
+    ------
+    RuntimeError
+        If Yosys fails, with its last error.
+    """
+    counts = folder / "registers.json"
+    run_yosys([
+        f"read_verilog {source}", f"hierarchy -top {top}", "proc; opt_expr; opt_clean",
+        f"tee -q -o {counts} stat -width -json",
+    ])  # fmt: skip
+    cells = json.loads(counts.read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
+    return sum(int(found[1]) * count for name, count in cells.items() if (found := _REGISTER.match(name)))
 
 
 def synthesise(source: Path, top: str, family: str, folder: Path) -> Mapped:

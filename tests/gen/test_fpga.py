@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from respin.gen.fpga.boards import BOARDS, constraints, pins
-from respin.gen.fpga.build import CapacityError, Order, describe, require_room
+from respin.gen.fpga.build import CapacityError, Order, describe, require_hope, require_room
 from respin.gen.fpga.floorplan import picture, tiles
-from respin.gen.fpga.mapping import Mapped, needs
+from respin.gen.fpga.mapping import Mapped, flip_flops, needs
 from respin.gen.fpga.timing import read
 from respin.gen.fpga.vivado import PARTS, package_ip, project_script
 from respin.rtl.config import preset
@@ -40,6 +40,26 @@ def test_what_does_not_fit_is_named() -> None:
     message = str(caught.value)
     assert message.startswith("nano does not fit icebreaker: 30,000 ICESTORM_LC of 5,280, 31 ICESTORM_RAM of 30; ")
     assert "\n" not in message
+
+
+def test_what_is_hopeless_is_not_mapped() -> None:
+    order = Order(board="icebreaker", config=preset("nano"))
+    require_hope(order, 2 * 5280)
+    with pytest.raises(CapacityError, match="nano does not fit icebreaker: 29,198 flip-flops before mapping, 5,280"):
+        require_hope(order, 29_198)
+
+
+def test_flip_flops_of_every_instance_count(tmp_path: Path) -> None:
+    pytest.importorskip("pyosys", reason="pyosys: not installed (extra area or fpga)")
+    source = tmp_path / "top.v"
+    source.write_text(
+        "module half(input clk, input [6:0] d, output reg [6:0] q); always @(posedge clk) q <= d; endmodule\n"
+        "module top(input clk, e, input [13:0] d, output [13:0] q, output reg r);\n"
+        "half low(clk, d[6:0], q[6:0]); half high(clk, d[13:7], q[13:7]);\n"
+        "always @(posedge clk) if (e) r <= d[0]; endmodule\n",
+        encoding="utf-8",
+    )
+    assert flip_flops(source, "top", tmp_path) == 15
 
 
 def test_needs_count_carries_and_lut_memories() -> None:
