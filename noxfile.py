@@ -17,7 +17,7 @@ import nox
 ROOT = Path(__file__).parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-EXTRAS = "learn,area,registers,board,tests,lint"
+EXTRAS = "learn,area,fpga,registers,board,tests,lint"
 
 nox.needs_version = ">=2024.4"
 nox.options.default_venv_backend = "none"
@@ -138,6 +138,20 @@ def board(session: nox.Session) -> None:
     """Train a simulated board over its serial line, with the commands for real ones; minutes."""
     environment(session)
     run(session, "pytest", "tests/board", *session.posargs, OMP_NUM_THREADS="1")
+
+
+@nox.session
+def bitstream(session: nox.Session) -> None:
+    """Build a bitstream: ./nox -s bitstream -- --board ulx3s-85f; many minutes"""
+    environment(session)
+    run(session, "respin", "bitstream", *session.posargs)
+
+
+@nox.session
+def netlists(session: nox.Session) -> None:
+    """Run a bench on netlists of FPGA cells and on the Verilog recovered from a bitstream; minutes."""
+    environment(session)
+    run(session, "pytest", "tests/netlists", *session.posargs)
 
 
 @nox.session

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from respin.cli.bench.command import bench
+from respin.cli.bitstream import bitstream
 from respin.cli.board.command import board
 from respin.cli.compile import compile_network
 from respin.cli.console import FAILED, err
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(verilog)
 app.command()(registers)
+app.command()(bitstream)
 app.command()(sim)
 app.command()(demo)
 app.command()(learn)

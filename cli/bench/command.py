@@ -5,6 +5,7 @@ import typer
 
 from respin.cli.bench.area import area
 from respin.cli.bench.cycles import cycles
+from respin.cli.bench.fmax import fmax
 from respin.cli.bench.generation import gen
 from respin.cli.bench.golden import golden
 from respin.cli.bench.layers import layers
@@ -15,6 +16,7 @@ bench = typer.Typer(
 )
 bench.command()(area)
 bench.command()(cycles)
+bench.command()(fmax)
 bench.command()(gen)
 bench.command()(golden)
 bench.command()(layers)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The boards: their chips, and which of their pins the machine uses, as ``amaranth-boards`` knows them."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Board:
+    """An FPGA board.
+
+    Parameters
+    ----------
+    name, title:
+        What it is called on the command line, and the chip.
+    family:
+        ``ecp5``, ``ice40`` or ``gowin``: the tools that serve it.
+    chip:
+        Options of nextpnr that name chip, package and speed.
+    platform:
+        Module and class of ``amaranth_boards``.
+    oscillator, oscillator_mhz, pll:
+        Name and frequency of the clock on the board, and whether the chip's PLL can multiply it.
+    preset, clock_mhz:
+        What is built unless something else is asked for.
+    memory_bytes:
+        External memory, out of block RAM.
+    resources:
+        What the chip has, by nextpnr's names for it.
+    """
+
+    name: str
+    title: str
+    family: str
+    chip: tuple[str, ...]
+    platform: tuple[str, str]
+    oscillator: str
+    oscillator_mhz: int
+    pll: bool
+    preset: str
+    clock_mhz: int
+    memory_bytes: int
+    resources: dict[str, int]
+
+
+def _ulx3s(size: str, preset: str, memory_bytes: int, resources: dict[str, int]) -> Board:
+    return Board(
+        name=f"ulx3s-{size}f", title=f"ULX3S, ECP5 LFE5U-{size}F, speed grade 6", family="ecp5",
+        chip=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), platform=("ulx3s", f"ULX3S_{size}F_Platform"),
+        oscillator="clk25", oscillator_mhz=25, pll=True, preset=preset, clock_mhz=50, memory_bytes=memory_bytes,
+        resources=resources,
+    )  # fmt: skip
+
+
+BOARDS = {
+    board.name: board
+    for board in (
+        _ulx3s("85", "tiny", 1 << 16, {
+            "TRELLIS_COMB": 83640, "TRELLIS_FF": 83640, "DP16KD": 208, "MULT18X18D": 156,
+        }),
+        _ulx3s("25", "nano", 1 << 14, {
+            "TRELLIS_COMB": 24288, "TRELLIS_FF": 24288, "DP16KD": 56, "MULT18X18D": 28,
+        }),
+        Board(
+            name="icebreaker", title="iCEBreaker, iCE40 UP5K", family="ice40", chip=("--up5k", "--package", "sg48"),
+            platform=("icebreaker", "ICEBreakerPlatform"), oscillator="clk12", oscillator_mhz=12, pll=False,
+            preset="nano", clock_mhz=12, memory_bytes=1 << 12,
+            resources={"ICESTORM_LC": 5280, "ICESTORM_RAM": 30, "ICESTORM_DSP": 8},
+        ),
+        Board(
+            name="tangnano9k", title="Tang Nano 9K, Gowin GW1NR-9C", family="gowin",
+            chip=("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C"),
+            platform=("tang_nano_9k", "TangNano9kPlatform"), oscillator="clk27", oscillator_mhz=27, pll=False,
+            preset="nano", clock_mhz=27, memory_bytes=1 << 12, resources={"LUT4": 8640, "DFF": 6480, "BSRAM": 26},
+        ),
+    )
+}  # fmt: skip
+"""Boards by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pin:
+    """A pin of the chip: its site, the attributes of its buffer, and whether the board turns its level over."""
+
+    port: str
+    site: str
+    attributes: dict[str, str]
+    inverted: bool
+
+
+def pins(board: Board) -> list[Pin]:
+    """Return the pins of the ports of :class:`respin.rtl.fpga.board.Board`, as ``amaranth-boards`` has them.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If ``amaranth-boards`` is not installed.
+    """
+    module, name = board.platform
+    platform = getattr(importlib.import_module(f"amaranth_boards.{module}"), name)
+    resources = {(resource.name, resource.number): resource for resource in platform.resources}
+    uart = {part.name: part for part in resources["uart", 0].ios if hasattr(part, "ios")}
+    found = {
+        "clock": resources[board.oscillator, 0],
+        "rx": uart["rx"],
+        "tx": uart["tx"],
+        "busy": resources["led", 0],
+        "alert": resources["led", 1],
+    }
+    shared = _attributes(resources["uart", 0])
+    return [_pin(port, part, shared if port in uart else {}) for port, part in found.items()]
+
+
+def _attributes(part: Any) -> dict[str, str]:
+    return {key: str(value) for key, value in part.attrs.items()}
+
+
+def _pin(port: str, part: Any, shared: dict[str, str]) -> Pin:
+    (wires,) = part.ios
+    (site,) = wires.names
+    return Pin(port=port, site=site, attributes=shared | _attributes(part), inverted=wires.invert)
+
+
+def constraints(board: Board) -> str:
+    """Return the file of constraints for the board's tools: LPF, PCF or CST."""
+    lines = []
+    for pin in pins(board):
+        if board.family == "ice40":
+            lines.append(f"set_io {pin.port} {pin.site}")
+            continue
+        attributes = " ".join(f"{key}={value}" for key, value in pin.attributes.items())
+        if board.family == "ecp5":
+            lines += [f'LOCATE COMP "{pin.port}" SITE "{pin.site}";', f'IOBUF PORT "{pin.port}" {attributes};']
+        else:
+            lines += [f'IO_LOC "{pin.port}" {pin.site};', f'IO_PORT "{pin.port}" {attributes};']
+    if board.family == "ecp5":
+        lines.append(f'FREQUENCY PORT "clock" {board.oscillator_mhz} MHZ;')
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flow: a configuration becomes a bitstream, with what was measured on the way."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from respin.gen.emit import emit
+from respin.gen.folder import MANIFEST, require_replaceable, sha256, write_folder
+from respin.gen.fpga.boards import BOARDS, Board, constraints, pins
+from respin.gen.fpga.floorplan import picture
+from respin.gen.fpga.mapping import FLIP_FLOPS, Mapped, flip_flops, needs, synthesise
+from respin.gen.fpga.measured import fitting
+from respin.gen.fpga.timing import Timing, read
+from respin.gen.fpga.tools import FAMILIES, FlowError, pack, place_and_route
+from respin.gen.versions import commit, package_version, versions
+from respin.rtl.config import AcceleratorConfig
+from respin.rtl.fpga.bank import NO_ERRORS, ONE_CYCLE, BankErrors, BankTiming
+from respin.rtl.fpga.board import Board as BoardTop
+from respin.rtl.fpga.board import BoardConfig
+from respin.rtl.fpga.clock import Clock
+
+TOP = "respin_board"
+PACKAGES = ("pyosys", "amaranth-boards")
+"""What the flow needs for every family."""
+
+
+HOPELESS = 2
+"""A design of so many times the chip's flip-flops before mapping is not mapped at all: that would take many minutes."""
+
+
+class CapacityError(Exception):
+    """The design is too large for the chip; the message names what is short, and what would fit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What is to be built.
+
+    Parameters
+    ----------
+    board:
+        A name of :data:`BOARDS`.
+    config:
+        The machine; its ``clock_mhz`` is the board's clock.
+    seeds:
+        Seeds of placement that are tried; the fastest result is kept.
+    machine:
+        False leaves the machine out (:class:`respin.rtl.fpga.board.BoardConfig`).
+    timing, errors:
+        Of the banks.
+    """
+
+    board: str
+    config: AcceleratorConfig
+    machine: bool = True
+    seeds: Sequence[int] = (1,)
+    timing: BankTiming = ONE_CYCLE
+    errors: BankErrors = NO_ERRORS
+
+    @property
+    def chosen(self) -> Board:
+        """The board."""
+        return BOARDS[self.board]
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        return self.config.name if self.machine else "link"
+
+    @property
+    def clock(self) -> Clock:
+        """The machine's clock; ValueError if the board cannot make it."""
+        board = self.chosen
+        return Clock(pin_mhz=board.oscillator_mhz, mhz=self.config.clock_mhz, pll=board.pll)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What came of it: the best run, all runs, and the report as it is written to ``report.json``."""
+
+    best: Timing
+    runs: tuple[Timing, ...]
+    report: dict[str, Any]
+
+
+def tool_versions(order: Order) -> dict[str, str]:
+    """Return the versions of everything that makes the bitstream."""
+    packages = (*PACKAGES, *FAMILIES[order.chosen.family].packages)
+    return versions() | {name: str(package_version(name)) for name in packages}
+
+
+def board_verilog(order: Order) -> str:
+    """Return the Verilog of the board's top module."""
+    board = order.chosen
+    low = {pin.port for pin in pins(board) if pin.inverted}
+    around = BoardConfig(
+        clock=order.clock,
+        memory_bytes=board.memory_bytes,
+        machine=order.machine,
+        lights_low="busy" in low,
+        timing=order.timing,
+        errors=order.errors,
+    )
+    return emit(BoardTop(config=order.config, board=around), TOP, config=order.config)
+
+
+def require_hope(order: Order, count: int) -> None:
+    """Raise CapacityError if a design of ``count`` flip-flops before mapping is far too large for the chip."""
+    board = order.chosen
+    kind = FLIP_FLOPS[board.family]
+    if count > HOPELESS * board.resources[kind]:
+        raise CapacityError(
+            f"{order.name} does not fit {board.name}: {count:,} flip-flops before mapping, {board.resources[kind]:,} "
+            f"{kind}; {fitting(board)}"
+        )
+
+
+def require_room(order: Order, mapped: Mapped) -> dict[str, int]:
+    """Return what the design needs; raises CapacityError if the chip has less of anything."""
+    board = order.chosen
+    needed = needs(mapped.cells, board.family)
+    short = [
+        f"{count:,} {kind} of {board.resources[kind]:,}"
+        for kind, count in needed.items()
+        if count > board.resources[kind]
+    ]
+    if short:
+        raise CapacityError(f"{order.name} does not fit {board.name}: {', '.join(short)}; {fitting(board)}")
+    return needed
+
+
+def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
+    """Make the bitstream, and write it with its reports into ``folder``.
+
+    The folder appears even if the clock is too slow: the bitstream is there, and ``report.json`` says what it reaches.
+
+    Parameters
+    ----------
+    order:
+        What to build.
+    folder:
+        Where to; replaced if it was generated.
+    show:
+        Called with a line for each step, and with the lines of the tools.
+
+    Raises
+    ------
+    CapacityError
+        If the chip is too small.
+    FlowError, RuntimeError
+        If a tool fails, with its last error.
+    FolderError
+        If the folder cannot be written.
+    """
+    folder = folder.absolute()
+    require_replaceable(folder)
+    board, family = order.chosen, FAMILIES[order.chosen.family]
+    target = order.config.clock_mhz
+    show(f"generating Verilog of {order.name}")
+    text = board_verilog(order)
+    files: dict[str, str | bytes] = {}
+    with tempfile.TemporaryDirectory(prefix="respin-bitstream-") as name:
+        work = Path(name)
+        source = work / f"{TOP}.v"
+        source.write_text(text, encoding="utf-8")
+        (work / family.constraints).write_text(constraints(board), encoding="utf-8")
+        require_hope(order, flip_flops(source, TOP, work))
+        show(f"synthesising for {board.title}")
+        mapped = synthesise(source, TOP, board.family, work)
+        needed = require_room(order, mapped)
+        runs: list[Timing] = []
+        for seed in order.seeds:
+            show(f"placing and routing, seed {seed}")
+            try:
+                place_and_route(board, work, seed, mhz=target, show=show)
+            except FlowError as error:
+                if "no BELs remaining" in str(error):
+                    short = f"{order.name} does not fit {board.name}: {error}; {fitting(board)}"
+                    raise CapacityError(short) from None
+                raise
+            run = read(work / "timing.json", seed=seed, target_mhz=target)
+            if all(run.mhz > before.mhz for before in runs):
+                show(f"packing, seed {seed}")
+                files[family.bitstream] = pack(board, work, show=show).read_bytes()
+                title = f"{order.name} on {board.title}, seed {seed}, {run.mhz} MHz"
+                files["floorplan.svg"] = picture(work / "routed.json", title)
+                files["routed.json"] = (work / "routed.json").read_bytes()
+                files["timing.json"] = (work / "timing.json").read_bytes()
+            runs.append(run)
+        files |= {f"{TOP}.v": text, family.constraints: constraints(board), "mapped.v": mapped.verilog.read_bytes()}
+    best = max(runs, key=lambda run: run.mhz)
+    report = {
+        "design": order.name,
+        "board": board.name,
+        "chip": board.title,
+        "config": asdict(order.config),
+        "memory_bytes": board.memory_bytes,
+        "versions": tool_versions(order),
+        "commit": commit(),
+        "needs": needed,
+        "runs": [{"seed": run.seed, "mhz": run.mhz} for run in runs],
+        "best": asdict(best) | {"met": best.met},
+    }
+    files["report.json"] = json.dumps(report, indent=2) + "\n"
+    files["report.txt"] = describe(report)
+    manifest = {"versions": report["versions"], "commit": report["commit"],
+                "files": {name: {"sha256": sha256(content)} for name, content in files.items()}}  # fmt: skip
+    write_folder(folder, {**files, MANIFEST: json.dumps(manifest, indent=2) + "\n"})
+    return Result(best=best, runs=tuple(runs), report=report)
+
+
+def describe(report: dict[str, Any]) -> str:
+    """Return a report as text."""
+    best = report["best"]
+    lines = [
+        f"{report['design']} on {report['chip']}",
+        f"clock: {best['mhz']} MHz of {best['target_mhz']} MHz, seed {best['seed']}: "
+        + ("met" if best["met"] else "MISSED"),
+        "seeds: " + ", ".join(f"{run['seed']}: {run['mhz']} MHz" for run in report["runs"]),
+        "used:",
+        *(f"  {kind:16} {used:>7,} of {available:>7,}" for kind, (used, available) in best["used"].items() if used),
+    ]
+    if best["path"]:
+        path = best["path"]
+        lines += [
+            f"slowest path: {path['ns']} ns, {path['levels']} levels, {path['routing_ns']} ns of it routing",
+            f"  from {path['from']}",
+            *(f"    {net}" for net in path["nets"]),
+            f"  to {path['to']}",
+        ]
+    lines += ["tools:", *(f"  {name} {version}" for name, version in report["versions"].items())]
+    return "".join(f"{line}\n" for line in lines)

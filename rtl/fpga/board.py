@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole machine on an FPGA board: banks and external memory out of block RAM, a serial line to the host."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import ClockDomain, Module
+from amaranth.lib.wiring import Component, In, Out, connect
+
+from respin.rtl.config import AcceleratorConfig
+from respin.rtl.fpga.bank import NO_ERRORS, ONE_CYCLE, BankErrors, BankTiming
+from respin.rtl.fpga.banked import BankedMachine
+from respin.rtl.fpga.clock import Clock, ClockAndReset
+from respin.rtl.link.link import UartLink
+from respin.rtl.link.memory import Ram, SharedMemory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoardConfig:
+    """What is around the machine.
+
+    Parameters
+    ----------
+    clock:
+        Where the clock comes from.
+    memory_bytes:
+        External memory, out of block RAM: a power of two, at least 4096.
+    baud:
+        Of the serial line.
+    machine:
+        False leaves the machine out: the serial line and memory alone, small enough for every board, to try one out.
+    lights_low:
+        Whether the board's lights shine where their pins are low.
+    timing, errors:
+        Of the banks.
+    """
+
+    clock: Clock
+    memory_bytes: int
+    baud: int = 115_200
+    machine: bool = True
+    lights_low: bool = False
+    timing: BankTiming = ONE_CYCLE
+    errors: BankErrors = NO_ERRORS
+
+
+class Board(Component):
+    """The machine with all that it needs of an FPGA.
+
+    Without a machine nobody answers at the registers: the link says so (TIMEOUT).
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+    board : BoardConfig
+
+    Members
+    -------
+    clock : In(1)
+        The board's oscillator.
+    rx : In(1), tx : Out(1)
+        The serial line.
+    busy, alert : Out(1)
+        For lights: something came over the line, or goes back; the interrupt line.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a parameter out of its range.
+    """
+
+    def __init__(self, *, config: AcceleratorConfig, board: BoardConfig) -> None:
+        self._config, self._board = config, board
+        self._link = UartLink(clock_hz=board.clock.mhz * 1_000_000, baud=board.baud)
+        self._memory = SharedMemory(data_bits=config.axi_bits, size=board.memory_bytes)
+        super().__init__({"clock": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "alert": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = sync = ClockDomain()
+        m.submodules.clock = clock = ClockAndReset(clock=self._board.clock)
+        m.submodules.link = link = self._link
+        m.submodules.memory = shared = self._memory
+        m.submodules.ram = ram = Ram(data_bits=self._config.axi_bits, size=self._board.memory_bytes)
+        connect(m, link.memory, shared.link)
+        connect(m, shared.ram, ram.port)
+        m.d.comb += [
+            clock.pin.eq(self.clock),
+            sync.clk.eq(clock.clk),
+            sync.rst.eq(clock.rst),
+            link.rx.eq(self.rx),
+            self.tx.eq(link.tx),
+            self.busy.eq(~(self.rx & self.tx) ^ self._board.lights_low),
+            self.alert.eq(self._board.lights_low),
+        ]
+        if self._board.machine:
+            m.submodules.machine = machine = BankedMachine(
+                config=self._config, timing=self._board.timing, errors=self._board.errors
+            )
+            connect(m, link.registers, machine.s_axi)
+            connect(m, machine.m_axi, shared.dma)
+            m.d.comb += self.alert.eq(machine.irq ^ self._board.lights_low)
+        return m
