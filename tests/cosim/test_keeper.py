@@ -59,7 +59,7 @@ def test_format_seals_both_copies_and_clears_headers(bench):
         replace(TABLE, regions=tuple(replace(OTHER, start=20 + 8 * i, task=7 + i) for i in range(5))),
         replace(TABLE, regions=(replace(TASK, slot_rows=1),)),
         replace(TABLE, regions=(replace(TASK, start=1 << 30),)),
-        replace(TABLE, regions=(replace(TASK, start=CONFIG.total_rows - 2 * TASK.slot_rows + 1),)),
+        replace(TABLE, regions=(replace(TASK, start=CONFIG.usable_rows - 2 * TASK.slot_rows + 1),)),
     ],
     ids=["too many regions", "no content", "no such row", "past the last row"],
 )
