@@ -26,6 +26,7 @@ from respin.rtl.mram.ports import (
 from respin.rtl.mram.row_map import RowMap
 from respin.rtl.mram.spare_map import CRC_BYTES, PAGE_BYTES, PageLayout
 from respin.rtl.mram.upkeep import Upkeep
+from respin.rtl.mram.watchdog import Watchdog
 
 
 class _Task(enum.Enum):
@@ -104,6 +105,7 @@ class MaintainedMemory(wiring.Component):
         m.submodules.controller = self._inner = inner = MramController(config=config)
         m.submodules.walk = self._walk = MarchWalk(config=config)
         m.submodules.log = log = ErrorLog()
+        m.submodules.watchdog = watchdog = Watchdog(cycles=config.watchdog_cycles)
         self._map = RowMap(config=config) if config.spare_rows else None
         self._task, self._status = Signal(_Task), Signal(WriteStatus)
         self._scrub_row = Signal(range(config.first_spare_row))
@@ -153,7 +155,9 @@ class MaintainedMemory(wiring.Component):
         ]
         with m.FSM():
             with m.State("wait for power"):
-                with m.If(Cat(bank.power_good for bank in self.banks).all()):
+                m.d.comb += watchdog.waiting.eq(1)
+                # Without power the controller's own bounds end what is asked for.
+                with m.If(Cat(bank.power_good for bank in self.banks).all() | watchdog.expired):
                     m.next = "read a copy" if self._map is not None else "pass"
             with m.State("pass"):
                 m.d.comb += passing.eq(1)
