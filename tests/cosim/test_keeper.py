@@ -74,7 +74,7 @@ def test_format_refuses_a_table_that_does_not_fit(bench, wrong):
 
 def test_a_driver_says_what_does_not_fit(bench):
     bench.start(BLANK)
-    with pytest.raises(RegionError, match="the memory has 2048"):
+    with pytest.raises(RegionError, match="the memory has 2044"):
         drive(bench.memory.format(replace(TABLE, regions=(replace(TASK, start=1 << 20),)), scratch=0))
     with pytest.raises(ValueError, match="region must be in 0..15, not 16"):
         drive(bench.memory.lock(16))
