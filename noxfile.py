@@ -79,9 +79,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def powercut(session: nox.Session) -> None:
-    """Cut the power in every cycle of each procedure on the memory; many minutes."""
+    """Cut the power in every cycle of each procedure on the memory and of its upkeep; many minutes."""
     environment(session)
-    run(session, "pytest", "tests/cosim/test_power_cut.py", "--every-cycle", "--timeout", "0", *session.posargs)
+    benches = ("tests/cosim/test_power_cut.py", "tests/cosim/test_upkeep_power_cut.py")
+    run(session, "pytest", *benches, "--every-cycle", "--timeout", "0", *session.posargs)
 
 
 SMOKE = (

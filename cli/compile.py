@@ -193,7 +193,7 @@ def _placed(config: "AcceleratorConfig", network: "Network", shape: "BatchShape"
     except CapacityError:
         roomy = replace(config, banks=MOST_BANKS, mram_rows=MOST_ROWS)
         needed = Placement(roomy, network, shape, training=training).rows.used
-        if needed <= config.total_rows:
+        if needed <= config.usable_rows:
             raise
-        there = f"{config.name} has {config.total_rows:,}: raise banks or mram_rows"
+        there = f"{config.name} has {config.usable_rows:,}: raise banks or mram_rows"
         raise CapacityError(f"the network needs {needed:,} MRAM rows, {there}") from None

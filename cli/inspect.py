@@ -83,7 +83,8 @@ def inspect(
     if json:
         found: dict[str, Any] = {"model": model, "network": network.name, "preset": chosen.name}
         found |= {"input": {"shape": network.input_shape, **asdict(network.formats["input"])}, "output": network.output}
-        found |= {"totals": totals | {"rows_there_are": chosen.total_rows}, "layers": [asdict(item) for item in layers]}
+        totals |= {"rows_there_are": chosen.usable_rows}
+        found |= {"totals": totals, "layers": [asdict(item) for item in layers]}
         print_json(found | ({} if agreed is None else {"agreement": asdict(agreed)}))
         return
     print_rows(
@@ -105,10 +106,10 @@ def inspect(
         ],
         title=f"{network.name}, {_sizes(network.input_shape)}",
     )
-    fits = "fits" if totals["rows"] <= chosen.total_rows else "does not fit"
+    fits = "fits" if totals["rows"] <= chosen.usable_rows else "does not fit"
     out.print(
         f"{totals['macs']:,} MACs, {totals['weights']:,} weights, {totals['rows']:,} MRAM rows: {fits} the "
-        f"{chosen.total_rows:,} of {chosen.name}",
+        f"{chosen.usable_rows:,} of {chosen.name}",
         highlight=False,
         soft_wrap=True,
     )

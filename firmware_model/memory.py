@@ -114,7 +114,7 @@ class Memory:
             If there is a table already, or this one is not for the machine.
         """
         config, transport = self.machine.config, self.machine.transport
-        table.check_fits(config.total_rows)
+        table.check_fits(config.usable_rows)
         content = b"".join(table.encode())
         # Without its seal, which is the machine's to set, it is none after a power cut.
         unsealed = content[:-_CRC_BYTES] + bytes(byte ^ 0xFF for byte in content[-_CRC_BYTES:])

@@ -306,9 +306,9 @@ class Placement:
             Region(kind=RegionKind.BACKBONE, start=FIRST_REGION_ROW, slot_rows=start - FIRST_REGION_ROW),
             Region(kind=RegionKind.TASK, start=start, slot_rows=end - start, slots=2, task=task),
         )
-        if self.regions[-1].end > self.config.total_rows:
+        if self.regions[-1].end > self.config.usable_rows:
             raise CapacityError(
-                f"the regions need {self.regions[-1].end} MRAM rows, there are {self.config.total_rows}: "
+                f"the regions need {self.regions[-1].end} MRAM rows, there are {self.config.usable_rows}: "
                 "raise banks or mram_rows"
             )
 

@@ -113,9 +113,9 @@ class RowPlan:
             If the banks hold fewer.
         """
         base = self.end
-        if base + rows > self.config.total_rows:
+        if base + rows > self.config.usable_rows:
             raise CapacityError(
-                f"the images need more than {self.config.total_rows} MRAM rows ({name} ends at {base + rows}): "
+                f"the images need more than {self.config.usable_rows} MRAM rows ({name} ends at {base + rows}): "
                 "raise banks or mram_rows"
             )
         self.images[name] = (base, rows)

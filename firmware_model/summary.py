@@ -59,7 +59,7 @@ def summarise(placement: Placement, image: ProgramImage) -> Summary:
         batch=placement.batch,
         macs={name: count for name, count in macs.items() if name in image.programs},
         rows=placement.rows.used,
-        rows_there_are=config.total_rows,
+        rows_there_are=config.usable_rows,
         store_words=placement.schedule.needed,
         store_words_there_are=config.store_words,
         spilled_bytes=image.scratch,

@@ -16,9 +16,9 @@ from respin.rtl.imc.engine import Engine
 from respin.rtl.learn.scales import DelayedScales
 from respin.rtl.learn.update import Update
 from respin.rtl.machine import Machine
-from respin.rtl.mram.controller import MramController
 from respin.rtl.mram.guard import Guard
 from respin.rtl.mram.keeper import Keeper
+from respin.rtl.mram.memory import MaintainedMemory
 from respin.rtl.sequencer.sequencer import Sequencer
 from respin.rtl.vector.gather import Gather
 from respin.rtl.vector.loss import LossHead
@@ -71,7 +71,7 @@ def _dot_slices(config: AcceleratorConfig) -> Component:
 
 DELIVERED = (
     Block(name="respin", title="the machine: registers, DMA, sequencer and accelerator", make=_of(Machine)),
-    Block(name="respin_mram", title="SAS-MRAM macro interface and bank controller", make=_of(MramController)),
+    Block(name="respin_mram", title="SAS-MRAM macro interface, bank controller and upkeep", make=_of(MaintainedMemory)),
     Block(
         name="respin_engine",
         title="bit-serial convolution datapath",

@@ -17,6 +17,8 @@ STRIPS = 72
 """Heavy-metal strips in one row, four MTJs each."""
 BLOCK = 32
 """Channels in one word of the activation store, and pixels in one block of a weight-gradient pass."""
+PAGE_SPARES = 8
+"""Spare rows whose entries share a row of the spare map."""
 PLANES = 8
 """Bit-planes in one word of the activation store."""
 
@@ -88,6 +90,11 @@ class AcceleratorConfig:
         ``sas`` (unipolar SOT with bipolar STT, one pulse) or ``erase_program`` (SOT erase, then STT program).
     write_retries:
         Further pulses after the first, each with the next entry of the macro's pulse table.
+    spare_rows:
+        Spare rows of each bank, which stand for rows that fail; 0 leaves remapping out. They and their map take the
+        last rows of the memory.
+    remap_defects:
+        A spare row also replaces a row that a write leaves with columns wrong that SECDED repairs.
     watchdog_cycles:
         Longest wait of any unit on another one, in cycles; then it ends with an error.
     tensor_ids:
@@ -125,6 +132,8 @@ class AcceleratorConfig:
     device: str = "default"
     write_scheme: str = "sas"
     write_retries: int = 3
+    spare_rows: int = 2
+    remap_defects: bool = False
     watchdog_cycles: int = 65535
     tensor_ids: int = 128
     axi_bits: int = 64
@@ -152,6 +161,9 @@ class AcceleratorConfig:
         _require_choice(self, "device", DEVICES)
         _require_choice(self, "write_scheme", WRITE_SCHEMES)
         _require_int(self, "write_retries", 0, 14)
+        _require_int(self, "spare_rows", 0, 8)
+        if not isinstance(self.remap_defects, bool):
+            raise TypeError(f"remap_defects must be true or false, not {self.remap_defects!r}")
         _require_int(self, "watchdog_cycles", 1024, (1 << 24) - 1)
         _require_int(self, "tensor_ids", 2, 4096, power_of_two=True)
         _require_int(self, "axi_bits", AXI_BITS[0], AXI_BITS[-1], power_of_two=True)
@@ -178,6 +190,21 @@ class AcceleratorConfig:
         """Rows of all banks together."""
         return self.banks * self.mram_rows
 
+    @property
+    def first_spare_row(self) -> int:
+        """First spare row; the spares take the rows from here on, so each lies in the bank of its number modulo B."""
+        return self.total_rows - self.banks * self.spare_rows
+
+    @property
+    def map_pages(self) -> int:
+        """Pages of the spare map: a row holds the entries of ``PAGE_SPARES`` spares."""
+        return -(-self.banks * self.spare_rows // PAGE_SPARES)
+
+    @property
+    def usable_rows(self) -> int:
+        """Rows for content, from row 0 on; after them come the spare map, each page twice, and the spares."""
+        return self.first_spare_row - 2 * self.map_pages
+
 
 PRESETS: dict[str, AcceleratorConfig] = {
     config.name: config
@@ -190,17 +217,18 @@ PRESETS: dict[str, AcceleratorConfig] = {
         AcceleratorConfig(
             name="nano", lanes=8, slices=4, pixels=1, banks=1, mram_rows=64, store_words=256, acc_depth=64,
             transposers=1, ecc_decoders=1, vector_width=1, depthwise_lanes=4, depthwise_taps=1, table_channels=64,
-            clock_mhz=12, tensor_ids=64, axi_bits=32, regions=0,
+            spare_rows=0, clock_mhz=12, tensor_ids=64, axi_bits=32, regions=0,
         ),
         AcceleratorConfig(
             name="small", lanes=32, slices=8, pixels=1, banks=2, mram_rows=512, store_words=1024, acc_depth=128,
             transposers=1, ecc_decoders=2, vector_width=4, depthwise_lanes=8, table_channels=256, clock_mhz=50,
+            spare_rows=4,
         ),
         AcceleratorConfig(name="default"),
         AcceleratorConfig(
             name="large", lanes=32, slices=32, pixels=4, banks=32, mram_rows=16384, store_words=65536, acc_depth=256,
             transposers=8, vector_width=32, depthwise_taps=5, table_channels=4096, tensor_ids=256, axi_bits=256,
-            regions=15,
+            regions=15, spare_rows=4,
         ),
     )
 }  # fmt: skip

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole machine: registers, DMA, sequencer and accelerator, between two AXI ports and the banks."""
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.lib import data
 from amaranth.lib.wiring import Component, Out, connect, flipped
 
 from respin.rtl.config import AcceleratorConfig
@@ -10,6 +11,7 @@ from respin.rtl.host.registers import STAGES
 from respin.rtl.interfaces import BankPins
 from respin.rtl.job_control import UNITS
 from respin.rtl.mram.keeper_ports import ERASE_KEY, MemoryControl
+from respin.rtl.mram.upkeep import CareCounters, MemoryState
 from respin.rtl.sequenced import SequencedAccelerator
 from respin.rtl.sequencer.ports import Control
 
@@ -146,6 +148,7 @@ class Machine(Component):
             machine.clear_counters.eq(regs.clear_counters),
             regs.irq_uncorrectable.eq(machine.counters.uncorrectable > uncorrectable),
         ]
+        self._connect_upkeep(m)
         for name, counted in _MEMORY_COUNTERS.items():
             m.d.comb += getattr(regs, name).eq(machine.counters[counted])
         self._connect_keeper(m)
@@ -165,6 +168,22 @@ class Machine(Component):
             m.d.sync += fresh.eq(0)
         with m.If(regs.start):
             m.d.sync += unlocked.eq(0)
+
+    def _connect_upkeep(self, m: Module) -> None:
+        regs, upkeep = self._host.regs, self._machine.upkeep
+        spares_low = Signal()
+        m.d.sync += spares_low.eq(upkeep.state.spares_low)
+        m.d.comb += [
+            upkeep.scrub_interval.eq(regs.scrub_interval),
+            upkeep.march.eq(regs.march & regs.ready),
+            upkeep.errors.ready.eq(regs.next_error),
+            regs.upkeep_error.eq(Mux(upkeep.errors.valid, upkeep.errors.payload.as_value(), 0)),
+            regs.upkeep_overflow.eq(upkeep.overflow),
+            regs.irq_spares_low.eq(upkeep.state.spares_low & ~spares_low),
+        ]
+        state = [name for name, _ in data.Layout.cast(MemoryState)]
+        m.d.comb += [getattr(regs, f"upkeep_{name}").eq(upkeep.state[name]) for name in state]
+        m.d.comb += [getattr(regs, name).eq(upkeep.care[name]) for name, _ in data.Layout.cast(CareCounters)]
 
     def _count(self, m: Module) -> None:
         count, machine = self._host.count, self._machine

@@ -10,6 +10,7 @@ from respin.rtl.job_control import UNITS
 from respin.rtl.mram.keeper import Keeper
 from respin.rtl.mram.keeper_ports import MemoryControl, Procedure
 from respin.rtl.mram.ports import Counters
+from respin.rtl.mram.upkeep import Upkeep
 from respin.rtl.ports import Report
 from respin.rtl.sequencer.ports import Control, EdgeNote, MemoryRead, MemoryWrite
 from respin.rtl.sequencer.sequencer import Sequencer
@@ -38,7 +39,7 @@ class SequencedAccelerator(Component):
     memory : Out(MemoryControl())
         The keeper's registers; always ready, and unformatted, with ``regions`` 0.
     banks : Out(BankPins(mram_rows)).array(B)
-    counters : Out(Counters), clear_counters : In(1), units_busy : Out(9)
+    counters : Out(Counters), clear_counters : In(1), upkeep : Out(Upkeep()), units_busy : Out(9)
         As the accelerator's.
     reported : Out(1), report : Out(Report)
         A job ends in this cycle, and with this report.
@@ -64,6 +65,7 @@ class SequencedAccelerator(Component):
             "banks": Out(BankPins(config.mram_rows)).array(config.banks),
             "counters": Out(Counters),
             "clear_counters": In(1),
+            "upkeep": Out(Upkeep()),
             "units_busy": Out(len(UNITS)),
             "reported": Out(1),
             "report": Out(Report),
@@ -87,6 +89,7 @@ class SequencedAccelerator(Component):
             m.d.comb += [self.memory.ready.eq(1), accelerator.clear_counters.eq(self.clear_counters)]
         for inner, outer in zip(accelerator.banks, self.banks, strict=True):
             connect(m, inner, flipped(outer))
+        connect(m, accelerator.upkeep, flipped(self.upkeep))
         m.d.comb += [
             self.counters.eq(accelerator.counters),
             self.units_busy.eq(accelerator.units_busy),

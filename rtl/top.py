@@ -17,9 +17,10 @@ from respin.rtl.job_control import UNITS, JobControl
 from respin.rtl.jobs import Job, Pass, ReadJob
 from respin.rtl.learn.scales import DelayedScales
 from respin.rtl.learn.update import Update
-from respin.rtl.mram.controller import MramController
 from respin.rtl.mram.guard import Guard, regions_layout
+from respin.rtl.mram.memory import MaintainedMemory
 from respin.rtl.mram.ports import Counters, Outcome, ReadRow, WriteStatus
+from respin.rtl.mram.upkeep import Upkeep
 from respin.rtl.ports import WORD_BITS, Fault, HostRange, HostRow, HostWord, Report, TableWrite
 from respin.rtl.vector.gather import Gather
 from respin.rtl.vector.loss import LossHead
@@ -78,6 +79,8 @@ class Accelerator(Component):
     regions : In(regions_layout(config)), writes_locked : Out(32)
         What :class:`respin.rtl.mram.guard.Guard` goes by, and writes that it refused since ``clear_counters``; not
         there with ``regions`` 0.
+    upkeep : Out(Upkeep())
+        Of the memory.
     units_busy : Out(9)
         Units that have something to do in this cycle, in the order of :data:`respin.rtl.job_control.UNITS`.
 
@@ -108,6 +111,7 @@ class Accelerator(Component):
                 "banks": Out(BankPins(config.mram_rows)).array(config.banks),
                 "counters": Out(Counters),
                 "clear_counters": In(1),
+                "upkeep": Out(Upkeep()),
                 "units_busy": Out(len(UNITS)),
             }
         )
@@ -116,7 +120,7 @@ class Accelerator(Component):
         m = Module()
         config = self.config
         m.submodules.control = self._control = JobControl(config=config)
-        m.submodules.mram = self._mram = self._front = MramController(config=config)
+        m.submodules.mram = self._mram = self._front = MaintainedMemory(config=config)
         if config.regions:
             m.submodules.guard = self._front = self._guard(m)
         m.submodules.store = self._store = Store(config=config, readers=6, writers=3)
@@ -278,6 +282,7 @@ class Accelerator(Component):
                 self.row_write.ready.eq(front.write.ready),
             ]
         _route(m, self._control.idle, front.written, self.row_written)
+        connect(m, mram.upkeep, flipped(self.upkeep))
         m.d.comb += [self.counters.eq(mram.counters), mram.clear.eq(self.clear_counters)]
 
     def _settle(self, m: Module) -> None:

@@ -15,6 +15,8 @@ from respin.sim.device import Device, Pulse
 POSITIONS = 4
 ROOM_CELSIUS = 27.0
 KELVIN = 273.15
+YEAR = 365.25 * 86400
+CODEWORDS, CODEWORD_BITS = 4, 72
 THERMAL_FORM_LIMIT = 0.5
 """Read current over critical current up to which thermal activation describes read disturb."""
 STT_END_ORDER = (1, 2, 0, 3)
@@ -218,6 +220,41 @@ def activation(device: Device, seconds: float, *, celsius: float = ROOM_CELSIUS,
 def retention_loss(device: Device, seconds: float, celsius: float = ROOM_CELSIUS) -> float:
     """Probability that a cell left alone for this long has flipped."""
     return activation(device, seconds, celsius=celsius)
+
+
+def codeword_losses(device: Device, period: float, *, rows: int, celsius: float = ROOM_CELSIUS) -> float:
+    """Codewords a year that retention takes beyond repair, where every row is corrected once in ``period`` seconds."""
+    flipped = retention_loss(device, period, celsius)
+    pairs = math.comb(CODEWORD_BITS, 2) * flipped**2
+    return rows * CODEWORDS * pairs * YEAR / period
+
+
+def scrub_period(device: Device, *, rows: int, losses_per_year: float = 0.01, celsius: float = ROOM_CELSIUS) -> float:
+    """Seconds in which the scrubber must have read all rows once, so that at most so many codewords are lost a year.
+
+    Ten years where that is enough. The scrubber's register takes ``period / rows`` in cycles of the clock.
+
+    Raises
+    ------
+    ValueError
+        If once a millisecond is not enough.
+    """
+    shortest, longest = 1e-3, 10 * YEAR
+
+    def enough(period: float) -> bool:
+        return codeword_losses(device, period, rows=rows, celsius=celsius) <= losses_per_year
+
+    if enough(longest):
+        return longest
+    if not enough(shortest):
+        raise ValueError(
+            f"losses_per_year must be above {codeword_losses(device, shortest, rows=rows, celsius=celsius):.2g}, "
+            f"what a scrub each millisecond leaves at {celsius:g} °C, not {losses_per_year!r}"
+        )
+    while longest / shortest > 1.001:
+        middle = math.sqrt(shortest * longest)
+        shortest, longest = (middle, longest) if enough(middle) else (shortest, middle)
+    return shortest
 
 
 def read_disturb(device: Device, state: int) -> float:

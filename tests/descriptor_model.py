@@ -119,7 +119,7 @@ class DescriptorModel:
         self._table(fields)
         body = fields["biases"]
         require(body["shift"] <= 24, "limit")
-        require(body["row"] + ceil(body["count"], 32) <= self.config.total_rows, "rows")
+        require(body["row"] + ceil(body["count"], 32) <= self.config.usable_rows, "rows")
 
     def _rows(self, fields: dict[str, Any]) -> None:
         body = fields["rows"]
@@ -207,7 +207,7 @@ class DescriptorModel:
         self._touch(window["base"], window["block_stride"], self._walked_blocks(window), words)
 
     def _read(self, read: dict[str, int]) -> None:
-        require(read["base"] + read["count"] * read["repeats"] <= self.config.total_rows, "rows")
+        require(read["base"] + read["count"] * read["repeats"] <= self.config.usable_rows, "rows")
 
     def _convolution(self, job: dict[str, Any]) -> None:
         window, read, engine, vector = job["window"], job["read"], job["engine"], job["vector"]

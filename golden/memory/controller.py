@@ -2,21 +2,27 @@
 """The bank controller: corrected reads, and writes that compare, pulse what differs, verify and retry.
 
 A global row ``g`` lies in bank ``g mod B``, row ``g div B`` of it. After the same requests in the same order the model
-holds the same cells and the same counters as the hardware, faults included. Reads that run ahead of a write to their
-own bank are read again by the hardware; the model covers requests that do not overlap.
+holds the same cells and the same counters as the hardware, faults included; rows that fail go to spares as there.
+Reads that run ahead of a write to their own bank are read again by the hardware; the model covers requests that do not
+overlap.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
 
 from respin.golden.memory.array import Bits, Places, Pulse, SasMramArray, Words
 from respin.golden.memory.secded import Weights, decode, encode, to_codewords
-from respin.rtl.config import ROW_WEIGHTS, STRIPS, AcceleratorConfig
+from respin.golden.memory.spares import SpareMap
+from respin.rtl.config import PAGE_SPARES, ROW_WEIGHTS, STRIPS, AcceleratorConfig
 
 COUNTER_MASK = 0xFFFFFFFF
+_MARCH = (
+    (False, None, 0), (False, 0, 1), (False, 1, 0), (True, 0, 1), (True, 1, 0), (False, 0, 2), (False, 2, 0),
+)  # fmt: skip
+"""Elements of the march test: addresses fall; background to be found; background to be written."""
 
 
 class Outcome(IntEnum):
@@ -26,6 +32,7 @@ class Outcome(IntEnum):
     DEFECT = 1
     FAILED = 2
     REFUSED = 3
+    UNSAFE = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +86,7 @@ class Memory:
     Parameters
     ----------
     config:
-        ``banks``, ``mram_rows``, ``write_scheme`` and ``write_retries`` are used.
+        ``banks``, ``mram_rows``, ``write_scheme``, ``write_retries``, ``spare_rows`` and ``remap_defects`` are used.
     table:
         Table of the bank models, ``uint32[4096]``.
     defects:
@@ -104,6 +111,8 @@ class Memory:
         maps: Sequence[Bits | None] = [None] * count if self.defects is None else self.defects
         self.banks = [SasMramArray(rows, bank, self.table, maps[bank]) for bank in range(count)]
         self._groups = strip_groups()
+        self.spares = SpareMap(self.config)
+        self._started = False
 
     # What a bench does past the pins
 
@@ -126,7 +135,39 @@ class Memory:
         for bank in self.banks:
             bank.age()
 
+    def cut_power(self, *, busy: Sequence[bool]) -> None:
+        """Lose the power, ``busy[b]`` if bank ``b`` was carrying a command out. The next request starts the memory."""
+        for bank, working in zip(self.banks, busy, strict=True):
+            bank.cut(busy=working)
+        self.spares = SpareMap(self.config)
+        self._started = False
+
     # Requests
+
+    def start(self) -> None:
+        """Load the spare map, and mend its copies; the first request does it by itself. Nothing of it is counted."""
+        if self._started:
+            return
+        self._started = True
+        before = self.counters
+        self.counters = Counters()
+        for page in range(self.config.map_pages):
+            rows = self.spares.rows_of(page)
+            copies = []
+            for row in rows:
+                read = decode(self._sense(row)[None])
+                copies.append(None if read.uncorrectable.any() else self.spares.decode(read.weights[0]))
+            sequences = [-1 if copy is None else copy[1] for copy in copies]
+            newest = int(sequences[1] > sequences[0])
+            copy = copies[newest]
+            if copy is None:
+                continue
+            self.spares.take(page, copy[0])
+            self.spares.sequence = max(self.spares.sequence, copy[1])
+            if sequences[0] != sequences[1]:
+                mended = self._store(rows[1 - newest], self.spares.encode(page, copy[1]))
+                self.spares.failed |= not self._keep(mended)
+        self.counters = before
 
     def read(self, base: int, count: int, *, tiles: int = 1, repeats: int = 1) -> Weights:
         """Do a read job and return its rows in order, ``int8[n, 32]``.
@@ -136,7 +177,7 @@ class Memory:
         """
         if not (count and tiles and repeats):
             return np.empty((0, ROW_WEIGHTS), dtype=np.int8)
-        whole = min(repeats, max(0, (self.config.total_rows - base) // count))
+        whole = min(repeats, max(0, (self.config.usable_rows - base) // count))
         if whole < repeats:
             self._count(refused=1)
         sets = base + count * np.arange(whole)[:, None, None] + np.zeros((tiles, 1), int) + np.arange(count)
@@ -144,6 +185,7 @@ class Memory:
 
     def read_rows(self, rows: Places) -> Weights:
         """READ these rows in order, decoded and counted; they must exist."""
+        self.start()
         columns = np.empty((len(rows), 288), dtype=np.uint8)
         for bank, places, local in self._by_bank(rows):
             columns[places] = bank.read(local)
@@ -159,27 +201,40 @@ class Memory:
         """Store 32 weights in a row: compare, pulse the strips that differ, verify, retry those that failed."""
         if self._refuses(row):
             return WriteResult(outcome=Outcome.REFUSED)
-        target = encode(weights)
-        wrong: Bits = np.bitwise_xor(self._sense(row), target)
-        first = int(wrong.sum())
-        retries = 0
-        while wrong.any():
-            pending: Bits = np.bitwise_or.reduce(wrong.reshape(STRIPS, 4), axis=1)
-            self._attempt(row, pending, target, retries)
-            wrong = np.bitwise_xor(self._sense(row), target)
-            if retries == self.config.write_retries or not wrong.any():
-                break
-            retries += 1
-            self._count(retries=1)
-        last = int(wrong.sum())
-        self._count(row_writes=1, writes_skipped=int(first == 0), bits_flipped=first - last)
-        if last == 0:
-            return WriteResult(retries=retries)
-        if (to_codewords(wrong).sum(axis=-1) <= 1).all():
-            self._count(defects_accepted=last)
-            return WriteResult(outcome=Outcome.DEFECT, defects=last, retries=retries)
-        self._count(writes_failed=1)
-        return WriteResult(outcome=Outcome.FAILED, retries=retries)
+        result = self._store(row, weights)
+        return result if self._keep(result, row=True) else self._remap(row, weights, result)
+
+    def scrub(self, row: int) -> None:
+        """Read a row of content or of the spare map, and rewrite it if it has errors that the code corrects."""
+        before = replace(self.counters)
+        weights = self.read_rows(np.array([row], dtype=np.intp))[0]
+        corrected = self.counters.words_corrected != before.words_corrected
+        if not corrected or self.counters.uncorrectable != before.uncorrectable:
+            return
+        result = self._store(row, weights, repair=True)
+        if row < self.config.usable_rows:
+            if result.outcome is Outcome.UNSAFE or not self._keep(result, row=True):
+                self._remap(row, weights, result)
+        elif result.outcome is Outcome.UNSAFE:
+            self._keep_page((row - self.config.usable_rows) // 2)
+
+    def march(self) -> None:
+        """Test all rows of content, March C- and two elements for the check columns; those that fail go to spares."""
+        words = np.array([0, 2**64 - 1, 3 << 55], dtype=np.uint64)
+        backgrounds = np.repeat(words, 4).view(np.int8).reshape(3, ROW_WEIGHTS)
+        rows = range(self.config.usable_rows)
+        self.start()
+        for falls, found, written in _MARCH:
+            for row in reversed(rows) if falls else rows:
+                wrong = False
+                if found is not None:
+                    result = self._compare(row, backgrounds[found])
+                    wrong = result.outcome is Outcome.DEFECT
+                    if result.outcome is Outcome.FAILED or (wrong and self.config.remap_defects):
+                        self._remap(row, backgrounds[found], result)
+                result = self._store(row, backgrounds[written])
+                if not self._keep(result, row=True) or (wrong and result.outcome is Outcome.DEFECT):
+                    self._remap(row, backgrounds[written], result)
 
     def raw_read(self, row: int) -> Bits | None:
         """READ a row past the decoders: its 288 columns, or None if it is refused."""
@@ -194,8 +249,75 @@ class Memory:
 
     # Parts
 
+    def _keep(self, result: WriteResult, *, row: bool = False) -> bool:
+        """What a write left may stay: of a ``row`` of content without defects, if those are to be remapped."""
+        fine = [Outcome.OK] if row and self.config.remap_defects else [Outcome.OK, Outcome.DEFECT]
+        return result.outcome in fine
+
+    def _remap(self, row: int, weights: Weights, result: WriteResult) -> WriteResult:
+        """Give a row to the first spare that takes it; without one it stays as the write left it."""
+        spares = self.spares
+        good = False
+        while not good:
+            number = spares.free(row)
+            if number is None or spares.failed:
+                return result
+            good = self._keep(self._store(self.config.first_spare_row + number, weights), row=True)
+            spares.assign(number, row, good=good)
+            if not self._keep_page(number // PAGE_SPARES):
+                spares.assign(number, row, good=False)
+                return result
+        return self._compare(row, weights)
+
+    def _keep_page(self, page: int) -> bool:
+        """Store both copies of a page of the map; False if the first one fails."""
+        spares = self.spares
+        spares.sequence += 1
+        for place, copy in enumerate(spares.rows_of(page)):
+            if not self._keep(self._store(copy, spares.encode(page, spares.sequence))):
+                spares.failed = True
+                if place == 0:
+                    return False
+        return True
+
+    def _compare(self, row: int, weights: Weights) -> WriteResult:
+        """How a row differs from what it should hold."""
+        wrong: Bits = np.bitwise_xor(self._sense(row), encode(weights))
+        if not wrong.any():
+            return WriteResult()
+        if (to_codewords(wrong).sum(axis=-1) <= 1).all():
+            return WriteResult(outcome=Outcome.DEFECT, defects=int(wrong.sum()))
+        return WriteResult(outcome=Outcome.FAILED)
+
+    def _store(self, row: int, weights: Weights, *, repair: bool = False) -> WriteResult:
+        """Write a row; as a repair only while all that differs lies on one strip."""
+        target = encode(weights)
+        wrong: Bits = np.bitwise_xor(self._sense(row), target)
+        first = int(wrong.sum())
+        attempts = 0
+        while wrong.any() and attempts <= self.config.write_retries:
+            pending: Bits = np.bitwise_or.reduce(wrong.reshape(STRIPS, 4), axis=1)
+            if repair and pending.sum() > 1:
+                break
+            self._attempt(row, pending, target, attempts)
+            self._count(retries=int(attempts > 0))
+            wrong = np.bitwise_xor(self._sense(row), target)
+            attempts += 1
+        last, retries = int(wrong.sum()), max(attempts - 1, 0)
+        self._count(row_writes=1, writes_skipped=int(attempts == 0), bits_flipped=first - last)
+        if last == 0:
+            return WriteResult(retries=retries)
+        if repair and np.bitwise_or.reduce(wrong.reshape(STRIPS, 4), axis=1).sum() > 1:
+            return WriteResult(outcome=Outcome.UNSAFE, retries=retries)
+        if (to_codewords(wrong).sum(axis=-1) <= 1).all():
+            self._count(defects_accepted=last)
+            return WriteResult(outcome=Outcome.DEFECT, defects=last, retries=retries)
+        self._count(writes_failed=1)
+        return WriteResult(outcome=Outcome.FAILED, retries=retries)
+
     def _refuses(self, row: int) -> bool:
-        refused = row >= self.config.total_rows
+        self.start()
+        refused = row >= self.config.usable_rows
         self._count(refused=int(refused))
         return refused
 
@@ -206,13 +328,14 @@ class Memory:
         return columns
 
     def _place(self, row: int) -> tuple[SasMramArray, int]:
-        return self.banks[row % self.config.banks], row // self.config.banks
+        return self.banks[row % self.config.banks], self.spares.place(row) // self.config.banks
 
     def _by_bank(self, rows: Places) -> list[tuple[SasMramArray, Places, Places]]:
         """For each bank: itself, which of ``rows`` are its own, and what they are called there."""
         count = self.config.banks
         own = [np.flatnonzero(rows % count == number) for number in range(count)]
-        return [(self.banks[number], places, rows[places] // count) for number, places in enumerate(own)]
+        local = [self.spares.places(rows[places]) // count for places in own]
+        return list(zip(self.banks, own, local, strict=True))
 
     def _attempt(self, row: int, pending: Bits, target: Bits, pulse: int) -> None:
         bank, local = self._place(row)

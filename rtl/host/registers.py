@@ -80,6 +80,10 @@ COUNTERS = (
     Counter(name="words_corrected", width=32, step=0, description="Codewords with a corrected bit."),
     Counter(name="uncorrectable", width=32, step=0, description="Codewords beyond correction."),
     Counter(name="writes_locked", width=32, step=0, description="Writes refused because their row is locked."),
+    Counter(name="rows_scrubbed", width=32, step=0, description="MRAM rows that the scrubber read."),
+    Counter(name="rows_repaired", width=32, step=0, description="Of these, rows rewritten in place."),
+    Counter(name="rows_remapped", width=32, step=0, description="MRAM rows given to a spare."),
+    Counter(name="scrub_late", width=32, step=0, description="Rows that fell due while the one before still waited."),
 )
 """What is counted, in the order of the registers."""
 
@@ -143,12 +147,13 @@ def _identity(config: AcceleratorConfig) -> tuple[Register, ...]:
             fields=_log2(config, "store_words", "mram_rows", "table_channels", "acc_depth", spacing=8),
         ),
         Register(
-            name="CONFIG2", offset=0x010, description="Clock, writes, and the width of the DMA.",
+            name="CONFIG2", offset=0x010, description="Clock, writes, the width of the DMA, spares.",
             fields=(
                 constant("clock_mhz", 0, 16, config.clock_mhz, "`clock_mhz`."),
                 constant("write_retries", 16, 4, config.write_retries, "`write_retries`."),
                 constant("write_scheme", 20, 4, scheme, f"`write_scheme`: {schemes}."),
                 constant("axi_bits_log2", 24, 4, config.axi_bits.bit_length() - 1, "Binary logarithm of `axi_bits`."),
+                constant("spare_rows", 28, 4, config.spare_rows, "`spare_rows`."),
             ),
         ),
         Register(
@@ -178,6 +183,8 @@ def _control() -> tuple[Register, ...]:
                 pulse("abort", 1, "End the program after the descriptor under way."),
                 pulse("soft_reset", 2, "Reset a machine that the watchdog stopped; registers keep their values."),
                 pulse("clear_counters", 3, "Count from 0 again."),
+                pulse("march", 8, "Test all MRAM rows if no program runs; destroys their content."),
+                pulse("next_error", 9, "Drop the error that MEMORY_ERROR shows and show the next one."),
             ),
         ),
         Register(
@@ -276,6 +283,43 @@ def _memory() -> tuple[Register, ...]:
     )  # fmt: skip
 
 
+def _upkeep() -> tuple[Register, ...]:
+    def shown(name: str, low: int, width: int, description: str) -> Field:
+        return Field(
+            name=name, low=low, width=width, access=Access.RO, member=f"upkeep_{name}", description=description
+        )  # fmt: skip
+
+    return (
+        Register(
+            name="SCRUB_INTERVAL", offset=0x080, description="How often the scrubber reads a row.",
+            fields=(
+                Field(name="value", low=0, width=32, access=Access.RW, member="scrub_interval",
+                      description="Cycles from row to row; 0 for no scrubbing."),
+            ),
+        ),
+        Register(
+            name="UPKEEP_STATE", offset=0x084, description="How the memory's upkeep stands.",
+            fields=(
+                shown("ready", 0, 1, "The spare map is loaded."),
+                shown("marching", 1, 1, "The march test runs, or is to."),
+                shown("map_failed", 2, 1, "A copy of the spare map could not be written; no row is remapped any more."),
+                shown("spares_low", 3, 1, "Some bank has at most one free spare, or none where it has but one."),
+                shown("overflow", 4, 1, "Errors were lost as MEMORY_ERROR's queue of 16 was full; cleared with the "
+                      "counters."),
+                shown("spares_left", 16, 16, "Free spare rows."),
+            ),
+        ),
+        Register(
+            name="MEMORY_ERROR", offset=0x088, description="The oldest error of the memory that was not dropped yet.",
+            fields=(
+                shown("error", 0, 28, "Its kind in bits 3:0 (0 no error, 1 uncorrectable, 2 defect, 3 write failed, "
+                      "4 refused, 5 timeout, 6 remapped, 7 no spare left, 8 spare map not written), its row in the "
+                      "others."),
+            ),
+        ),
+    )  # fmt: skip
+
+
 def _counters() -> tuple[Register, ...]:
     registers = []
     offset = _COUNTERS_BASE
@@ -311,7 +355,7 @@ def register_map(config: AcceleratorConfig) -> RegisterMap:
         name="respin",
         description="Registers of the Respin accelerator.",
         address_bits=WINDOW_BITS,
-        registers=(*_identity(config), *_control(), *_program(), *_memory(), *_counters()),
+        registers=(*_identity(config), *_control(), *_program(), *_memory(), *_upkeep(), *_counters()),
         interrupts="IRQ_STATUS",
         enables="IRQ_ENABLE",
     )

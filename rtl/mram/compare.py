@@ -37,6 +37,8 @@ class RowCompare(wiring.Component):
         Strips with a column that differs.
     differing : Out(9)
         Columns that differ.
+    one_strip : Out(1)
+        All columns that differ lie on one strip.
     repairable : Out(1)
         No codeword has more than one column that differs.
     """
@@ -49,6 +51,7 @@ class RowCompare(wiring.Component):
     checks: Out(CHECKS)
     strips: Out(STRIPS)
     differing: Out(range(ROW_COLUMNS + 1))
+    one_strip: Out(1)
     repairable: Out(1)
 
     latency = CODEWORDS + 1
@@ -60,7 +63,9 @@ class RowCompare(wiring.Component):
         index = step[:2]
         difference = Signal(CODEWORD_BITS)
         ones = Signal(range(CODEWORD_BITS + 1))
+        elsewhere = Signal()
         m.d.comb += [
+            elsewhere.eq(self.strips.any() & difference.any() & ~(self.strips & difference).any()),
             ones.eq(popcount(difference)),
             encoder.data.eq(self.data.as_value().word_select(index, DATA_BITS)),
             self.viewing.eq(self.run & (step < CODEWORDS)),
@@ -75,12 +80,13 @@ class RowCompare(wiring.Component):
             ]
         # The count follows a cycle behind the difference: in one cycle they would be the controller's longest path.
         with m.If(self.run & (step == 0)):
-            m.d.sync += [self.strips.eq(0), self.differing.eq(0), self.repairable.eq(1)]
+            m.d.sync += [self.strips.eq(0), self.differing.eq(0), self.repairable.eq(1), self.one_strip.eq(1)]
         with m.Elif(self.run & ~self.done):
             m.d.sync += [
                 self.strips.eq(self.strips | difference),
                 self.differing.eq(self.differing + ones),
                 self.repairable.eq(self.repairable & (ones <= 1)),
+                self.one_strip.eq(self.one_strip & (ones <= 1) & ~elsewhere),
             ]
         with m.If(self.done):
             m.d.sync += step.eq(0)

@@ -58,6 +58,10 @@ class MramController(wiring.Component):
         Rows to read.
     rows : Out(stream.Signature(ReadRow))
         The rows of the jobs, decoded, in order.
+    mended : Out(1)
+        A codeword of the row in ``rows`` was corrected.
+    maintenance : In(2)
+        Read jobs (bit 0), write requests (bit 1) may name rows past ``usable_rows``, the spare map and the spares.
     write : In(stream.Signature(WriteRequest))
         Writes and raw accesses, one at a time. A request is taken together with its status.
     written : Out(stream.Signature(WriteStatus))
@@ -70,6 +74,8 @@ class MramController(wiring.Component):
         What happened since.
     read_error, write_error : Out(ErrorRecord)
         The last error of either path.
+    new_errors : Out(2)
+        Either record is new in this cycle.
     idle : Out(1)
         No job, no request, nothing in flight.
 
@@ -88,6 +94,8 @@ class MramController(wiring.Component):
                 "banks": Out(BankPins(config.mram_rows)).array(config.banks),
                 "read": In(stream.Signature(ReadJob)),
                 "rows": Out(stream.Signature(ReadRow)),
+                "mended": Out(1),
+                "maintenance": In(2),
                 "write": In(stream.Signature(WriteRequest)),
                 "written": Out(stream.Signature(WriteStatus)),
                 "raw_columns": Out(ROW_COLUMNS),
@@ -95,6 +103,7 @@ class MramController(wiring.Component):
                 "counters": Out(Counters),
                 "read_error": Out(ErrorRecord),
                 "write_error": Out(ErrorRecord),
+                "new_errors": Out(2),
                 "idle": Out(1),
             }
         )
@@ -114,7 +123,9 @@ class MramController(wiring.Component):
         write_mask = Signal(config.banks)
         m.d.comb += [
             write_mask.eq(1 << write_row[: exact_log2(config.banks)]),
-            writer.in_range.eq(write_row < config.total_rows),
+            writer.in_range.eq(write_row < Mux(self.maintenance[1], config.total_rows, config.usable_rows)),
+            reader.maintenance.eq(self.maintenance[0]),
+            self.mended.eq(decoder.mended),
         ]
 
         ready = Cat(bank.power_good & ~bank.busy for bank in self.banks)
@@ -166,6 +177,7 @@ class MramController(wiring.Component):
         """Give each bank its command; what only a write uses goes to all of them alike."""
         bank_bits = exact_log2(self._config.banks)
         request = self.write.payload
+        raw = (request.kind == WriteKind.RAW_READ) | (request.kind == WriteKind.RAW_WRITE)
         for b, bank in enumerate(self.banks):
             owned = writer.owned & write_mask[b]
             m.d.comb += [
@@ -173,7 +185,7 @@ class MramController(wiring.Component):
                 bank.strip_mask.eq(writer.strip_mask),
                 bank.wdata.eq(writer.wdata),
                 bank.pulse.eq(writer.pulse),
-                bank.test_mode.eq(owned & (request.kind != WriteKind.WRITE)),
+                bank.test_mode.eq(owned & raw),
             ]
             with m.If(owned):
                 m.d.comb += bank.cmd.eq(writer.cmd)
@@ -196,13 +208,19 @@ class MramController(wiring.Component):
         with m.If(self.clear):
             m.d.sync += [self.read_error.as_value().eq(0), self.write_error.as_value().eq(0)]
 
+        m.d.sync += self.new_errors.eq(0)
         with m.If(reader.refused | reader.timeout):
             m.d.sync += [
+                self.new_errors[0].eq(1),
                 self.read_error.kind.eq(Mux(reader.timeout, ErrorKind.TIMEOUT, ErrorKind.REFUSED)),
                 self.read_error.row.eq(reader.error_row),
             ]
         with m.Elif(decoder.uncorrectable.any()):
-            m.d.sync += [self.read_error.kind.eq(ErrorKind.UNCORRECTABLE), self.read_error.row.eq(reader.front)]
+            m.d.sync += [
+                self.new_errors[0].eq(1),
+                self.read_error.kind.eq(ErrorKind.UNCORRECTABLE),
+                self.read_error.row.eq(reader.front),
+            ]
 
         kinds = {
             Outcome.DEFECT: ErrorKind.DEFECT,
@@ -212,4 +230,8 @@ class MramController(wiring.Component):
         }
         for outcome, kind in kinds.items():
             with m.If(self.written.valid & self.written.ready & (self.written.payload.outcome == outcome)):
-                m.d.sync += [self.write_error.kind.eq(kind), self.write_error.row.eq(self.write.payload.row)]
+                m.d.sync += [
+                    self.new_errors[1].eq(1),
+                    self.write_error.kind.eq(kind),
+                    self.write_error.row.eq(self.write.payload.row),
+                ]

@@ -49,7 +49,7 @@ class Keeper(Component):
     Parameters
     ----------
     config : AcceleratorConfig
-        ``regions``, at least 1, and ``total_rows`` are used.
+        ``regions``, at least 1, and ``usable_rows`` are used.
 
     Members
     -------
@@ -238,7 +238,7 @@ class Keeper(Component):
     def _read_tables(self, m: Module) -> None:
         """Take over what a copy of the table says, as its words pass."""
         sweep, regions, passing = self._sweep, self.regions, self._passing
-        word, number, limit = sweep.word, sweep.number, self.config.total_rows
+        word, number, limit = sweep.word, sweep.number, self.config.usable_rows
         bits = len(passing["start"])
         place = Signal(7)
         end = Signal(bits + 2)
@@ -518,7 +518,7 @@ class Keeper(Component):
             ]  # fmt: skip
         with m.Elif(~self._tables_too):
             # The table goes last: as long as it is there, what is left of a region counts as damaged.
-            m.d.comb += [self._first.eq(FIRST_REGION_ROW), self._rows.eq(self.config.total_rows - FIRST_REGION_ROW)]
+            m.d.comb += [self._first.eq(FIRST_REGION_ROW), self._rows.eq(self.config.usable_rows - FIRST_REGION_ROW)]
         with m.Else():
             m.d.comb += self._rows.eq(2 * TABLE_ROWS)
 

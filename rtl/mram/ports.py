@@ -18,12 +18,14 @@ class ReadRow(data.Struct):
     uncorrectable: unsigned(1)
 
 
-class WriteKind(enum.Enum, shape=unsigned(2)):
+class WriteKind(enum.Enum, shape=unsigned(3)):
     """What a request on the write stream asks for."""
 
     WRITE = 0
     RAW_READ = 1
     RAW_WRITE = 2
+    REPAIR = 3
+    CHECK = 4
 
 
 class WriteRequest(data.Struct):
@@ -31,7 +33,9 @@ class WriteRequest(data.Struct):
 
     WRITE stores ``data`` in row ``row``, differentially and verified; it uses no other field. RAW_READ shows the row's
     columns as they are. RAW_WRITE pulses the strips in ``mask`` once, with entry ``pulse`` of the macro's pulse table,
-    towards ``data`` and the check bits ``check``; it neither compares nor verifies.
+    towards ``data`` and the check bits ``check``; it neither compares nor verifies. REPAIR is a WRITE of what the row
+    holds already, but for errors: it pulses only while all that differs lies on one strip, so that a power cut leaves
+    a row that decodes. CHECK compares like a WRITE, and pulses nothing.
     """
 
     kind: WriteKind
@@ -50,19 +54,21 @@ class Outcome(enum.Enum, shape=unsigned(3)):
     FAILED = 2
     REFUSED = 3
     TIMEOUT = 4
+    UNSAFE = 5
     LOCKED = 6
 
 
 class WriteStatus(data.Struct):
-    """The end of a request. ``defects``: columns (1..4) left wrong and accepted, with DEFECT; ``retries``: pulses
-    after the first that each failed strip was given."""
+    """The end of a request. UNSAFE: a REPAIR left the row as it is, as more than one strip differs. ``defects``:
+    columns (1..4) left wrong and accepted, with DEFECT; ``retries``: pulses after the first that each failed strip
+    was given."""
 
     outcome: Outcome
     defects: unsigned(3)
     retries: unsigned(4)
 
 
-class ErrorKind(enum.Enum, shape=unsigned(3)):
+class ErrorKind(enum.Enum, shape=unsigned(4)):
     """What went wrong last."""
 
     NONE = 0
@@ -71,6 +77,9 @@ class ErrorKind(enum.Enum, shape=unsigned(3)):
     WRITE_FAILED = 3
     REFUSED = 4
     TIMEOUT = 5
+    REMAPPED = 6
+    NO_SPARE = 7
+    MAP_FAILED = 8
 
 
 class ErrorRecord(data.Struct):

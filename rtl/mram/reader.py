@@ -34,6 +34,8 @@ class RowReader(wiring.Component):
     -------
     jobs : In(stream.Signature(ReadJob))
         What to read.
+    maintenance : In(1)
+        Rows past ``usable_rows`` may be read too.
     ready : In(B)
         Bank ``b`` takes a command: powered and not busy.
     rvalid : In(B)
@@ -81,6 +83,7 @@ class RowReader(wiring.Component):
         super().__init__(
             {
                 "jobs": In(stream.Signature(ReadJob)),
+                "maintenance": In(1),
                 "ready": In(banks),
                 "rvalid": In(banks),
                 "blocked": In(banks),
@@ -120,6 +123,7 @@ class RowReader(wiring.Component):
         lost = Signal()
         issued = self.issue.any()
         m.d.comb += [
+            walk.maintenance.eq(self.maintenance),
             self.front_mask.eq(queue.r_rdy << front_bank),
             next_mask.eq(walk.rows.valid << walk.rows.payload[:bank_bits]),
             self.front.eq(queue.r_data),

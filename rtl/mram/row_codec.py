@@ -52,6 +52,8 @@ class RowDecoder(wiring.Component):
         Codewords found beyond correction in this cycle.
     rows : Out(stream.Signature(ReadRow))
         Decoded rows.
+    mended : Out(1)
+        A codeword of the row in ``rows`` was corrected.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class RowDecoder(wiring.Component):
                 "corrected": Out(range(CODEWORDS + 1)),
                 "uncorrectable": Out(range(CODEWORDS + 1)),
                 "rows": Out(stream.Signature(ReadRow)),
+                "mended": Out(1),
             }
         )
 
@@ -114,6 +117,7 @@ class RowDecoder(wiring.Component):
             m.d.sync += [
                 decoded[step].eq(Cat(decoder.data for decoder in outcomes)),
                 flagged.eq((flagged & ~first) | uncorrectable.any()),
+                self.mended.eq((self.mended & ~first) | Cat(decoder.corrected for decoder in outcomes).any()),
                 step.eq(Mux(self.done, 0, step + 1)),
                 self.rows.valid.eq(self.done),
             ]

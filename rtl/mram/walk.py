@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The row addresses of a read job."""
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -20,10 +20,12 @@ class RowWalk(wiring.Component):
     Parameters
     ----------
     config : AcceleratorConfig
-        ``total_rows`` is used.
+        ``total_rows`` and ``usable_rows`` are used.
 
     Members
     -------
+    maintenance : In(1)
+        Rows past ``usable_rows`` may be read too.
     jobs : In(stream.Signature(ReadJob))
         Taken when the one before has been walked.
     rows : Out(stream.Signature(unsigned))
@@ -47,9 +49,11 @@ class RowWalk(wiring.Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._limit = min(config.total_rows, 1 << ROW_ADDRESS_BITS)
+        self._usable = min(config.usable_rows, self._limit)
         super().__init__(
             {
                 "jobs": In(stream.Signature(ReadJob)),
+                "maintenance": In(1),
                 "rows": Out(stream.Signature(unsigned(exact_log2(self._limit)))),
                 "refused": Out(1),
                 "start": Out(ROW_ADDRESS_BITS),
@@ -76,7 +80,7 @@ class RowWalk(wiring.Component):
                 m.d.sync += [row.eq(job.base), rows_left.eq(job.count), tiles_left.eq(job.tiles)]
                 with m.If((job.repeats == 0) | (job.tiles == 0) | (job.count == 0)):
                     m.next = "wait for a job"
-                with m.Elif(job.base + job.count > self._limit):
+                with m.Elif(job.base + job.count > Mux(self.maintenance, self._limit, self._usable)):
                     m.d.comb += self.refused.eq(1)
                     m.next = "wait for a job"
                 with m.Else():

@@ -28,7 +28,8 @@ class RowWriter(wiring.Component):
     WRITE: the row is read raw and compared with the encoded data; where nothing differs it ends. Otherwise the strips
     that differ are pulsed, group by group (``PULSE_GROUPS``), the row is read raw and compared again, and the strips
     that still differ are pulsed with the next entry of the pulse table, up to ``write_retries`` times. What differs
-    then is accepted as a defect if no codeword has more than one wrong column.
+    then is accepted as a defect if no codeword has more than one wrong column. REPAIR goes the same way, as long as all
+    that differs lies on one strip; CHECK ends after the first comparison.
 
     With reads of R cycles and write commands of W cycles, an unchanged row takes ``R + 8`` cycles from request to
     status, and each attempt of ``G`` write commands ``G(W + 1) + R + 7`` more.
@@ -189,23 +190,27 @@ class RowWriter(wiring.Component):
         self, m: Module, compare: RowCompare, groups: PulseGroups, verify: Value, first_differing: Value
     ) -> None:
         """Pulse what differs, unless nothing does or the last retry has been made."""
+        kind = self.requests.payload.kind
+        repair, check = kind == WriteKind.REPAIR, kind == WriteKind.CHECK
         differs = compare.differing != 0
-        with m.If(differs & ~(verify & (self.pulse == self._config.write_retries))):
+        last = verify & (self.pulse == self._config.write_retries)
+        with m.If(differs & ~last & ~check & (~repair | compare.one_strip)):
             m.d.comb += self.events.retries.eq(verify)
             m.d.sync += [verify.eq(1), self.pulse.eq(self.pulse + verify)]
             with m.If(~verify):
                 m.d.sync += first_differing.eq(compare.differing)
             self._start_pulses(m, groups)
         with m.Else():
-            accepted = Mux(differs & compare.repairable, compare.differing, 0)
+            unsafe = repair & ~compare.one_strip
+            accepted = Mux(differs & compare.repairable & ~unsafe, compare.differing, 0)
             m.d.comb += [
-                self.events.row_writes.eq(1),
-                self.events.writes_skipped.eq(~verify),
-                self.events.bits_flipped.eq(first_differing - compare.differing),
-                self.events.defects_accepted.eq(accepted),
-                self.events.writes_failed.eq(~compare.repairable),
+                self.events.row_writes.eq(~check),
+                self.events.writes_skipped.eq(~verify & ~check),
+                self.events.bits_flipped.eq(Mux(verify, first_differing - compare.differing, 0)),
+                self.events.defects_accepted.eq(Mux(check, 0, accepted)),
+                self.events.writes_failed.eq(~compare.repairable & ~check & ~repair),
             ]
-            flawed = Mux(compare.repairable, Outcome.DEFECT, Outcome.FAILED)
+            flawed = Mux(unsafe, Outcome.UNSAFE, Mux(compare.repairable, Outcome.DEFECT, Outcome.FAILED))
             self._end(m, Mux(differs, flawed, Outcome.OK), defects=accepted, retries=self.pulse)
 
     def _pulse_states(self, m: Module, groups: PulseGroups, watchdog: Watchdog) -> None:

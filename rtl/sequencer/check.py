@@ -192,7 +192,7 @@ class DescriptorCheck(Component):
         yield biases & (body.biases.shift > BIAS_SHIFTS), Problem.LIMIT
         yield (table | biases) & (body.table.index + body.table.count > config.table_channels), Problem.TABLE
         blocks = (body.biases.count + (BLOCK - 1)) >> exact_log2(BLOCK)
-        yield biases & (body.biases.row + blocks > config.total_rows), Problem.ROWS
+        yield biases & (body.biases.row + blocks > config.usable_rows), Problem.ROWS
         inside = (body.rows.row >= self.row_first) & (body.rows.row + body.rows.count <= self.row_end)
         yield rows & ~inside, Problem.ROWS
         aligned = body.table.address[:WORD_LOG2] == 0
@@ -290,7 +290,7 @@ class DescriptorCheck(Component):
             with m.If(job.depthwise):
                 self._multiply(m, depthwise.kw, job.window.kh)
                 m.next = "Depthwise rows"
-            with m.If(job.read.base + product > self.config.total_rows):
+            with m.If(job.read.base + product > self.config.usable_rows):
                 self._refuse(m, Problem.ROWS)
         with m.State("Depthwise rows"), m.If(ready):
             self._multiply(m, depthwise.taps, job.window.kw)

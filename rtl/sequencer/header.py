@@ -50,7 +50,7 @@ def header_problem(info: data.View, *, base: Value, count: Value, config: Accele
             HeaderProblem.COUNT,
         ),
         (foreign, HeaderProblem.CONFIGURATION),
-        (info.row_first + info.row_count > config.total_rows, HeaderProblem.ROWS),
+        (info.row_first + info.row_count > config.usable_rows, HeaderProblem.ROWS),
     )
     problem: Value = Const(HeaderProblem.NONE.value, HeaderProblem.as_shape())
     for broken, name in reversed(rules):

@@ -90,7 +90,7 @@ def test_a_module_is_listed():
         "macs": sum(macs.values()),
         "weights": 40 * 27 + 40 * 9 + 40 * 64 + 640,
         "rows": sum(wanted.values()),
-        "rows_there_are": config.total_rows,
+        "rows_there_are": config.usable_rows,
     }
     assert found["input"]["shape"] == [3, 32, 32]
 
@@ -101,7 +101,7 @@ def test_a_module_with_its_own_images_is_shown_as_a_table():
     assert "6 x 4 x 3" in done.stdout
     slices = preset("tiny").slices
     rows = math.ceil(6 / slices) * slices * 2  # packed windows of 36 channels
-    assert f"1,296 MACs, 108 weights, {rows} MRAM rows: fits the {preset('tiny').total_rows:,} of tiny" in done.stdout
+    assert f"1,296 MACs, 108 weights, {rows} MRAM rows: fits the {preset('tiny').usable_rows:,} of tiny" in done.stdout
 
 
 def make_onnx(**attributes: object) -> None:

@@ -73,7 +73,7 @@ def run_on_model(jobs: Jobs) -> list[Array]:
     for number, (network, x) in enumerate(jobs):
         placement, image = _compiled(number, network, x)
         _check(image)
-        rows = np.zeros((CONFIG.total_rows, 32), dtype=np.int8)
+        rows = np.zeros((CONFIG.usable_rows, 32), dtype=np.int8)
         for base, content in placement.frozen_rows({}):
             rows[base : base + len(content)] = content
         model = ProgramModel(image, rows, late=True)

@@ -56,7 +56,7 @@ class Random:
         size = (side + 2 * pad - kernel) // stride + 1
         found = self._tensors((n, inputs, side, side), (n, outputs, size, size))
         rows = -(-outputs // self._config.slices) * self._config.slices * blocks(inputs) * kernel**2
-        if found is None or rows > self._config.total_rows:
+        if found is None or rows > self._config.usable_rows:
             return self.convolution()
         (x, y), mask = found
         geometry = Geometry(kh=kernel, kw=kernel, stride=stride, pad_y=pad, pad_x=pad)

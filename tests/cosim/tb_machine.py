@@ -28,7 +28,7 @@ BASE = 0x1000
 FIXED_COST = 64
 """Cycles that a small job may take beyond its own, from one's end to the next one's."""
 END = Descriptor(opcode=Opcode.END)
-ROWS = {"row_first": 0, "row_count": CONFIG.total_rows}
+ROWS = {"row_first": 0, "row_count": CONFIG.usable_rows}
 
 
 async def put(machine: Machine, *descriptors: Descriptor, content: bytes | None = None) -> int:

@@ -158,7 +158,7 @@ def _header_problem(program: Program) -> HeaderProblem:
         return HeaderProblem.COUNT
     if any(info[name] != value for name, value in compiled_for(CONFIG).items()):
         return HeaderProblem.CONFIGURATION
-    if info["row_first"] + info["row_count"] > CONFIG.total_rows:
+    if info["row_first"] + info["row_count"] > CONFIG.usable_rows:
         return HeaderProblem.ROWS
     return HeaderProblem.NONE
 
@@ -181,7 +181,7 @@ class Fuzzer:
             Descriptor(opcode=Opcode.END),
         ]
         blocks = [descriptor.pack() for descriptor in provision]
-        header = program_header(CONFIG, blocks, row_count=CONFIG.total_rows)
+        header = program_header(CONFIG, blocks, row_count=CONFIG.usable_rows)
         await self._machine.transport.write_memory(BASE, header + b"".join(blocks))
         await self._machine.run(BASE, len(blocks), seed=1, step=2, log2_rate=-3)
         await self._machine.write("STEP", 3)

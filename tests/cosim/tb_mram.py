@@ -8,7 +8,7 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
-from mram_cases import CONFIGS, case
+from mram_cases import CONFIGS, MAINTAINED, case
 
 from respin.golden.memory import Outcome
 from respin.rtl.jobs import ReadJob
@@ -21,7 +21,7 @@ from respin.sim.payload import unpack
 from respin.sim.runner import seed
 from respin.sim.streams import Scoreboard, StreamDriver, StreamMonitor, cycles_of, reset, start_clock
 
-CONFIG = CONFIGS[os.environ.get("MRAM_CONFIG", "mram_tiny")]
+CONFIG = (CONFIGS | MAINTAINED)[os.environ.get("MRAM_CONFIG", "mram_tiny")]
 FAULTS = os.environ.get("MRAM_FAULTS", "none")
 
 

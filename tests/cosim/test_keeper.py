@@ -59,7 +59,7 @@ def test_format_seals_both_copies_and_clears_headers(bench):
         replace(TABLE, regions=tuple(replace(OTHER, start=20 + 8 * i, task=7 + i) for i in range(5))),
         replace(TABLE, regions=(replace(TASK, slot_rows=1),)),
         replace(TABLE, regions=(replace(TASK, start=1 << 30),)),
-        replace(TABLE, regions=(replace(TASK, start=CONFIG.total_rows - 2 * TASK.slot_rows + 1),)),
+        replace(TABLE, regions=(replace(TASK, start=CONFIG.usable_rows - 2 * TASK.slot_rows + 1),)),
     ],
     ids=["too many regions", "no content", "no such row", "past the last row"],
 )
@@ -74,7 +74,7 @@ def test_format_refuses_a_table_that_does_not_fit(bench, wrong):
 
 def test_a_driver_says_what_does_not_fit(bench):
     bench.start(BLANK)
-    with pytest.raises(RegionError, match="the memory has 2048"):
+    with pytest.raises(RegionError, match="the memory has 2044"):
         drive(bench.memory.format(replace(TABLE, regions=(replace(TASK, start=1 << 20),)), scratch=0))
     with pytest.raises(ValueError, match="region must be in 0..15, not 16"):
         drive(bench.memory.lock(16))

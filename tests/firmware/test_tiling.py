@@ -41,7 +41,7 @@ def compile_for(config: AcceleratorConfig, batch: int, *, size=SIZE, training: b
 def run(placement: Placement, image: ProgramImage, program: str, *, late: bool) -> tuple[ProgramModel, np.ndarray]:
     """The model after a program, and the logits (N, classes)."""
     n, _, *size = placement.whole("input").shape
-    rows = np.zeros((placement.config.total_rows, 32), dtype=np.int8)
+    rows = np.zeros((placement.config.usable_rows, 32), dtype=np.int8)
     for base, content in placement.frozen_rows(placement.network.initial_parameters()):
         rows[base : base + len(content)] = content
     model = ProgramModel(image, rows, late=late)

@@ -19,7 +19,7 @@ BANKS = 2
 
 def _memory(*, defects=None, write_scheme="sas", write_retries=3, rates=NO_FAULTS):
     config = AcceleratorConfig(
-        name="test", banks=BANKS, mram_rows=ROWS, write_scheme=write_scheme, write_retries=write_retries
+        name="test", banks=BANKS, mram_rows=ROWS, spare_rows=0, write_scheme=write_scheme, write_retries=write_retries
     )
     device = load("erasable" if write_scheme == "erase_program" else "default")
     return Memory(config=config, table=fault_table(device, clock_mhz=100, seed=seed(), rates=rates), defects=defects)

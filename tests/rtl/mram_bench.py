@@ -213,7 +213,7 @@ class Bench:
 
     def error(self, ctx: SimulatorContext, name: str) -> tuple[int, int]:
         record = getattr(self.dut, name)
-        return ctx.get(record.as_value()) & 7, ctx.get(record.row)
+        return ctx.get(record.as_value()) & 15, ctx.get(record.row)
 
 
 def pairs(count: int) -> list[tuple[int, int]]:

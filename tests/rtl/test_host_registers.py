@@ -26,7 +26,7 @@ class Manager(Bench):
         self.background(self._collect_pulses)
 
     async def _collect_pulses(self, ctx) -> None:
-        names = ("start", "abort", "soft_reset", "clear_counters", "memory_start")
+        names = ("start", "abort", "soft_reset", "clear_counters", "march", "next_error", "memory_start")
         while True:
             _, _, *levels = await ctx.tick().sample(*(getattr(self.dut.regs, name) for name in names))
             self.pulses += [name for name, level in zip(names, levels, strict=True) if level]

@@ -14,8 +14,8 @@ from respin.rtl.mram.controller import MramController
 from respin.rtl.mram.ports import ErrorKind, Outcome, WriteKind
 from respin.rtl.mram.pulses import PULSE_GROUPS
 
-TINY = replace(preset("tiny"), mram_rows=64, watchdog_cycles=1024)
-EIGHT = replace(preset("default"), mram_rows=16, watchdog_cycles=1024)
+TINY = replace(preset("tiny"), mram_rows=64, spare_rows=0, watchdog_cycles=1024)
+EIGHT = replace(preset("default"), mram_rows=16, spare_rows=0, watchdog_cycles=1024)
 CONFIGS = [TINY, replace(TINY, name="two", banks=2, ecc_decoders=2), EIGHT]
 by_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 

@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from respin.rtl.config import AcceleratorConfig
 from respin.sim import reliability, tables
@@ -66,6 +67,21 @@ def test_retention_gives_the_codewords_beyond_repair(name, seconds, celsius, exp
 def test_retention_of_both_devices_at_the_ends():
     assert _beyond_repair(reliability.retention_loss(load("default"), 365 * DAY)) < 1e-3
     assert _beyond_repair(reliability.retention_loss(load("scrubbed"), DAY, 85)) > 0.95 * ROWS * 4
+
+
+@pytest.mark.parametrize(("name", "celsius"), [("scrubbed", 27), ("default", 85)])
+def test_a_scrub_period_meets_what_was_asked_for(name, celsius):
+    # The losses a year, from the binomial distribution instead of its first term.
+    period = reliability.scrub_period(load(name), rows=ROWS, losses_per_year=0.1, celsius=celsius)
+    beyond_repair = binom.sf(1, 72, reliability.retention_loss(load(name), period, celsius))
+    lost = ROWS * 4 * beyond_repair * 365.25 * DAY / period
+    assert lost == pytest.approx(0.1, rel=0.02)
+
+
+def test_a_scrub_period_has_bounds():
+    assert reliability.scrub_period(load("default"), rows=16) == pytest.approx(10 * 365.25 * DAY)
+    with pytest.raises(ValueError, match="losses_per_year must be above"):
+        reliability.scrub_period(load("scrubbed"), rows=ROWS, losses_per_year=1e-30, celsius=85)
 
 
 def test_thermal_activation_is_the_closed_form_without_spread():
