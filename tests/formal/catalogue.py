@@ -30,8 +30,9 @@ class Break:
 class Proof:
     """One claim.
 
-    ``name`` is ``part: property``. With ``cycles`` it holds of all runs up to so many cycles; ``complete`` says why that is all there is, where
-    it is. Without, it holds at all times. ``seconds`` limits the model checker. ``quick`` ones belong to the default tests.
+    ``name`` is ``part: property``. With ``cycles`` it holds of all runs up to so many cycles; ``complete``
+    says why that is all there is, where it is. Without, it holds at all times. ``seconds`` limits the model checker.
+    ``quick`` ones belong to the default tests.
     """
 
     name: str

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask a model checker whether something bad can ever happen in a component, whatever its inputs do.
 
-The component's netlist is made into a circuit of gates and registers (Yosys), which ABC judges. It answers with a proof, with a
-counterexample, which is then replayed in Amaranth's simulator, or that it ran out of time.
+The component's netlist is made into a circuit of gates and registers (Yosys), which ABC judges. It answers with
+a proof, with a counterexample, which is then replayed in Amaranth's simulator, or that it ran out of time.
 """
 
 import re
@@ -163,7 +163,8 @@ def _stimuli(folder: Path) -> list[dict[str, int]]:
     cycles: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     found = (folder / "cex").read_text(encoding="utf-8")
     # A circuit without registers has one cycle, given as the levels of its inputs alone.
-    levels = re.findall(r"pi(\d+)@(\d+)=([01])", found) or [(index, 0, level) for index, level in enumerate(found.strip())]
+    alone = [(index, 0, level) for index, level in enumerate(found.strip())]
+    levels = re.findall(r"pi(\d+)@(\d+)=([01])", found) or alone
     for index, cycle, level in levels:
         if int(index) not in inputs:  # what is read from a memory that is cut out, or undefined
             continue

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from amaranth.hdl import Module, Value
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib.wiring import Component, Out
 from properties import ports
 
 
 @contextmanager
 def broken(module: str, before: str, after: str) -> Iterator[None]:
-    """Have the classes of ``module`` (below ``respin.rtl``) behave as if its source had ``after`` instead of ``before``.
+    """Have the classes of ``module`` (below ``respin.rtl``) behave as if its source had ``after`` for ``before``.
 
     Raises
     ------

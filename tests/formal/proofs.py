@@ -8,6 +8,7 @@ from catalogue import Proof
 PARTS = {
     "prove_ecc": "Error correction",
     "prove_writer": "Write and verify",
+    "prove_locks": "Locks",
     "prove_host": "AXI ports and registers",
     "prove_transport": "Queues, buffers and packers",
     "prove_streams": "Handshakes",

@@ -66,7 +66,8 @@ def _belongs(name: str, prefix: str, members: dict) -> bool:
     """Whether a member is carried by the channel: in a bundle of AXI channels its name begins like the channel's."""
     if not prefix:
         return True
-    return max((c for c in AXI_CHANNELS if f"{c}valid" in members and name.startswith(c)), key=len, default="") == prefix
+    candidates = (c for c in AXI_CHANNELS if f"{c}valid" in members and name.startswith(c))
+    return max(candidates, key=len, default="") == prefix
 
 
 def before(m: Module, value: Value) -> Signal:

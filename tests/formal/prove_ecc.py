@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The code: every error of up to two bits in every codeword, and every failure of a strip in every row."""
 
-from catalogue import Break, Proof
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
+from catalogue import Break, Proof
 from design import find
 from engine import Harness
-from properties import before, held
+from properties import held
 
 from respin.rtl.config import STRIPS
 from respin.rtl.mram.row_codec import CODEWORDS, interleave
-from respin.rtl.mram.secded import CHECK_BITS, CODEWORD_BITS, DATA_BITS, SecdedDecoder, SecdedEncoder
+from respin.rtl.mram.secded import CODEWORD_BITS, DATA_BITS, SecdedDecoder, SecdedEncoder
 
 
 class Channel(Component):

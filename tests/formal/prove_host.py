@@ -78,7 +78,7 @@ AXI_LITE, BURSTS, DMA_WRITE = "host.axi_lite", "host.bursts", "host.dma_write"
 PROOFS = (
     Proof(
         name="AxiLitePort: one response a request",
-        claim="Each read and each write is carried out once and answered once, and no response comes without its request.",
+        claim="Each read and each write is carried out and answered once; no response comes without its request.",
         build=lambda: Harness(find("AxiLitePort"), answers_once),
         quick=True,
         breaks=(
@@ -119,7 +119,7 @@ PROOFS = (
     ),
     Proof(
         name="DmaWrite: last beats",
-        claim="WLAST is high on the last beat of each burst and on no other; no beat comes before its address is offered.",
+        claim="WLAST is high on the last beat of each burst and no other; no beat comes before its address is offered.",
         build=lambda: Harness(find("DmaWrite"), last_beats, mark=1),
         cycles=14,
         breaks=(

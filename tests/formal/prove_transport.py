@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Queues and buffers: nothing is lost, nothing comes twice, the order stays.
 
-One value, any one that goes in, is watched: it comes out after as many as were before it, unchanged, and nothing comes out
-of what is empty. In what is not empty something is on offer after its latency.
+One value, any one that goes in, is watched: it comes out after as many as were before it, unchanged, and nothing
+comes out of what is empty. In what is not empty something is on offer after its latency.
 """
 
 from functools import partial

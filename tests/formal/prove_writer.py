@@ -7,7 +7,7 @@ status that the comparison of the row as it was read after its last pulse gives.
 
 from unittest.mock import patch
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 from catalogue import Break, Proof
 from engine import Harness
@@ -229,7 +229,7 @@ def writer(properties, kind=Writer, config: AcceleratorConfig = CONFIG, **choice
 PROOFS = (
     Proof(
         name="RowCompare: what it says is so",
-        claim="For all rows: it names the strips, whether columns differ and whether SECDED repairs it, and how many then.",
+        claim="For all rows: it names the strips, whether columns differ, whether SECDED repairs it, and how many then.",
         build=lambda: Harness(
             RowCompare(), compares, bound=("data", "columns"), content=256, raw=ROW_COLUMNS
         ),
@@ -262,7 +262,7 @@ PROOFS = (
     ),
     Proof(
         name="RowWriter: pulses only what differs",
-        claim="A pulse goes to strips of one group, that differ or that a raw write names, with an entry up to the last retry's.",
+        claim="A pulse goes to strips of one group, that differ or that a raw write names, with the table's allowed entries.",
         build=lambda: writer(pulses_what_differs),
         seconds=120,
         breaks=(
@@ -276,7 +276,7 @@ PROOFS = (
     ),
     Proof(
         name="RowWriter: keeps to its bank",
-        claim="It gives commands only to a bank that was granted and takes them, for a request that is there and in range.",
+        claim="It gives commands only to a bank that was granted and takes them, for a request in range.",
         build=lambda: writer(keeps_to_its_bank),
         quick=True,
         breaks=(
@@ -285,12 +285,16 @@ PROOFS = (
                 before="self.claim.eq(self.requests.valid & self.in_range)",
                 after="self.claim.eq(self.requests.valid)",
             ),
-            Break(module=WRITER, before="                with m.If(self.ready):\n", after="                with m.If(1):\n"),
+            Break(
+                module=WRITER,
+                before="                with m.If(self.ready):\n",
+                after="                with m.If(1):\n",
+            ),
         ),
     ),
     Proof(
         name="RowWriter: loses no request",
-        claim="Each request is taken together with its one status; REFUSED goes to those out of range, and to no other.",
+        claim="Each request is taken together with its one status; REFUSED goes to those out of range alone.",
         build=lambda: writer(loses_none),
         quick=True,
         breaks=(
@@ -299,7 +303,7 @@ PROOFS = (
     ),
     Proof(
         name="RowWriter: ends",
-        claim=f"A request has its status after at most {longest(CONFIG)} cycles besides waits, which the watchdog bounds.",
+        claim=f"A request has its status after at most {longest(CONFIG)} cycles besides waits (watchdog).",
         build=lambda: writer(ends, Unhurried),
         cycles=longest(CONFIG) + 4,
         seconds=120,

@@ -2,6 +2,7 @@
 """The quick proofs; that every handshake has one or is said to have none; and that docs/proofs.md says so."""
 
 import pytest
+from amaranth.lib import data
 from amaranth.lib.wiring import Out
 from design import components
 from document import DOCUMENT, seconds_written, table, written
@@ -12,7 +13,6 @@ from properties import ports
 from prove_streams import INDUCTIVE, NOT_PROVEN
 from run import prove
 
-from respin.rtl.config import PRESETS
 from respin.rtl.vector.skid import SkidBuffer
 
 QUICK = [proof for proof in all_proofs() if proof.quick]
@@ -43,7 +43,7 @@ def test_every_proof_has_broken_copies_and_a_name_of_its_own():
     assert len({proof.name for proof in proofs}) == len(proofs)
 
 
-@pytest.mark.parametrize("configuration", PRESETS)
+@pytest.mark.parametrize("configuration", ["nano", "tiny", "default"])
 def test_every_handshake_has_a_proof_or_is_said_to_have_none(configuration):
     offering = {
         type(component).__name__ for component in components(configuration)
@@ -63,9 +63,9 @@ def test_document_lists_the_proofs():
 
 
 def test_a_fault_must_be_where_it_is_put():
-    with pytest.raises(ValueError, match="vector.skid: 'nowhere' stands there 0 times, not once"):
-        with broken("vector.skid", "nowhere", ""):
-            pass
+    fault = broken("vector.skid", "nowhere", "")
+    with pytest.raises(ValueError, match="vector.skid: 'nowhere' stands there 0 times, not once"), fault:
+        pass
 
 
 def test_a_broken_copy_is_gone_afterwards():
@@ -79,8 +79,6 @@ def test_out_of_time_is_neither_proven_nor_refuted():
     def properties(m, dut):
         # x * y differs from y * x: no solver shows within a second that it never does.
         yield (dut.i.payload.x * dut.i.payload.y * 3) != (dut.i.payload.y * 3 * dut.i.payload.x)
-
-    from amaranth.lib import data
 
     layout = data.StructLayout({"x": 24, "y": 24})
     assert check(lambda: Harness(SkidBuffer(layout), properties), seconds=1, bound=3).kind == "unknown"
