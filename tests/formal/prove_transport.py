@@ -126,7 +126,7 @@ QUEUES = (
     ("transfers of the sequencer", SyncFIFO, MOST_PENDING, None),
     ("rows to be read, one bank", SyncFIFO, 2, None),
     ("rows to be read, eight banks", SyncFIFO, 8, None),
-    ("words of the gradient feeder", SyncFIFOBuffered, BUFFERED_WORDS, 40),
+    ("words of the gradient feeder", SyncFIFOBuffered, BUFFERED_WORDS, 20),
 )
 
 PROOFS = (

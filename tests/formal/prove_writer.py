@@ -229,7 +229,7 @@ def writer(properties, kind=Writer, config: AcceleratorConfig = CONFIG, **choice
 PROOFS = (
     Proof(
         name="RowCompare: what it says is so",
-        claim="For all rows: it names the strips, whether columns differ, whether SECDED repairs it, and how many then.",
+        claim="For all rows: it names the strips, says whether SECDED repairs it, and how many then.",
         build=lambda: Harness(
             RowCompare(), compares, bound=("data", "columns"), content=256, raw=ROW_COLUMNS
         ),
@@ -262,7 +262,7 @@ PROOFS = (
     ),
     Proof(
         name="RowWriter: pulses only what differs",
-        claim="A pulse goes to strips of one group, that differ or that a raw write names, with the table's allowed entries.",
+        claim="A pulse goes to strips of one group that differ, or that a raw write names, with an allowed entry.",
         build=lambda: writer(pulses_what_differs),
         seconds=120,
         breaks=(
