@@ -71,6 +71,7 @@ _WHOLE = "made of the others, and too large as a whole; how it connects and swit
 NOT_PROVEN = {
     "Accelerator": _WHOLE,
     "DepthwiseUnit": _UNTESTED,
+    "ErrorLog": "not tried",
     "Gather": _UNTESTED,
     "GradientFeeder": _TOO_LARGE,
     "Guard": "its offers follow the region table, which has no handshake; what it lets pass is proven above",
@@ -79,6 +80,7 @@ NOT_PROVEN = {
     "Loader": _TOO_LARGE,
     "LossHead": _TOO_LARGE,
     "Machine": _WHOLE,
+    "MaintainedMemory": _WHOLE,
     "SequencedAccelerator": _WHOLE,
     "Sequencer": _WHOLE,
     "Stager": "not tried: it holds whole descriptors",
