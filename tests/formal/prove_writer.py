@@ -62,7 +62,8 @@ class AnyComparison(Component):
     strips: Out(STRIPS)
     differing: Out(range(ROW_COLUMNS + 1))
     repairable: Out(1)
-    said: In(STRIPS + 9 + 1)
+    one_strip: Out(1)
+    said: In(STRIPS + 9 + 2)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -70,7 +71,7 @@ class AnyComparison(Component):
         m.d.comb += [
             self.viewing.eq(self.run & (step < CODEWORDS)),
             self.done.eq(self.run & (step == RowCompare.latency)),
-            Cat(self.strips, self.differing, self.repairable).eq(kept),
+            Cat(self.strips, self.differing, self.repairable, self.one_strip).eq(kept),
         ]
         with m.If(self.run):
             m.d.sync += step.eq(step + 1)
@@ -99,7 +100,7 @@ def _environment(m: Module, dut: Writer, said: Signal) -> Value:
     comparison says hangs together: something differs in a row where it does in some strip."""
     comparison = dut.comparison
     m.d.comb += comparison.said.eq(said)
-    strips, differing, repairable = said[:STRIPS], said[STRIPS:-1], said[-1]
+    strips, differing, repairable = said[:STRIPS], said[STRIPS:-2], said[-2]
     reading = Signal()
     with m.If(dut.cmd == BankCommand.READ):
         m.d.sync += reading.eq(1)
@@ -217,7 +218,7 @@ def ends(m: Module, dut: Unhurried, *, said: Signal):
     yield kept & (spent > longest(CONFIG))
 
 
-SAID = STRIPS + 9 + 1
+SAID = STRIPS + 9 + 2
 WRITER = "mram.writer"
 CONFIG = preset("nano")
 
