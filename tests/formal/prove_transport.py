@@ -14,7 +14,6 @@ from catalogue import Break, Proof
 from design import find
 from engine import Harness
 
-from respin.rtl.buffer.feeder import BUFFERED_WORDS
 from respin.rtl.sequencer.transfer_queue import MOST_PENDING
 
 
@@ -126,7 +125,6 @@ QUEUES = (
     ("transfers of the sequencer", SyncFIFO, MOST_PENDING, None),
     ("rows to be read, one bank", SyncFIFO, 2, None),
     ("rows to be read, eight banks", SyncFIFO, 8, None),
-    ("words of the gradient feeder", SyncFIFOBuffered, BUFFERED_WORDS, 20),
 )
 
 PROOFS = (
