@@ -85,6 +85,13 @@ def powercut(session: nox.Session) -> None:
     run(session, "pytest", *benches, "--every-cycle", "--timeout", "0", *session.posargs)
 
 
+@nox.session
+def formal(session: nox.Session) -> None:
+    """Prove properties of the hardware, and refute broken copies of it: ./nox -s formal -- RowWriter; many minutes."""
+    environment(session)
+    run(session, "python", "tests/formal/run.py", *session.posargs)
+
+
 SMOKE = (
     "--tasks", "digits", "--train-images", "320", "--epochs", "2", "--size", "64",
     "--method", "rep-net,rep-net-float,head,bias,linear",

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask a model checker whether something bad can ever happen in a component, whatever its inputs do.
+
+The component's netlist is made into a circuit of gates and registers (Yosys), which ABC judges. It answers with
+a proof, with a counterexample, which is then replayed in Amaranth's simulator, or that it ran out of time.
+"""
+
+import re
+import subprocess
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyosys
+from amaranth.back import rtlil
+from amaranth.hdl import Cat, ClockDomain, Module, Value
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.sim import Simulator
+
+from respin.gen.synthesis import run_yosys
+
+ABC = Path(pyosys.__file__).parent / "yosys-abc"
+LARGE_MEMORY = 32
+"""Memories of more words than this are cut out: whatever is read from them, the property is to hold."""
+
+Properties = Callable[..., Iterable[Value]]
+"""Given a module to put logic into, the component, and by name what else is free: values that must never be high."""
+
+
+class Harness(Component):
+    """A component in a clock domain that is never reset, all of its inputs free, and ``bad``.
+
+    ``choices`` are free inputs besides, by name and width: what the properties may choose. Inputs in ``bound`` are left
+    to the properties, which drive them.
+    """
+
+    def __init__(
+        self, dut: Component, properties: Properties, *, bound: Container[str] = (), **choices: int
+    ) -> None:
+        self._dut, self._properties, self._choices = dut, properties, choices
+        self._free = [
+            (f"free_{number}_{'_'.join(map(str, path))}", value)
+            for number, (path, member, value) in enumerate(dut.signature.flatten(dut))
+            if member.flow == In and path[0] not in bound and len(Value.cast(value))
+        ]
+        free = {name: In(len(Value.cast(value))) for name, value in self._free}
+        chosen = {name: In(width) for name, width in choices.items()}
+        super().__init__({"clk": In(1)} | free | chosen | {"bad": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = domain = ClockDomain(reset_less=True)
+        m.submodules.dut = self._dut
+        m.d.comb += domain.clk.eq(self.clk)
+        for name, value in self._free:
+            m.d.comb += Value.cast(value).eq(getattr(self, name))
+        chosen = {name: getattr(self, name) for name in self._choices}
+        m.d.comb += self.bad.eq(Cat(self._properties(m, self._dut, **chosen)).any())
+        return m
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What came out.
+
+    ``kind`` is ``proven`` (at all times), ``bounded`` (no counterexample of up to ``depth`` cycles), ``refuted`` (a
+    counterexample of ``depth`` cycles) or ``unknown`` (out of time). ``replayed``: the simulator confirms it; where
+    memories are cut out it need not. ``trace`` is its waveform.
+    """
+
+    kind: str
+    depth: int | None
+    seconds: float
+    registers: int
+    replayed: bool = False
+    trace: Path | None = None
+
+
+def check(
+    build: Callable[[], Harness], *, seconds: int, bound: int | None = None, trace: Path | None = None
+) -> Verdict:
+    """Look for a proof by induction, whose invariant ABC finds itself (property-directed reachability); with ``bound``,
+    for a counterexample of at most so many cycles only.
+
+    Parameters
+    ----------
+    build:
+        Makes the harness; it is called again for the replay.
+    seconds:
+        Time limit of the model checker.
+    bound:
+        In cycles.
+    trace:
+        Where to write a counterexample, as a VCD file.
+
+    Raises
+    ------
+    RuntimeError
+        If a tool fails.
+    """
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_circuit(build(), folder)
+        if bound is None:
+            method = f"scleanup; dc2; pdr -T {seconds}"
+        elif bound == 1:
+            method = "strash; sat -C 0"
+        else:
+            method = f"bmc3 -F {bound} -T {seconds}"
+        said = _abc(folder, f"read_aiger harness.aig; fold; print_stats; {method}; write_cex -f cex", seconds)
+        registers = int(re.search(r"lat = *(\d+)", said)[1])
+        refuted = re.search(r"asserted in frame (\d+)|^SATISFIABLE", said, re.MULTILINE)
+        kind, depth, replayed = "unknown", None, False
+        if refuted:
+            kind, depth = "refuted", int(refuted[1] or 0) + 1
+            replayed = _replay(build(), _stimuli(folder), trace)
+        elif "Property proved" in said or "UNSATISFIABLE" in said:
+            kind = "proven"
+        elif bound is not None and (covered := re.search(r"No output asserted in (\d+) frames", said)):
+            kind, depth = ("bounded" if int(covered[1]) >= bound else "unknown"), int(covered[1])
+    return Verdict(
+        kind=kind, depth=depth, seconds=time.monotonic() - begun, registers=registers, replayed=replayed,
+        trace=trace if refuted else None,
+    )  # fmt: skip
+
+
+def _write_circuit(harness: Harness, folder: Path) -> None:
+    source = folder / "harness.il"
+    source.write_text(rtlil.convert(harness, name="harness", emit_src=False), encoding="utf-8")
+    run_yosys([
+        f"read_rtlil {source}",
+        # Registers behind memories stay registers of their own, so that the cells alone can be cut out.
+        "prep -nordff -flatten -top harness",
+        f"cutpoint t:$mem_v2 r:SIZE>{LARGE_MEMORY} %i",
+        "memory_map -formal; async2sync; dffunmap; opt_clean -purge; techmap; simplemap; dffunmap",
+        # What is undefined may be anything.
+        "setundef -undriven -anyseq; setundef -anyseq; aigmap; opt_clean -purge",
+        f"write_aiger -zinit -map {folder / 'harness.aim'} {folder / 'harness.aig'}",
+    ])  # fmt: skip
+
+
+def _abc(folder: Path, commands: str, seconds: int) -> str:
+    done = subprocess.run(
+        [ABC, "-c", commands], cwd=folder, capture_output=True, text=True, errors="replace", check=False,
+        timeout=seconds + 120,
+    )  # fmt: skip
+    if done.returncode or "cmd error" in done.stderr:
+        raise RuntimeError(f"ABC failed: {(done.stdout + done.stderr)[-500:]}")
+    return done.stdout
+
+
+def _stimuli(folder: Path) -> list[dict[str, int]]:
+    """The inputs of the counterexample, cycle by cycle."""
+    inputs = {}
+    for line in (folder / "harness.aim").read_text(encoding="utf-8").splitlines():
+        kind, index, *bit_and_name = line.split()
+        if kind == "input":
+            inputs[int(index)] = int(bit_and_name[0]), " ".join(bit_and_name[1:])
+    cycles: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    found = (folder / "cex").read_text(encoding="utf-8")
+    # A circuit without registers has one cycle, given as the levels of its inputs alone.
+    alone = [(index, 0, level) for index, level in enumerate(found.strip())]
+    levels = re.findall(r"pi(\d+)@(\d+)=([01])", found) or alone
+    for index, cycle, level in levels:
+        if int(index) not in inputs:  # what is read from a memory that is cut out, or undefined
+            continue
+        bit, name = inputs[int(index)]
+        cycles[int(cycle)][name] |= int(level) << bit
+    return [cycles[cycle] for cycle in sorted(cycles)]
+
+
+def _replay(harness: Harness, stimuli: list[dict[str, int]], trace: Path | None) -> bool:
+    """Give the harness these inputs in the simulator; returns whether ``bad`` is high in the last cycle."""
+    simulator, seen = Simulator(harness), []
+
+    async def bench(context) -> None:
+        for inputs in stimuli:
+            for name, value in inputs.items():
+                if name in harness.signature.members and name != "clk":
+                    context.set(getattr(harness, name), value)
+            await context.delay(5e-9)
+            seen.append(bool(context.get(harness.bad)))
+            context.set(harness.clk, 1)
+            await context.delay(5e-9)
+            context.set(harness.clk, 0)
+
+    simulator.add_testbench(bench)
+    if trace is None:
+        simulator.run()
+    else:
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        with simulator.write_vcd(str(trace)):
+            simulator.run()
+    return seen[-1]
