@@ -276,6 +276,8 @@ async def an_abort_ends_a_program(dut):
     """During the check at once, later after the job under way; the next program runs."""
     machine = await start(dut)
     samples = small_samples(CONFIG)
+    while not await machine.read_field("MEMORY_STATUS", "ready"):
+        pass
     for wait in (300, 9000):
         count = await put(machine, *samples * 2)
         for name, value in {"PROGRAM_BASE": BASE, "PROGRAM_COUNT": count}.items():
