@@ -170,12 +170,13 @@ class Machine(Component):
             m.d.sync += unlocked.eq(0)
 
     def _connect_upkeep(self, m: Module) -> None:
-        regs, upkeep = self._host.regs, self._machine.upkeep
+        regs, upkeep, memory = self._host.regs, self._machine.upkeep, self._machine.memory
         spares_low = Signal()
         m.d.sync += spares_low.eq(upkeep.state.spares_low)
         m.d.comb += [
             upkeep.scrub_interval.eq(regs.scrub_interval),
-            upkeep.march.eq(regs.march & regs.ready),
+            # It destroys what is locked too, so a memory with a region table must be erased first, with the key.
+            upkeep.march.eq(regs.march & regs.ready & memory.ready & ~memory.formatted),
             upkeep.errors.ready.eq(regs.next_error),
             regs.upkeep_error.eq(Mux(upkeep.errors.valid, upkeep.errors.payload.as_value(), 0)),
             regs.upkeep_overflow.eq(upkeep.overflow),

@@ -26,7 +26,7 @@ _SHOWN_OF_REGIONS = ("formatted", "training", "slot")
 class SequencedAccelerator(Component):
     """An :class:`Accelerator` whose host is a :class:`Sequencer`, and a :class:`Keeper` of its memory.
 
-    The keeper has the memory's rows while it is not idle; a program waits until then.
+    The keeper has the memory's rows while it is not idle; a program waits until then, and for the end of a march test.
 
     Parameters
     ----------
@@ -86,7 +86,12 @@ class SequencedAccelerator(Component):
         else:
             for name in (*_REQUESTS, *_ANSWERS):
                 connect(m, getattr(sequencer, name), getattr(accelerator, name))
-            m.d.comb += [self.memory.ready.eq(1), accelerator.clear_counters.eq(self.clear_counters)]
+            m.d.comb += [
+                self.memory.ready.eq(1),
+                accelerator.clear_counters.eq(self.clear_counters),
+                sequencer.memory_ready.eq(~accelerator.upkeep.state.marching),
+                sequencer.memory_works.eq(accelerator.upkeep.state.marching),
+            ]
         for inner, outer in zip(accelerator.banks, self.banks, strict=True):
             connect(m, inner, flipped(outer))
         connect(m, accelerator.upkeep, flipped(self.upkeep))
@@ -101,7 +106,7 @@ class SequencedAccelerator(Component):
 
     def _keep(self, m: Module, keeper: Keeper, sequencer: Sequencer, accelerator: Accelerator) -> None:
         """Connect the keeper to the memory's rows, the registers and the sequencer."""
-        memory = self.memory
+        memory, upkeep = self.memory, accelerator.upkeep.state
         with m.If(keeper.idle):
             self._give_rows(m, sequencer, accelerator)
         with m.Else():
@@ -110,6 +115,8 @@ class SequencedAccelerator(Component):
         m.d.comb += [getattr(memory, name).eq(keeper.regions[name]) for name in _SHOWN_OF_REGIONS]
         m.d.comb += [
             keeper.power_good.eq(Cat(bank.power_good for bank in self.banks).all()),
+            # A march test keeps the memory for long, so procedures and programs wait here for its end.
+            keeper.memory_ready.eq(upkeep.ready & ~upkeep.marching),
             keeper.start.eq(memory.start | sequencer.commit),
             keeper.procedure.eq(Mux(sequencer.control.running, Procedure.COMMIT, memory.procedure)),
             keeper.region.eq(memory.region),
@@ -119,8 +126,8 @@ class SequencedAccelerator(Component):
             accelerator.regions.eq(keeper.regions),
             # What start-up did is nobody's work.
             accelerator.clear_counters.eq(self.clear_counters | keeper.started),
-            sequencer.memory_ready.eq(keeper.idle),
-            sequencer.memory_works.eq(keeper.works),
+            sequencer.memory_ready.eq(keeper.idle & ~upkeep.marching),
+            sequencer.memory_works.eq(keeper.works | upkeep.marching),
             sequencer.memory_error.eq(keeper.error),
         ]
 

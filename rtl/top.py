@@ -330,7 +330,8 @@ class Accelerator(Component):
                     _handshake(self._engine.words),
                     _handshake(mram.rows),
                     _handshake(mram.written),
-                    *(port.cmd.as_value().any() for port in mram.banks),
+                    # What the memory does for itself is no progress of the job.
+                    *(port.cmd.as_value().any() & ~mram.idle for port in mram.banks),
                     vector.busy,
                 ).any()
             ),
@@ -366,7 +367,7 @@ class Accelerator(Component):
         m.d.sync += refused_before.eq(mram.counters.refused)
         m.d.comb += store.clear_error.eq(self._control.start)
         causes = {
-            Fault.ADDRESS: store.address_error | (mram.counters.refused != refused_before),
+            Fault.ADDRESS: store.address_error | (mram.counters.refused > refused_before),
             Fault.UNCORRECTABLE: _handshake(mram.rows) & mram.rows.payload.uncorrectable,
             Fault.LOCKED: _handshake(self._update.written) & (outcome == Outcome.LOCKED),
             Fault.WRITE_FAILED: _handshake(self._update.written) & failed & (outcome != Outcome.LOCKED),

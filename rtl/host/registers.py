@@ -165,6 +165,13 @@ def _identity(config: AcceleratorConfig) -> tuple[Register, ...]:
                 constant("depthwise_taps", 28, 4, config.depthwise_taps, "`depthwise_taps`."),
             ),
         ),
+        Register(
+            name="CONFIG4", offset=0x018, description="Regions of the memory, and when rows are remapped.",
+            fields=(
+                constant("regions", 0, 4, config.regions, "`regions`."),
+                constant("remap_defects", 4, 1, int(config.remap_defects), "`remap_defects`."),
+            ),
+        ),
     )  # fmt: skip
 
 
@@ -183,7 +190,8 @@ def _control() -> tuple[Register, ...]:
                 pulse("abort", 1, "End the program after the descriptor under way."),
                 pulse("soft_reset", 2, "Reset a machine that the watchdog stopped; registers keep their values."),
                 pulse("clear_counters", 3, "Count from 0 again."),
-                pulse("march", 8, "Test all MRAM rows if no program runs; destroys their content."),
+                pulse("march", 8, "Test all MRAM rows if no program runs and there is no region table; destroys "
+                      "their content."),
                 pulse("next_error", 9, "Drop the error that MEMORY_ERROR shows and show the next one."),
             ),
         ),

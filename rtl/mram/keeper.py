@@ -35,7 +35,7 @@ _LOCKED, _FINISHED = 8, 9
 class Keeper(Component):
     """Carries out the procedures on regions and slots, each a sequence of sweeps over rows (:class:`Sweep`).
 
-    After a reset it waits for power, reads both copies of the region table, and looks at header and content of each
+    After a reset it waits until the memory takes requests, reads both copies of the region table, and looks at header and content of each
     slot; the newest whole one of the active task is the one that is used. Every procedure reads the table's entry of
     its region first; those that change the table end with start-up anew, so that what the chip knows is what the memory
     holds.
@@ -44,7 +44,7 @@ class Keeper(Component):
     leaves the old state or the new one.
 
     Latency: by the rows that are moved, 12 cycles each and the bank controller's for a read and a write. Every wait is
-    bounded, but the one for power.
+    bounded, but those for power and for the end of a march test.
 
     Parameters
     ----------
@@ -55,13 +55,15 @@ class Keeper(Component):
     -------
     power_good : In(1)
         All banks have power.
+    memory_ready : In(1)
+        The memory has its spare map, and no march test keeps it. Nothing begins before.
     start : In(1), procedure : In(Procedure), region : In(4)
         What to do; taken when the keeper is idle, and held until then.
     unlocked : In(1)
         ERASE is allowed.
     idle : Out(1)
     works : Out(1)
-        It is neither idle nor waiting for power: a bounded time is left.
+        It is neither idle nor waiting for the memory: a bounded time is left.
     started, ended : Out(1)
         Start-up after a reset ends in this cycle; a procedure that was asked for does.
     error : Out(KeeperError), error_row : Out(24)
@@ -87,6 +89,7 @@ class Keeper(Component):
         self.config = config
         super().__init__({
             "power_good": In(1),
+            "memory_ready": In(1),
             "start": In(1),
             "procedure": In(Procedure),
             "region": In(4),
@@ -121,11 +124,13 @@ class Keeper(Component):
             m.d.sync += self._asked.eq(1)
         m.d.comb += self.regions.maintenance.eq(~self.idle)
         with m.FSM() as states:
-            m.d.comb += self.works.eq(~self.idle & ~states.ongoing("Wait for power"))
+            m.d.comb += self.works.eq(~self.idle & ~states.ongoing("Wait for the memory"))
             self._idle_states(m)
             self._table_states(m)
             self._slot_states(m)
             self._erase_states(m)
+        with m.If(~self.power_good):
+            m.d.sync += self._power_lost.eq(1)
         return m
 
     def _registers(self) -> None:
@@ -144,7 +149,7 @@ class Keeper(Component):
         self._side, self._headed, self._intact = Signal(), Signal(), Signal()
         self._header_version, self._content_crc = Signal(FIELD_BITS), Signal(FIELD_BITS)
         self._found, self._best_side, self._best_version = Signal(), Signal(), Signal(FIELD_BITS)
-        self._tables_too = Signal()
+        self._tables_too, self._power_lost = Signal(), Signal()
 
     @staticmethod
     def _entry_fields(row: object) -> dict[str, object]:
@@ -176,7 +181,7 @@ class Keeper(Component):
         """Find out anew what the memory holds."""
         m.d.sync += [
             self._now.eq(Procedure.START), self._copy.eq(0), self.regions.training.eq(0), self.regions.slot.eq(0),
-            self.committed.eq(0), self.version.eq(0), self.whole.eq(0),
+            self.committed.eq(0), self.version.eq(0), self.whole.eq(0), self._power_lost.eq(0),
         ]  # fmt: skip
         m.next = "Read a copy of the table"
 
@@ -190,11 +195,12 @@ class Keeper(Component):
 
     def _idle_states(self, m: Module) -> None:
         regions, now = self.regions, self._now
-        with m.State("Wait for power"), m.If(self.power_good):
+        with m.State("Wait for the memory"), m.If(self.power_good & self.memory_ready):
             self._restart(m)
         with m.State("Idle"):
             m.d.comb += self.idle.eq(~self._asked & ~self.start)
-            with m.If(self._asked):
+            m.d.sync += self._power_lost.eq(0)
+            with m.If(self._asked & self.memory_ready):
                 m.d.sync += [
                     now.eq(self.procedure), self._region.eq(self.region), self._asked.eq(0), self._commanded.eq(1),
                     self.error.eq(KeeperError.NONE), self._tables_too.eq(0),
@@ -229,9 +235,13 @@ class Keeper(Component):
             with m.Elif(everything):
                 m.next = "Overwrite"
         with m.State("Tell"):
-            m.d.comb += [self.ended.eq(self._commanded), self.started.eq(~self._commanded)]
-            m.d.sync += self._commanded.eq(0)
-            m.next = "Idle"
+            with m.If((now == Procedure.START) & self._power_lost):
+                # What could not be read may be whole: neither table nor slots must be taken for missing.
+                m.next = "Wait for the memory"
+            with m.Else():
+                m.d.comb += [self.ended.eq(self._commanded), self.started.eq(~self._commanded)]
+                m.d.sync += self._commanded.eq(0)
+                m.next = "Idle"
 
     # The region table.
 

@@ -47,7 +47,8 @@ class MaintainedMemory(wiring.Component):
     latency.
 
     *Start.* Once all banks have power the spare map is read and copies of it that are torn or old are rewritten;
-    then requests are taken. *Remapping.* A WRITE that ends with FAILED, or DEFECT with ``remap_defects``, is
+    then requests are taken. One that has waited for power for ``watchdog_cycles`` is given up: a read job is dropped,
+    a write request ends with TIMEOUT. *Remapping.* A WRITE that ends with FAILED, or DEFECT with ``remap_defects``, is
     repeated on spares of its bank until one takes it; the map is stored, the row compared through it, and that is
     how the request ends. Without a free spare it ends as it did. *Scrubbing.* Every ``scrub_interval`` cycles a row
     falls due. As soon as nobody uses the memory it is read; if it had an error it is rewritten, in place if all
@@ -105,7 +106,6 @@ class MaintainedMemory(wiring.Component):
         m.submodules.controller = self._inner = inner = MramController(config=config)
         m.submodules.walk = self._walk = MarchWalk(config=config)
         m.submodules.log = log = ErrorLog()
-        m.submodules.watchdog = watchdog = Watchdog(cycles=config.watchdog_cycles)
         self._map = RowMap(config=config) if config.spare_rows else None
         self._task, self._status = Signal(_Task), Signal(WriteStatus)
         self._scrub_row = Signal(range(config.first_spare_row))
@@ -135,6 +135,7 @@ class MaintainedMemory(wiring.Component):
             m.d.comb += port.eq(record)
         connect(m, log.errors, flipped(self.upkeep.errors))
 
+        self._powered = Cat(bank.power_good for bank in self.banks).all()
         self._marching, self._map_failed = Signal(), Signal()
         with m.If(self.upkeep.march):
             m.d.sync += self._marching.eq(1)
@@ -154,11 +155,7 @@ class MaintainedMemory(wiring.Component):
             inner.maintenance.eq(Cat(~users_read, ~passing)),
         ]
         with m.FSM():
-            with m.State("wait for power"):
-                m.d.comb += watchdog.waiting.eq(1)
-                # Without power the controller's own bounds end what is asked for.
-                with m.If(Cat(bank.power_good for bank in self.banks).all() | watchdog.expired):
-                    m.next = "read a copy" if self._map is not None else "pass"
+            self._power_states(m)
             with m.State("pass"):
                 m.d.comb += passing.eq(1)
                 self._pass(m)
@@ -260,6 +257,27 @@ class MaintainedMemory(wiring.Component):
         with m.If(read.ready):
             m.next = then
 
+    def _power_states(self, m: Module) -> None:
+        """Nothing is passed on to banks without power, for what the map says of them is not known yet."""
+        m.submodules.watchdog = watchdog = Watchdog(cycles=self._config.watchdog_cycles)
+        with m.State("wait for power"):
+            m.d.comb += watchdog.waiting.eq(self.read.valid | self.write.valid)
+            with m.If(self._powered):
+                m.next = "read a copy" if self._map is not None else "pass"
+            with m.Elif(watchdog.expired):
+                self._report(m, ErrorKind.TIMEOUT, Mux(self.write.valid, self.write.payload.row, self.read.payload.base))
+                m.next = "give up"
+
+        with m.State("give up"):
+            m.d.comb += [
+                self.read.ready.eq(1),
+                self.written.payload.outcome.eq(Outcome.TIMEOUT),
+                self.written.valid.eq(self.write.valid),
+                self.write.ready.eq(self.written.ready),
+            ]
+            with m.If(~self.write.valid | self.written.ready):
+                m.next = "wait for power"
+
     def _load_states(self, m: Module) -> None:
         """Of each page the newest whole copy is taken; the other one, unless it is the same, is written from it."""
         inner, spares = self._inner, self._map
@@ -301,6 +319,10 @@ class MaintainedMemory(wiring.Component):
                         m.next = "digest a page"
                     with m.Elif(found & (~whole | (page.sequence != self._page_sequence))):
                         m.next = "digest a page"
+                with m.If(~inner.rows.valid & ~self._powered):
+                    # The copy may be whole: the map must not be taken for empty.
+                    m.d.sync += [self._page.eq(0), self._copy.eq(0), found.eq(0)]
+                    m.next = "wait for power"
 
         with m.State("next page"):
             m.d.sync += [self._page.eq(self._page + 1), self._copy.eq(0)]

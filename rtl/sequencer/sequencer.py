@@ -67,7 +67,8 @@ class Sequencer(Component):
     row_write : Out(stream(HostRow)), row_written : In(stream(WriteStatus))
     row_read : Out(stream(ReadJob)), row_data : In(stream(ReadRow))
     memory_ready : In(1, init=1), memory_works : In(1)
-        The memory's keeper is idle: a program may go on; it has something to do, of a bounded length.
+        The memory's keeper is idle and no march test runs: a program may go on; one of them has something to do, of a
+        bounded length.
     commit : Out(1), memory_error : In(KeeperError)
         Commit the working slot (pulse); how that ended, once the memory is ready again.
     note : Out(EdgeNote)
