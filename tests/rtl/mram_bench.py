@@ -115,9 +115,11 @@ class PlainBank:
 class Bench:
     """A controller with its banks, driven by payloads as dictionaries and lists."""
 
+    component: type = MramController
+
     def __init__(self, config: AcceleratorConfig, **bank: Any) -> None:
         self.config = config
-        self.dut = MramController(config=config)
+        self.dut = self.component(config=config)
         self.banks = [PlainBank(rows=config.mram_rows, **bank) for _ in range(config.banks)]
         self.rng = random.Random(SEED)
         self.simulator = Simulator(self.dut)

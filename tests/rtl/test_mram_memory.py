@@ -1,13 +1,98 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maintained memory without power: nothing is taken for empty that could not be read, and no request hangs."""
+"""The maintained memory without power: what cannot be read is not taken for empty, and no request hangs."""
 
+import random
 from dataclasses import replace
 
 import pytest
-from amaranth.sim import Simulator, SimulatorContext
-from mram_bench import PlainBank, columns_of
+from amaranth.sim import SimulatorContext
+from mram_bench import SEED, Bench, random_row
 
-from respin.golden.memory.spares import SpareMap
-from respin.rtl.config import AcceleratorConfig
+from respin.rtl.config import preset
 from respin.rtl.mram.memory import MaintainedMemory
 from respin.rtl.mram.ports import ErrorKind, Outcome
+from respin.rtl.mram.spare_map import Page
+
+CONFIG = replace(preset("tiny"), mram_rows=16, spare_rows=2, watchdog_cycles=1024)
+LATE = 3 * CONFIG.watchdog_cycles
+MOVED = 3
+"""A row for which the first spare stands."""
+
+
+class MemoryBench(Bench):
+    component = MaintainedMemory
+
+
+class StoredBench(MemoryBench):
+    """A memory whose map was stored before its power came."""
+
+    def __init__(self, *, power_up: int = 0) -> None:
+        super().__init__(CONFIG, power_up=power_up)
+        rng = random.Random(SEED)
+        self.content, stale = random_row(rng), random_row(rng)
+        rows = (MOVED, *(None for _ in range(7)))
+        page = [byte - 256 if byte > 127 else byte for byte in Page(rows=rows, sequence=5).to_bytes()]
+        for copy in range(2):
+            self.store(CONFIG.usable_rows + copy, page)
+        self.store(MOVED, stale)
+        self.store(CONFIG.first_spare_row, self.content)
+
+
+def test_the_map_is_read_when_power_comes_late() -> None:
+    bench = StoredBench(power_up=LATE)
+
+    async def driver(ctx: SimulatorContext) -> None:
+        while not ctx.get(bench.dut.upkeep.state.ready):
+            await ctx.tick()
+        assert bench.cycle > LATE
+        assert ctx.get(bench.dut.upkeep.state.spares_left) == 1
+        await bench.read(ctx, MOVED, 1)
+        assert await bench.rows(ctx, 1) == [(bench.content, 0)]
+
+    bench.run(driver)
+
+
+@pytest.mark.parametrize("spare_rows", [0, 2])
+def test_requests_without_power_end(spare_rows: int) -> None:
+    """And those that come with it are carried out."""
+    bench = MemoryBench(replace(CONFIG, spare_rows=spare_rows), power_up=LATE)
+    weights = random_row(random.Random(SEED))
+
+    async def driver(ctx: SimulatorContext) -> None:
+        status = await bench.write(ctx, 2, data=weights)
+        assert status["outcome"] == Outcome.TIMEOUT.value
+        assert CONFIG.watchdog_cycles < bench.cycle < CONFIG.watchdog_cycles + 10
+        await bench.read(ctx, 7, 1)
+        await ctx.tick().repeat(2)
+        assert ctx.get(bench.dut.idle)
+        errors = bench.dut.upkeep.errors
+        for row in (2, 7):
+            assert (ctx.get(errors.payload.kind), ctx.get(errors.payload.row)) == (ErrorKind.TIMEOUT, row)
+            ctx.set(errors.ready, 1)
+            await ctx.tick()
+            ctx.set(errors.ready, 0)
+        while not ctx.get(bench.dut.upkeep.state.ready):
+            await ctx.tick()
+        assert (await bench.write(ctx, 2, data=weights))["outcome"] == Outcome.OK.value
+        await bench.read(ctx, 2, 1)
+        assert await bench.rows(ctx, 1) == [(weights, 0)]
+
+    bench.run(driver)
+
+
+def test_the_map_is_read_again_when_power_goes_meanwhile() -> None:
+    bench = StoredBench()
+    bank, pins = bench.banks[0], bench.dut.banks[0]
+
+    async def driver(ctx: SimulatorContext) -> None:
+        await ctx.tick().until(pins.busy)
+        bank.jam, bank.power_up = True, LATE
+        await ctx.tick().repeat(LATE)
+        bank.jam = False
+        while not ctx.get(bench.dut.upkeep.state.ready):
+            await ctx.tick()
+        assert ctx.get(bench.dut.upkeep.state.spares_left) == 1
+        await bench.read(ctx, MOVED, 1)
+        assert await bench.rows(ctx, 1) == [(bench.content, 0)]
+
+    bench.run(driver)
