@@ -58,14 +58,21 @@ def bitstream(
     if (board is None) == (vivado is None):
         fail("name either --board or --vivado", BAD_INPUT)
     if vivado is not None:
+        only_board = {
+            "--link-only": link_only, "--clock": clock is not None, "--seeds": seeds != 1, "--seed": seed != 1,
+            "--read-errors": read_errors, "--write-errors": write_errors, "--json": json,
+        }  # fmt: skip
+        for name, given in only_board.items():
+            if given:
+                fail(f"{name} is for --board, not for --vivado", BAD_INPUT)
         _vivado(vivado, configuration(preset, config), folder)
         return
     if board not in BOARDS:
         fail(f"board must be one of {', '.join(BOARDS)}, not {board!r}", BAD_INPUT)
     chosen = BOARDS[board]
     machine = configuration(preset, config, otherwise=chosen.preset)
-    machine = replace(machine, clock_mhz=chosen.clock_mhz if clock is None else clock)
     try:
+        machine = replace(machine, clock_mhz=chosen.clock_mhz if clock is None else clock)
         order = Order(
             board=board,
             config=machine,

@@ -11,6 +11,9 @@ from respin.rtl.mram.regions import MAX_REGIONS, TABLE_ROWS, TABLE_STARTS, Regio
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
 _CRC_BYTES = 4
+_READS_A_ROW = 64
+"""Reads of a register within which the machine is done with a row, whatever it does with it: each takes it some
+cycles."""
 
 
 class ProcedureError(Exception):
@@ -81,10 +84,19 @@ class Memory:
         self.machine = machine
 
     async def state(self) -> MemoryState:
-        """Return what the machine knows, once start-up has come to its end."""
+        """Return what the machine knows, once start-up, or a procedure under way, has come to its end.
+
+        Raises
+        ------
+        TimeoutError
+            If it does not: start-up waits until all banks have power.
+        """
         read = self.machine.read_field
-        while not await read("MEMORY_STATUS", "ready"):
-            pass
+        for _ in range(_READS_A_ROW * self.machine.config.total_rows):
+            if await read("MEMORY_STATUS", "ready"):
+                break
+        else:
+            raise TimeoutError("the memory is not ready: its start-up waits until all banks have power")
         whole = await self.machine.read("MEMORY_WHOLE")
         return MemoryState(
             formatted=bool(await read("MEMORY_STATUS", "formatted")),

@@ -19,6 +19,10 @@ BLOCK = 32
 """Channels in one word of the activation store, and pixels in one block of a weight-gradient pass."""
 PAGE_SPARES = 8
 """Spare rows whose entries share a row of the spare map."""
+MAX_ROWS = 1 << 24
+"""Rows of all banks that a row's address can tell apart."""
+REGION_ROWS = 18
+"""Rows that a memory with regions has at least: both copies of the region table, a header and a row of content."""
 PLANES = 8
 """Bit-planes in one word of the activation store."""
 
@@ -173,6 +177,13 @@ class AcceleratorConfig:
         if self.depthwise_lanes < self.vector_width:
             raise ValueError(
                 f"depthwise_lanes must be at least vector_width ({self.vector_width}), not {self.depthwise_lanes!r}"
+            )
+        if self.total_rows > MAX_ROWS:
+            raise ValueError(f"banks * mram_rows must be at most {MAX_ROWS}, not {self.total_rows}")
+        if self.regions and self.usable_rows < REGION_ROWS:
+            raise ValueError(
+                f"regions needs {REGION_ROWS} rows besides spares and their map, there are {self.usable_rows}: raise "
+                "banks or mram_rows, or lower spare_rows"
             )
 
     @property

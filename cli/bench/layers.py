@@ -22,7 +22,7 @@ Row = dict[str, Any]
 DIGITS = "digits"
 CLASSES = 10
 CALIBRATION_IMAGES = 16
-ROOM = {"mram_rows": 1 << 16, "store_words": 1 << 20, "table_channels": 1 << 16, "tensor_ids": 4096}
+ROOM = {"mram_rows": 1 << 18, "store_words": 1 << 20, "table_channels": 1 << 16, "tensor_ids": 4096}
 """Memory for any network here: what a layer's jobs take does not hang on it, only whether they are cut in tiles."""
 
 

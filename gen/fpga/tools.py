@@ -83,10 +83,12 @@ def run(command: Sequence[str], folder: Path, log: Path, *, show: Callable[[str]
     Raises
     ------
     FlowError
-        If it cannot be found or ends with an error.
+        If it cannot be found or ends with an error, with the last one that it names, or else its last line: the log may
+        lie in a folder that is gone then.
     """
     arguments = [program(command[0]), *command[1:]]
     errors: list[str] = []
+    last = "nothing was said"
     with (
         log.open("w", encoding="utf-8") as output,
         subprocess.Popen(
@@ -97,10 +99,11 @@ def run(command: Sequence[str], folder: Path, log: Path, *, show: Callable[[str]
         for line in process.stdout:
             output.write(line)
             show(line.strip())
+            last = line.strip() or last
             if line.startswith("ERROR"):
                 errors.append(line.removeprefix("ERROR:").strip())
     if process.returncode:
-        raise FlowError(f"{command[0]}: {errors[-1] if errors else f'ended with {process.returncode}'}; see {log}")
+        raise FlowError(f"{command[0]}: {errors[-1] if errors else f'ended with {process.returncode}: {last}'}")
 
 
 def place_and_route(board: Board, folder: Path, seed: int, *, mhz: int, show: Callable[[str], None]) -> None:

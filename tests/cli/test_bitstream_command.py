@@ -19,6 +19,8 @@ from respin.sim.tables import READ_CYCLES, WRITE_CYCLES, table_for
         (["--vivado", "virtex"], "vivado must be one of zynq, artix, not 'virtex'"),
         (["--board", "icebreaker", "--clock", "48"], "clock must be one of 12 MHz, not 48"),
         (["--board", "ulx3s-85f", "--clock", "60"], "clock must be one of 25, 50, 75"),
+        (["--board", "icebreaker", "--clock", "0"], "clock_mhz must be in 1..1000, not 0"),
+        (["--vivado", "zynq", "--clock", "50"], "--clock is for --board, not for --vivado"),
         (["--board", "ulx3s-85f", "--read-errors", "0.9"], "read must be in 0..0.5, not 0.9"),
     ],
 )

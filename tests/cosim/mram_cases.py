@@ -20,7 +20,7 @@ SPARED_TWO = replace(TWO, name="memory_two", spare_rows=5, remap_defects=True)
 SPARED_EIGHT = replace(EIGHT, name="memory_eight", spare_rows=1)
 MAINTAINED = {config.name: config for config in (SPARED, SPARED_TWO, SPARED_EIGHT)}
 """Configurations with spare rows, of which some banks use up all under many faults."""
-POWERCUT = replace(TINY, name="powercut", mram_rows=16, spare_rows=2)
+POWERCUT = replace(TINY, name="powercut", mram_rows=16, spare_rows=2, regions=0)
 
 FAULTS = {
     "none": (tables.NO_FAULTS, defects.DefectRates()),

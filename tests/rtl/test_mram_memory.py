@@ -13,7 +13,7 @@ from respin.rtl.mram.memory import MaintainedMemory
 from respin.rtl.mram.ports import ErrorKind, Outcome
 from respin.rtl.mram.spare_map import Page
 
-CONFIG = replace(preset("tiny"), mram_rows=16, spare_rows=2, watchdog_cycles=1024)
+CONFIG = replace(preset("tiny"), mram_rows=16, spare_rows=2, regions=0, watchdog_cycles=1024)
 LATE = 3 * CONFIG.watchdog_cycles
 MOVED = 3
 """A row for which the first spare stands."""
