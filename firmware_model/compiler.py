@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles a network to a program image: what a host puts into external memory once, and starts from then on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from respin.firmware_model.schedule import Schedule
 from respin.firmware_model.storage import CapacityError
 from respin.golden.network import INPUT, Parameters
 from respin.rtl.config import BLOCK, ROW_WEIGHTS
+from respin.rtl.mram.regions import Region
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
 PROVISION, INFER, TRAIN = "provision", "infer", "train"
@@ -25,6 +26,22 @@ INPUT_AREA, LABELS_AREA, LOGITS_AREA, ROWS_AREA, TABLE_AREA = "input", "labels",
 """Names of its data."""
 BIAS_AREA = "bias"
 """Of a network whose output is int32 sums: what the host adds to each channel of them."""
+
+
+def require_whole_reads(descriptors: Iterable[Descriptor], regions: Iterable[Region]) -> None:
+    """Raise ValueError if a job reads rows that do not lie in the first slot of one region: the machine moves all rows
+    of a job to the slot in use, or none, by where the first one lies."""
+    slots = [(region.start, region.start + region.slot_rows) for region in regions]
+    for number, descriptor in enumerate(descriptors):
+        read = descriptor.body.get("read") if descriptor.opcode is Opcode.JOB else None
+        if read is None or not read["count"] * read["repeats"]:
+            continue
+        first, end = read["base"], read["base"] + read["count"] * read["repeats"]
+        if not any(header < first and end <= last for header, last in slots):
+            raise ValueError(
+                f"descriptor {number} reads rows {first} to {end - 1}, which must lie in one region: of "
+                + ", ".join(f"{header + 1} to {last - 1}" for header, last in slots)
+            )
 
 
 @dataclass(slots=True)
@@ -100,6 +117,8 @@ class Compiler:
         lengths = [DESCRIPTOR_BYTES * (1 + len(made)) for made, _ in self._programs(layout, addresses).values()]
         start = layout.end + sum(lengths)
         for name, (made, (first, count)) in self._programs(layout, replace(addresses, spilled=start)).items():
+            if place.regions:
+                require_whole_reads(made, place.regions)
             layout.add(name, pack_program(place.config, made, row_first=first, row_count=count))
         return ProgramImage(
             config=place.config,

@@ -7,7 +7,7 @@ from respin.firmware_model.descriptors import Descriptor, pack_program
 from respin.firmware_model.emitter import WORD_BYTES
 from respin.firmware_model.machine import Machine
 from respin.rtl.mram.keeper_ports import ERASE_KEY, EVERYTHING, KeeperError, Procedure
-from respin.rtl.mram.regions import MAX_REGIONS, TABLE_ROWS, TABLE_STARTS, RegionTable
+from respin.rtl.mram.regions import MAX_REGIONS, TABLE_ROWS, TABLE_STARTS, RegionError, RegionTable
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
 _CRC_BYTES = 4
@@ -121,12 +121,14 @@ class Memory:
         Raises
         ------
         RegionError
-            If the regions do not fit the memory.
+            If the regions do not fit the memory, or are more than the machine keeps apart.
         ProcedureError
             If there is a table already, or this one is not for the machine.
         """
         config, transport = self.machine.config, self.machine.transport
         table.check_fits(config.usable_rows)
+        if len(table.regions) > config.regions:
+            raise RegionError(f"the table has {len(table.regions)} regions, the machine keeps {config.regions} apart")
         content = b"".join(table.encode())
         # Without its seal, which is the machine's to set, it is none after a power cut.
         unsealed = content[:-_CRC_BYTES] + bytes(byte ^ 0xFF for byte in content[-_CRC_BYTES:])

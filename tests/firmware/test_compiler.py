@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from respin.firmware_model.compiler import INFER, PROVISION, TRAIN, Compiler
+from respin.firmware_model.compiler import INFER, PROVISION, TRAIN, Compiler, require_whole_reads
 from respin.firmware_model.descriptors import Descriptor, read_header
 from respin.firmware_model.image import Area, ImageError, ProgramImage
 from respin.firmware_model.jobs import Randomness
@@ -148,6 +148,16 @@ def test_what_cannot_be_compiled_is_told():
         Compiler(placement(), 256)
     with pytest.raises(CapacityError, match="the tables end at 8: raise tensor_ids"):
         Compiler(placement(replace(CONFIG, tensor_ids=8)))
+
+
+def test_a_job_reads_rows_of_one_region():
+    place = Placement(CONFIG, network(), (2, 9, digits.SIDE, digits.SIDE), training=True, task=3)
+    step = descriptors(Compiler(place).compile(network().initial_parameters()), TRAIN)
+    require_whole_reads(step, place.regions)
+    backbone, task = place.regions
+    for cut in ([backbone], [backbone, replace(task, slot_rows=task.slot_rows - 1)]):
+        with pytest.raises(ValueError, match=r"descriptor \d+ reads rows \d+ to \d+, which must lie in one region: of 17"):
+            require_whole_reads(step, cut)
 
 
 def test_a_session_takes_its_own_machines_image():

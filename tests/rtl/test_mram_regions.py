@@ -3,12 +3,14 @@
 
 import random
 import zlib
+from dataclasses import replace
 
 import pytest
 from amaranth.lib import data
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from mram_bench import SEED
 
+from respin.rtl.config import REGION_ROWS, preset
 from respin.rtl.mram import regions
 from respin.rtl.mram.regions import Region, RegionError, RegionKind, RegionTable, SlotHeader, SlotState
 
@@ -23,6 +25,15 @@ HEADER = SlotHeader(version=9, state=SlotState.COMMITTED, content_rows=199, cont
 def test_layouts_fill_their_rows() -> None:
     assert data.Layout.cast(regions.TableLayout).size == 8 * 32 * regions.TABLE_ROWS
     assert data.Layout.cast(regions.SlotLayout).size == 8 * 32
+
+
+def test_a_memory_without_room_for_regions_is_refused() -> None:
+    assert REGION_ROWS == regions.FIRST_REGION_ROW + 2
+    with pytest.raises(ValueError, match="regions needs 18 rows besides spares and their map, there are 6: raise banks or"):
+        replace(preset("tiny"), mram_rows=16, spare_rows=8)
+    assert replace(preset("tiny"), mram_rows=16, spare_rows=8, regions=0).usable_rows == 6
+    with pytest.raises(ValueError, match="banks \\* mram_rows must be at most 16777216, not 33554432"):
+        replace(preset("tiny"), banks=32, mram_rows=1 << 20)
 
 
 def test_the_bytes_of_the_table_are_pinned() -> None:
