@@ -35,10 +35,10 @@ _LOCKED, _FINISHED = 8, 9
 class Keeper(Component):
     """Carries out the procedures on regions and slots, each a sequence of sweeps over rows (:class:`Sweep`).
 
-    After a reset it waits until the memory takes requests, reads both copies of the region table, and looks at header and content of each
-    slot; the newest whole one of the active task is the one that is used. Every procedure reads the table's entry of
-    its region first; those that change the table end with start-up anew, so that what the chip knows is what the memory
-    holds.
+    After a reset it waits until the memory takes requests, reads both copies of the region table, and looks at header
+    and content of each slot; the newest whole one of the active task is the one that is used. Where the power goes
+    meanwhile that begins again. Every procedure reads the table's entry of its region first; those that change the
+    table end with start-up anew, so that what the chip knows is what the memory holds.
 
     What is written last makes the difference: the header of a slot, the last row of a copy of the table. So a power cut
     leaves the old state or the new one.

@@ -265,7 +265,8 @@ class MaintainedMemory(wiring.Component):
             with m.If(self._powered):
                 m.next = "read a copy" if self._map is not None else "pass"
             with m.Elif(watchdog.expired):
-                self._report(m, ErrorKind.TIMEOUT, Mux(self.write.valid, self.write.payload.row, self.read.payload.base))
+                row = Mux(self.write.valid, self.write.payload.row, self.read.payload.base)
+                self._report(m, ErrorKind.TIMEOUT, row)
                 m.next = "give up"
 
         with m.State("give up"):

@@ -76,9 +76,9 @@ def test_a_driver_says_what_does_not_fit(bench):
     bench.start(BLANK)
     with pytest.raises(RegionError, match="the memory has 2044"):
         drive(bench.memory.format(replace(TABLE, regions=(replace(TASK, start=1 << 20),)), scratch=0))
+    many = RegionTable(regions=tuple(replace(OTHER, start=20 + 8 * number, task=number) for number in range(5)))
     with pytest.raises(RegionError, match="the table has 5 regions, the machine keeps 4 apart"):
-        many = tuple(replace(OTHER, start=20 + 8 * number, task=number) for number in range(5))
-        drive(bench.memory.format(RegionTable(regions=many), scratch=0))
+        drive(bench.memory.format(many, scratch=0))
     with pytest.raises(ValueError, match="region must be in 0..15, not 16"):
         drive(bench.memory.lock(16))
     without = Machine(replace(CONFIG, regions=0), bench.machine)
