@@ -24,9 +24,16 @@ def sha256(content: str | bytes) -> str:
 
 
 def require_replaceable(folder: Path) -> None:
-    """Raise FolderError if ``folder`` holds something without a manifest, that is, something not generated."""
+    """Raise FolderError if ``folder`` holds something without a manifest, that is, something not generated, or if
+    nothing can be made beside it. Before long work this tells what :func:`write_folder` would tell after it."""
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise FolderError(f"{folder} holds something that respin did not write; name another folder or remove it")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> None:
@@ -43,7 +50,6 @@ def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> None:
     folder = folder.absolute()
     require_replaceable(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
             made, old = Path(beside) / "made", Path(beside) / "old"
             made.mkdir()
