@@ -86,6 +86,20 @@ def test_a_driver_says_what_does_not_fit(bench):
         Memory(without)
 
 
+def test_a_march_test_needs_a_memory_without_a_table(bench):
+    """It would overwrite what is locked."""
+
+    def march() -> int:
+        drive(bench.memory.machine.write_fields("CONTROL", "march"))
+        return drive(bench.memory.machine.read_field("UPKEEP_STATE", "marching"))
+
+    bench.start(formatted())
+    assert not march()
+    assert bench.holds(BACKBONE, 0, CONTENT[0])
+    bench.start(BLANK)
+    assert march()
+
+
 def test_training_commits_and_rolls_back(bench):
     array = formatted()
     array[TASK.start : TASK.end] = 0
