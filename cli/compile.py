@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 INFERRED, TRAINED = 1, 16
 """Images in a batch, unless given."""
-MOST_BANKS, MOST_ROWS = 64, 1 << 20
+MOST_BANKS = 64
 """The most that a configuration may have."""
 
 
@@ -187,11 +187,12 @@ def _placed(config: "AcceleratorConfig", network: "Network", shape: "BatchShape"
     """Place the network; where its rows do not fit, say how many it needs."""
     from respin.firmware_model.placement import Placement
     from respin.firmware_model.storage import CapacityError
+    from respin.rtl.config import MAX_ROWS
 
     try:
         return Placement(config, network, shape, training=training)
     except CapacityError:
-        roomy = replace(config, banks=MOST_BANKS, mram_rows=MOST_ROWS)
+        roomy = replace(config, banks=MOST_BANKS, mram_rows=MAX_ROWS // MOST_BANKS)
         needed = Placement(roomy, network, shape, training=training).rows.used
         if needed <= config.usable_rows:
             raise
