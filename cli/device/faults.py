@@ -3,17 +3,20 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from respin.golden.memory.miscorrection import silent_probability
-from respin.golden.memory.secded import CODE_BITS
-from respin.rtl.config import AcceleratorConfig
+from respin.golden.memory.secded import CODE_BITS, CODEWORDS
+from respin.rtl.config import AcceleratorConfig, preset
 from respin.sim.defects import DefectRates
 from respin.sim.device import Device
-from respin.sim.reliability import YEAR, retention_loss
+from respin.sim.reliability import YEAR, retention_loss, scrub_period
 from respin.sim.tables import NO_FAULTS, FaultRates
 
 DAY = 86400.0
-PASSES = 8
+LOSSES_A_YEAR = 0.01
+"""Codewords beyond repair that a scrubber may leave."""
+PASSES = 4
 """Passes of the scrubber in the time of a retention case."""
 STAYS = (
     ("27 °C, 1 day", 27.0, DAY), ("27 °C, 10 years", 27.0, 10 * YEAR), ("85 °C, 30 days", 85.0, 30 * DAY),
@@ -28,8 +31,8 @@ class Case:
 
     Parameters
     ----------
-    kind, condition:
-        What fails, and how often: its row in the table.
+    kind, condition, when:
+        What fails, how often, and when or with what against it: its row in the table.
     probability:
         Rate of the fault, per MTJ, strip or row; of several faults at once, the write errors'.
     rates, defects:
@@ -48,6 +51,7 @@ class Case:
 
     kind: str
     condition: str
+    when: str = ""
     probability: float
     rates: FaultRates = NO_FAULTS
     defects: DefectRates = field(default_factory=DefectRates)
@@ -58,12 +62,21 @@ class Case:
     exact: bool = False
 
 
-def at_least_three(bits: int, probability: float) -> float:
-    """Probability that three or more of ``bits`` independent events happen."""
+def at_least(least: int, bits: int, probability: float) -> float:
+    """Probability that ``least`` or more of ``bits`` independent events happen."""
     return math.fsum(
         math.comb(bits, count) * probability**count * (1 - probability) ** (bits - count)
-        for count in range(3, min(bits, CODE_BITS) + 1)
+        for count in range(least, bits + 1)
     )
+
+
+def configuration_for(device: Device, rows: int) -> AcceleratorConfig:
+    """Return the preset `default` with a write scheme that the device can do and the fewest MRAM rows for ``rows``."""
+    scheme = "erase_program" if device.supports_erase else "sas"
+    config = replace(preset("default"), name="campaign", write_scheme=scheme, mram_rows=16)
+    while config.usable_rows < rows:
+        config = replace(config, mram_rows=2 * config.mram_rows)
+    return config
 
 
 def _together(write: float, read: float, stuck: float, config: AcceleratorConfig) -> float:
@@ -77,7 +90,7 @@ def _together(write: float, read: float, stuck: float, config: AcceleratorConfig
     overlooked = read * sum(retried**attempt for attempt in range(config.write_retries))
     stored = write * (overlooked + retried**config.write_retries) + read
     wrong = min(1.0, stored + stuck + read)
-    return min(1.0, (1 + config.spare_rows) * at_least_three(CODE_BITS, wrong))
+    return min(1.0, (1 + config.spare_rows) * at_least(3, CODE_BITS, wrong))
 
 
 def cases(device: Device, config: AcceleratorConfig) -> list[Case]:
@@ -103,14 +116,14 @@ def cases(device: Device, config: AcceleratorConfig) -> list[Case]:
     for name, parameter, rates in (
         ("stuck cells", "stuck_cells", (1e-4, 1e-3, 1e-2)),
         ("dead strips", "dead_strips", (1e-4, 1e-3, 1e-2)),
-        ("dead rows", "dead_rows", (1e-3, 1e-2, 1e-1)),
+        ("dead rows", "dead_rows", (2e-3, 1e-2, 1e-1)),
     ):
         for later in (False, True):
             for rate in rates:
                 silent = rate * silent_probability(0.5) if name == "dead rows" else silent_probability(rate / 2)
                 found.append(
                     Case(
-                        kind=f"{name}, {'after' if later else 'before'} the write", condition=f"{rate:g}",
+                        kind=name, condition=f"{rate:g}", when="after the write" if later else "before the write",
                         probability=rate, written=not later, defects=DefectRates(**{parameter: rate}),
                         bound=silent if later else 0.0, exact=later and name == "stuck cells",
                     )
@@ -118,7 +131,7 @@ def cases(device: Device, config: AcceleratorConfig) -> list[Case]:
     for write, read, stuck in ((1e-2, 1e-4, 1e-4), (1e-1, 1e-3, 1e-3)):
         found.append(
             Case(
-                kind="write errors, read flips, stuck cells", condition=f"{write:g}, {read:g}, {stuck:g}",
+                kind="write, read, stuck at once", condition=f"{write:g}, {read:g}, {stuck:g}",
                 probability=write, written=True,
                 rates=replace(NO_FAULTS, write_error=write, erase_error=write, read_error=read),
                 defects=DefectRates(stuck_cells=stuck), bound=_together(write, read, stuck, config),
@@ -134,13 +147,31 @@ def _retention(device: Device, condition: str, celsius: float, seconds: float, *
     """A stay at a temperature.
 
     Silence takes three losses in a codeword, whatever a scrubber did between them; it may itself write back what it
-    decoded wrongly.
+    decoded wrongly. No more than half of the cells are wrong: they are random then.
     """
     steps = PASSES if scrubbed else 1
-    loss = retention_loss(device, seconds / steps, celsius)
+    loss = min(retention_loss(device, seconds / steps, celsius), 0.5)
     return Case(
-        kind=f"retention, scrubbed {PASSES} times" if scrubbed else "retention, no scrub", condition=condition,
+        kind="retention", condition=condition, when=f"{PASSES} scrubs" if scrubbed else "no scrub",
         probability=retention_loss(device, seconds, celsius), rates=replace(NO_FAULTS, retention=loss), steps=steps,
-        scrubbed=scrubbed, bound=at_least_three(CODE_BITS * steps, loss) if scrubbed else silent_probability(loss),
+        scrubbed=scrubbed, bound=at_least(3, CODE_BITS * steps, loss) if scrubbed else silent_probability(loss),
         exact=not scrubbed,
     )  # fmt: skip
+
+
+def stays(device: Device, rows: int) -> list[dict[str, Any]]:
+    """Retention from the closed forms alone: what each stay costs ``rows`` rows, and how often to scrub them there."""
+    found = []
+    for condition, celsius, seconds in STAYS:
+        loss = min(retention_loss(device, seconds, celsius), 0.5)
+        try:
+            period = f"{scrub_period(device, rows=rows, losses_per_year=LOSSES_A_YEAR, celsius=celsius):,.3g} s"
+        except ValueError:
+            period = "less than 1 ms"
+        found.append({
+            "unpowered": condition,
+            "cells lost": loss,
+            "codewords beyond repair": rows * CODEWORDS * at_least(2, CODE_BITS, loss),
+            "scrub within": period,
+        })
+    return found
