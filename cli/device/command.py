@@ -10,7 +10,7 @@ from respin.cli.device.sweep import sweep
 
 device = typer.Typer(
     name="device",
-    help="A memory device: its parameters, its write errors from the macrospin solver, pictures of both, what faults cost.",
+    help="A memory device: its parameters, write errors from the macrospin solver, pictures, fault campaigns.",
     no_args_is_help=True,
 )
 device.command()(show)

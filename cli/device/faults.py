@@ -173,5 +173,5 @@ def stays(device: Device, rows: int) -> list[dict[str, Any]]:
             "cells lost": loss,
             "codewords beyond repair": rows * CODEWORDS * at_least(2, CODE_BITS, loss),
             "scrub within": period,
-        })
+        })  # fmt: skip
     return found
