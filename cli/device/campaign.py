@@ -12,7 +12,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from respin.cli.console import BAD_INPUT, Json, err, fail, figure, out, print_json, print_rows, require
-from respin.cli.device.choice import Name, chosen, require_solver
+from respin.cli.device.choice import Name, chosen
+from respin.cli.device.style import STYLE
 from respin.golden.memory.secded import CODEWORDS
 
 MEANING = (
@@ -50,7 +51,6 @@ def campaign(
     from respin.cli.device.trial import run
 
     if folder is not None:
-        require_solver()
         require("learn", "matplotlib")
     config = configuration_for(device, rows)
     every = cases(device, config)
@@ -128,7 +128,6 @@ def _write(folder: Path, record: dict[str, Any]) -> None:
     import matplotlib as mpl
 
     from respin.cli.device.campaign_picture import outcomes
-    from respin.cli.device.pictures import STYLE
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "campaign.json").write_text(json_text.dumps(record) + "\n", encoding="utf-8")

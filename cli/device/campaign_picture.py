@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from respin.cli.device.pictures import COLOURS
+from respin.cli.device.style import COLOURS
 from respin.golden.memory.secded import CODEWORDS
 
 _CLASSES = ("intact", "corrected", "detected", "silent")

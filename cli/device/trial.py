@@ -73,10 +73,11 @@ def run(case: Case, device: Device, config: AcceleratorConfig, *, rows: int, see
         memory.age()
         for row in range(config.first_spare_row) if case.scrubbed else ():
             memory.scrub(row)
-    return _judge(memory, content, lost)
+    return judge(memory, content, lost)
 
 
-def _judge(memory: Memory, content: np.ndarray, lost: list[int]) -> Tally:
+def judge(memory: Memory, content: np.ndarray, lost: list[int]) -> Tally:
+    """Read the rows from 0 on, which should be ``content``, where ``lost`` are those whose write was reported as failed."""
     rows = len(content)
     columns = memory.raw_read_rows(np.arange(rows))
     syndrome = syndromes(np.packbits(to_codewords(columns), axis=-1, bitorder="little"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exact share of miscorrected errors, against decoding every pattern of up to three wrong bits and random others."""
+"""The exact share of miscorrected errors, against decoding all patterns of up to three wrong bits and random others."""
 
 import math
 from itertools import combinations
