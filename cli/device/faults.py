@@ -165,7 +165,7 @@ def stays(device: Device, rows: int) -> list[dict[str, Any]]:
     for condition, celsius, seconds in STAYS:
         loss = min(retention_loss(device, seconds, celsius), 0.5)
         try:
-            period = f"{scrub_period(device, rows=rows, losses_per_year=LOSSES_A_YEAR, celsius=celsius):,.3g} s"
+            period = _span(scrub_period(device, rows=rows, losses_per_year=LOSSES_A_YEAR, celsius=celsius))
         except ValueError:
             period = "less than 1 ms"
         found.append({
@@ -175,3 +175,10 @@ def stays(device: Device, rows: int) -> list[dict[str, Any]]:
             "scrub within": period,
         })  # fmt: skip
     return found
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("years", YEAR), ("days", DAY), ("h", 3600.0)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -77,7 +77,7 @@ def run(case: Case, device: Device, config: AcceleratorConfig, *, rows: int, see
 
 
 def judge(memory: Memory, content: np.ndarray, lost: list[int]) -> Tally:
-    """Read the rows from 0 on, which should be ``content``, where ``lost`` are those whose write was reported as failed."""
+    """Read the rows from 0 on, which should be ``content``; the writes of those in ``lost`` were reported as failed."""
     rows = len(content)
     columns = memory.raw_read_rows(np.arange(rows))
     syndrome = syndromes(np.packbits(to_codewords(columns), axis=-1, bitorder="little"))
