@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Static defects of a bank: stuck cells, dead strips, dead rows and cells that read weakly. Drawn once, then the same for good."""
+"""Static defects of a bank: stuck cells, dead strips and rows, cells that read weakly. Drawn once, then the same."""
 
 from dataclasses import dataclass
 from pathlib import Path

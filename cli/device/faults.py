@@ -82,13 +82,14 @@ def configuration_for(device: Device, rows: int) -> AcceleratorConfig:
 def _together(write: float, read: float, stuck: float, config: AcceleratorConfig) -> float:
     """Bound for write errors, read flips and stuck cells at once, where a comparison may overlook a wrong bit.
 
-    A bit is read wrong if it is stuck, was stored wrong, or flips now. It is stored wrong after a write if its strip's
-    last pulse failed it: the last of all attempts, or an earlier one whose comparison missed it by a flip; or if the
-    first comparison missed that it differs. Silence needs three such bits, in the row or in a spare tried after it.
+    A bit is read wrong if it is stuck, was stored wrong, or flips now. It is stored wrong where the first comparison
+    missed that it differs; or where a pulse failed it, and then a comparison missed it, or it was the last pulse: the
+    strip looked wrong each time, by other errors or for a stuck cell. Silence needs three such bits, in the row or in
+    a spare tried after it.
     """
-    retried = 1 - ((1 - write) * (1 - read) * (1 - stuck)) ** 4
-    overlooked = read * sum(retried**attempt for attempt in range(config.write_retries))
-    stored = write * (overlooked + retried**config.write_retries) + read
+    looks_wrong = 1 - ((1 - write) * (1 - read)) ** 4
+    last = looks_wrong**config.write_retries + 1 - (1 - stuck) ** 4
+    stored = read + write * (config.write_retries * read + last)
     wrong = min(1.0, stored + stuck + read)
     return min(1.0, (1 + config.spare_rows) * at_least(3, CODE_BITS, wrong))
 
@@ -131,7 +132,7 @@ def cases(device: Device, config: AcceleratorConfig) -> list[Case]:
     for write, read, stuck in ((1e-2, 1e-4, 1e-4), (1e-1, 1e-3, 1e-3)):
         found.append(
             Case(
-                kind="write, read, stuck at once", condition=f"{write:g}, {read:g}, {stuck:g}",
+                kind="write + read + stuck", condition=f"{write:g}, {read:g}, {stuck:g}",
                 probability=write, written=True,
                 rates=replace(NO_FAULTS, write_error=write, erase_error=write, read_error=read),
                 defects=DefectRates(stuck_cells=stuck), bound=_together(write, read, stuck, config),
