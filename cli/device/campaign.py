@@ -17,8 +17,8 @@ from respin.cli.device.style import STYLE
 from respin.golden.memory.secded import CODEWORDS
 
 MEANING = (
-    "bound: silent codewords that the code's miscorrections let expect, at most; rows moved: to spares; rows lost: "
-    "their write was reported as failed"
+    "bound: silent codewords that the code's miscorrections let expect, at most; CRC finds: silent ones that change the "
+    "CRC-32 of their region; rows moved: to spares; rows lost: their write was reported as failed"
 )
 MOST_ROWS = 1 << 20
 SEEDS = 1 << 32
