@@ -17,10 +17,10 @@ from respin.cli.device.style import STYLE
 from respin.golden.memory.secded import CODEWORDS
 
 MEANING = (
-    "bound: silent codewords that the code's miscorrections let expect, at most; CRC finds: silent ones that change the "
-    "CRC-32 of their region; rows moved: to spares; rows lost: their write was reported as failed"
+    "bound: silent codewords that the code's miscorrections let expect, at most; CRC finds: silent ones that change "
+    "their region's CRC-32; rows moved: to spares; rows lost: their write was reported as failed"
 )
-MOST_ROWS = 1 << 20
+MOST_ROWS = 1 << 16
 SEEDS = 1 << 32
 
 Rows = Annotated[int, typer.Option("--rows", min=1, max=MOST_ROWS, help="Rows of content in each trial.")]
@@ -32,9 +32,10 @@ Only = Annotated[
 Folder = Annotated[
     Path | None,
     typer.Option(
-        "--out", "-o", help="Also write campaign.json, campaign.md and campaign.svg there.", show_default=False
+        "--out", "-o", file_okay=False, help="Also write campaign.json, campaign.md and campaign.svg there.",
+        show_default=False,
     ),
-]
+]  # fmt: skip
 
 
 def campaign(
