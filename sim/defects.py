@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Static defects of a bank: stuck cells, dead strips and cells that read weakly. Drawn once, then the same for good."""
+"""Static defects of a bank: stuck cells, dead strips and rows, cells that read weakly. Drawn once, then the same."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +24,17 @@ class DefectRates:
         Share of strips of which all four MTJs are stuck at random states.
     weak_cells:
         Share of MTJs in each of the two weak classes (``reliability.weak_fraction(device)`` for a device).
+    dead_rows:
+        Share of rows of which all MTJs are stuck at random states.
     """
 
     stuck_cells: float = 0.0
     dead_strips: float = 0.0
     weak_cells: float = 0.0
+    dead_rows: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, most in (("stuck_cells", 1.0), ("dead_strips", 1.0), ("weak_cells", 0.5)):
+        for name, most in (("stuck_cells", 1.0), ("dead_strips", 1.0), ("weak_cells", 0.5), ("dead_rows", 1.0)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be in 0..{most:g}, not {getattr(self, name)!r}")
 
@@ -48,6 +51,7 @@ def draw_defects(rows: int, *, bank: int, seed: int, rates: DefectRates) -> np.n
     stuck = dead | (generator.random((rows, ROW_COLUMNS)) < rates.stuck_cells)
     value = generator.random((rows, ROW_COLUMNS)) < 0.5
     deviation = generator.random((rows, ROW_COLUMNS))
+    stuck |= generator.random((rows, 1)) < rates.dead_rows
     defects = no_defects(rows)
     defects[:, STUCK] = stuck
     defects[:, VALUE] = stuck & value

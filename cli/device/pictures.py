@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from respin.cli.device.style import COLOURS
 from respin.sim import reliability
 from respin.sim.device import Device
 from respin.sim.physics.macrospin import KELVIN, ROOM_CELSIUS, Macrospin
@@ -16,12 +17,6 @@ from respin.sim.physics.pulses import on_strip
 from respin.sim.physics.sweep import Outcome, fit_plane, on_plane, with_tail
 from respin.sim.physics.trials import STEP_NS, Point, first_pulse, paths
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-"""Told apart by readers who see few colours (Okabe and Ito 2008)."""
-STYLE = {
-    "font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7, "axes.spines.top": False, "axes.spines.right": False,
-    "lines.linewidth": 1.2, "svg.hashsalt": "respin", "svg.fonttype": "none", "savefig.dpi": 200,
-}  # fmt: skip
 _DAY = 86400.0
 _LOWEST = 1e-20
 

@@ -8,6 +8,7 @@ import typer
 
 from respin.cli.console import BAD_INPUT, err, fail, out, require
 from respin.cli.device.choice import Name, chosen, require_solver
+from respin.cli.device.style import STYLE
 from respin.sim.device import Device
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def plot(
             err.print(f"write_error: left out, there is no table; respin device sweep {name} makes it", highlight=False)
             continue
         path = folder / f"{each}.{form}"
-        with mpl.rc_context(pictures.STYLE):
+        with mpl.rc_context(STYLE):
             # The same figures give the same bytes.
             draw[each]().savefig(
                 path, metadata=None if form == "png" else {"Date" if form == "svg" else "CreationDate": None}

@@ -185,11 +185,7 @@ class Memory:
 
     def read_rows(self, rows: Places) -> Weights:
         """READ these rows in order, decoded and counted; they must exist."""
-        self.start()
-        columns = np.empty((len(rows), 288), dtype=np.uint8)
-        for bank, places, local in self._by_bank(rows):
-            columns[places] = bank.read(local)
-        decoded = decode(columns)
+        decoded = decode(self._sense_rows(rows))
         self._count(
             rows_read=len(rows),
             words_corrected=int(decoded.corrected.sum()),
@@ -239,6 +235,12 @@ class Memory:
     def raw_read(self, row: int) -> Bits | None:
         """READ a row past the decoders: its 288 columns, or None if it is refused."""
         return None if self._refuses(row) else self._sense(row)
+
+    def raw_read_rows(self, rows: Places) -> Bits:
+        """READ these rows in order past the decoders, ``uint8[n, 288]``; they must exist."""
+        columns = self._sense_rows(rows)
+        self._count(raw_reads=len(rows))
+        return columns
 
     def raw_write(self, row: int, columns: Bits, strips: Bits, pulse: int) -> Outcome:
         """Pulse the strips set in ``strips[72]`` once towards ``columns[288]``, unverified."""
@@ -325,6 +327,13 @@ class Memory:
         self._count(raw_reads=1)
         bank, local = self._place(row)
         columns: Bits = bank.read(np.array([local], dtype=np.intp))[0]
+        return columns
+
+    def _sense_rows(self, rows: Places) -> Bits:
+        self.start()
+        columns = np.empty((len(rows), 288), dtype=np.uint8)
+        for bank, places, local in self._by_bank(rows):
+            columns[places] = bank.read(local)
         return columns
 
     def _place(self, row: int) -> tuple[SasMramArray, int]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python bank: a plain memory without faults; with them each mechanism as often as its probability says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -207,6 +209,16 @@ def test_defects_are_drawn_at_their_rates():
     _assert_rate(drawn[:, VALUE].sum(), drawn[:, STUCK].sum(), 0.5)
     assert (draw_defects(2000, bank=1, seed=seed(), rates=rates) == drawn).all()
     assert (draw_defects(2000, bank=2, seed=seed(), rates=rates) != drawn).any()
+
+
+def test_dead_rows_are_drawn_beside_the_other_defects():
+    others = DefectRates(stuck_cells=1e-3, dead_strips=2e-3, weak_cells=5e-3)
+    without = draw_defects(2000, bank=1, seed=seed(), rates=others)
+    drawn = draw_defects(2000, bank=1, seed=seed(), rates=replace(others, dead_rows=0.1))
+    dead = drawn[:, STUCK].all(axis=1)
+    _assert_rate(dead.sum(), 2000, 0.1)
+    _assert_rate(drawn[dead, VALUE].sum(), 288 * dead.sum(), 0.5)
+    assert (drawn[~dead] == without[~dead]).all()
 
 
 def test_forbidden_commands_are_refused():
