@@ -98,11 +98,12 @@ def _progress(trials: int) -> Iterator[Callable[[str], None]]:
 
 
 def _rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    timed = any(each["when"] for each in record["cases"])
     return [
         {
-            "fault": each["fault"], "rate": each["rate"], "when": each["when"], "intact": each["intact"],
-            "corrected": each["corrected"], "detected": each["detected"], "silent": each["silent"],
-            "bound": each["bound"], "CRC_finds": each["silent"] - each["silent_past_crc"],
+            "fault": each["fault"], "rate": each["rate"], **({"when": each["when"]} if timed else {}),
+            "intact": each["intact"], "corrected": each["corrected"], "detected": each["detected"],
+            "silent": each["silent"], "bound": each["bound"], "CRC_finds": each["silent"] - each["silent_past_crc"],
             "rows_moved": each["rows_moved"], "rows_lost": len(each["rows_lost"]),
         }
         for each in record["cases"]

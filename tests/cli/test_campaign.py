@@ -128,8 +128,9 @@ def test_a_fault_that_is_none_is_refused():
 def test_the_documented_table_is_what_the_command_writes(tmp_path):
     """The quick rows of it."""
     text = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
-    assert _respin("--only", "read flips", "--out", str(tmp_path)).exit_code == 0
+    assert _respin("--only", "read flips,dead rows", "--out", str(tmp_path)).exit_code == 0
     made = (tmp_path / "campaign.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\| read flips .*$", made, re.MULTILINE)
-    assert len(lines) == 4
-    assert re.findall(r"^\| read flips .*$", text, re.MULTILINE) == lines
+    for fault, rows in (("read flips", 4), ("dead rows", 6)):
+        lines = re.findall(rf"^\| {fault} .*$", made, re.MULTILINE)
+        assert len(lines) == rows
+        assert re.findall(rf"^\| {fault} .*$", text, re.MULTILINE) == lines
