@@ -330,6 +330,9 @@ class Keeper(Component):
                 unsealed = self._now == Procedure.FORMAT
                 with m.If(sweep.failed | ~self._acceptable | ~(sweep.matches | unsealed)):
                     self._fail(m, KeeperError.TABLE)
+                    with m.If(~unsealed):
+                        # What the guard goes by has passed with it.
+                        self._restart(m)
                 with m.Else():
                     self._set_out(m)
         with m.State("Update the table"):

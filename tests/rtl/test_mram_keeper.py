@@ -103,3 +103,27 @@ def test_a_start_without_power_begins_again() -> None:
 
     bench.run(driver)
     assert bench.starts == 1
+
+
+def test_a_table_that_is_torn_meanwhile_unlocks_nothing() -> None:
+    """What a damaged copy says must not stay with the guard; the other copy holds."""
+    bench = KeeperBench()
+    dut = bench.dut
+
+    async def driver(ctx: SimulatorContext) -> None:
+        ctx.set(dut.memory_ready, 1)
+        ctx.set(dut.power_good, 1)
+        await ctx.tick().until(dut.idle)
+        first = bytearray(bench.rows[TABLE_STARTS[0]])
+        first[13] = 0  # the first region's flags
+        bench.rows[TABLE_STARTS[0]] = bytes(first)
+        ctx.set(dut.procedure, Procedure.CHECK)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        await ctx.tick().until(dut.ended)
+        assert ctx.get(dut.error) == KeeperError.TABLE
+        assert ctx.get(dut.regions.formatted)
+        assert ctx.get(dut.regions.regions[0].locked)
+
+    bench.run(driver)
