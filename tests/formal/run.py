@@ -51,9 +51,11 @@ def main() -> int:
     if not chosen:
         parser.error(f"no proof has {' or '.join(map(repr, options.name))} in its name")
     table = Table("proof", "method", "result", "registers", "seconds", "broken copies refuted")
-    failures, seconds = [], {}
-    with Live(table, console=Console(), refresh_per_second=1, vertical_overflow="visible"):
+    failures, seconds, console = [], {}, Console()
+    with Live(table, console=console, refresh_per_second=1, vertical_overflow="visible"):
         for proof in chosen:
+            if not console.is_terminal:  # where the table comes at the end alone
+                print(proof.name, file=sys.stderr, flush=True)
             verdict = prove(proof)
             seconds[proof.name] = verdict.seconds
             refuted = [] if options.no_breaks else disprove(proof)
