@@ -147,7 +147,7 @@ def run_tcl(script: str) -> list[list[str]]:
         tcl.createcommand(name, note(name))
     assert tcl.eval(f"info complete {{{script}}}") == "1"
     tcl.eval("proc unknown {args} {error \"unknown command [lindex $args 0]\"}")
-    tcl.eval(script.replace("[info script]", "/work/project.tcl"))
+    tcl.eval(script.replace("[info script]", "/anywhere/project.tcl"))
     return calls
 
 
@@ -160,6 +160,6 @@ def test_vivado_scripts_are_tcl(part: str) -> None:
     assert [call[2] for call in packaged if call[0] == "ipx::associate_bus_interfaces"] == ["s_axi", "m_axi"]
     made = run_tcl(project_script(config, PARTS[part]))
     names = [call[0] for call in made]
-    assert ["create_project", "-force", "small", "/work/build/project", "-part", PARTS[part].number] in made
+    assert ["create_project", "-force", "small", "/anywhere/build/project", "-part", PARTS[part].number] in made
     assert names.index("create_bd_cell") < names.index("validate_bd_design") < names.index("launch_runs")
     assert ("connect_bd_net" in names) == PARTS[part].processor
