@@ -5,7 +5,7 @@ Addresses: a tensor of ``C`` channels lies in the store block-major: the word of
 pixel ``(y, x)`` of an ``h x w`` map is at ``base + c * block_stride + (n * h + y) * w + x``.
 """
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Value, signed, unsigned
 from amaranth.lib import data, enum
 
 from respin.rtl.interfaces import ROW_ADDRESS_BITS, STORE_ADDRESS_BITS
@@ -34,6 +34,10 @@ class ReadJob(data.Struct):
     count: COUNT
     tiles: COUNT
     repeats: unsigned(8)
+
+    def of_row(self, row: Value) -> list[Value]:
+        """Return the assignments that make it a job of the one row ``row``."""
+        return [self.base.eq(row), self.count.eq(1), self.tiles.eq(1), self.repeats.eq(1)]
 
 
 class WindowJob(data.Struct):

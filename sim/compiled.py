@@ -33,7 +33,9 @@ WATCHES = ("descriptor_done", "descriptor", "reported", "job_cycles", "note")
 """Ports of the bench, besides those of a machine, by which a :class:`CompiledMachine` sees descriptors end."""
 WORD_BYTES = 32
 
-_HARNESS = Path(__file__).parent / "cpp" / "machine.cpp"
+_LIBRARY = "compiled.so"
+_HEADER = Path(__file__).parent / "cpp" / "bench.h"
+_HARNESS = _HEADER.with_name("machine.cpp")
 _VISIBLE = (
     ("axi_memory", "words"),
     ("sas_mram_bank", "cells"),
@@ -136,23 +138,23 @@ def build_library(
     tool = tools.verilator_toolchain()
     texts = with_held_inputs(texts, module)
     generated = list(texts)
-    texts = dict(texts) | {path.name: path.read_text(encoding="utf-8") for path in (*models, harness)}
+    texts = dict(texts) | {path.name: path.read_text(encoding="utf-8") for path in (*models, harness, _HEADER)}
     texts = {"respin.vlt": control_file(TOP, generated, visible=visible)} | texts
-    arguments = ["--cc", "--exe", "--top-module", TOP, "--prefix", f"V{TOP}", "--Mdir", ".", "-o", "machine.so"]
+    arguments = ["--cc", "--exe", "--top-module", TOP, "--prefix", f"V{TOP}", "--Mdir", ".", "-o", _LIBRARY]
     arguments += ["-Wall", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--no-assert"]
     arguments += ["-CFLAGS", "-fPIC -std=gnu++17", "-LDFLAGS", "-shared"]
-    make = ["-f", f"V{TOP}.mk", "machine.so", f"-j{os.cpu_count() or 1}", "OPT_FAST=-O2", "OPT_GLOBAL=-O2"]
+    make = ["-f", f"V{TOP}.mk", _LIBRARY, f"-j{os.cpu_count() or 1}", "OPT_FAST=-O2", "OPT_GLOBAL=-O2"]
     with build_folder(name, [tool.version, texts, arguments, make]) as (folder, built):
         if not built:
             log = folder / "build.log"
-            sources = [str(path) for path in write_texts(texts, folder)]
+            sources = [str(path) for path in write_texts(texts, folder) if path.suffix != ".h"]
             commands = [[tool.path, *arguments, *sources], ["make", *make]]
             try:
                 with log.open("w") as output:
                     execute(commands, folder, {**os.environ, **tool.environment}, output, _BUILD_SECONDS)
             except RuntimeError as error:
                 raise SimulationError(f"{TOP}: {error}; {log} ends with\n{tail(log)}") from None
-    return folder / "machine.so"
+    return folder / _LIBRARY
 
 
 def build_machine(texts: Mapping[str, str], module: str = "bench") -> Path:

@@ -49,10 +49,7 @@ class RowUpdate(wiring.Component):
         change = Signal(RowChange)
         row = Signal(ROW)
         m.d.comb += [
-            self.read.payload.base.eq(change.row),
-            self.read.payload.count.eq(1),
-            self.read.payload.tiles.eq(1),
-            self.read.payload.repeats.eq(1),
+            self.read.payload.of_row(change.row),
             self.write.payload.kind.eq(WriteKind.WRITE),
             self.write.payload.row.eq(change.row),
             self.write.payload.data.eq(row),

@@ -127,7 +127,8 @@ class Keeper(Component):
             m.d.comb += self.works.eq(~self.idle & ~states.ongoing("Wait for the memory"))
             self._idle_states(m)
             self._table_states(m)
-            self._slot_states(m)
+            self._check_states(m)
+            self._write_states(m)
             self._erase_states(m)
         with m.If(~self.power_good):
             m.d.sync += self._power_lost.eq(1)
@@ -408,23 +409,34 @@ class Keeper(Component):
 
     # Slots.
 
-    def _slot_states(self, m: Module) -> None:
-        sweep, entry, regions = self._sweep, self._entry, self.regions
+    def _header_words(self, version: Value) -> dict[int, Value | int]:
+        """The words of a committed slot's header, by number; the others are 0, and the last one seals it."""
+        entry = self._entry
+        return {
+            0: SLOT_MAGIC,
+            _HEADER_VERSION: version,
+            _HEADER_STATE: Cat(entry["task"], Const(SlotState.COMMITTED.value, 8), Const(FORMAT, 8)),
+            _HEADER_ROWS: entry["slot_rows"] - 1,
+            _HEADER_CRC: self._content_crc,
+        }
+
+    def _check_states(self, m: Module) -> None:
+        """Header and content of the slot at hand, then what is to be made of them."""
+        sweep, regions = self._sweep, self.regions
         word, number = sweep.word, sweep.number
-        content_rows = entry["slot_rows"] - 1
-        state = Cat(entry["task"], Const(SlotState.COMMITTED.value, 8), Const(FORMAT, 8))
+        content_rows = self._entry["slot_rows"] - 1
+        wanted = self._header_words(self._header_version)
         with m.State("Read a header"):
             with m.If(sweep.passing):
                 with m.If(number == 0):
-                    m.d.sync += self._headed.eq(word == SLOT_MAGIC)
+                    m.d.sync += self._headed.eq(word == wanted[0])
                 with m.Elif(number == _HEADER_VERSION):
                     m.d.sync += self._header_version.eq(word)
                 with m.Elif(number == _HEADER_CRC):
                     m.d.sync += self._content_crc.eq(word)
-                with m.Elif((number == _HEADER_STATE) & (word != state)):
-                    m.d.sync += self._headed.eq(0)
-                with m.Elif((number == _HEADER_ROWS) & (word != content_rows)):
-                    m.d.sync += self._headed.eq(0)
+                for place in (_HEADER_STATE, _HEADER_ROWS):
+                    with m.Elif((number == place) & (word != wanted[place])):
+                        m.d.sync += self._headed.eq(0)
             with m.If(self._order(m, source=self._slot_start(self._side), count=1, reads=True, sealed=True)):
                 m.d.sync += self._intact.eq(0)
                 m.next = "Judge a slot"
@@ -472,6 +484,11 @@ class Keeper(Component):
                 self._fail(m, KeeperError.CONTENT)
             with m.Elif(self._now == Procedure.LOCK):
                 m.next = "Update the table"
+
+    def _write_states(self, m: Module) -> None:
+        """The slot at hand: its header cleared, its content copied, its header written."""
+        sweep, regions = self._sweep, self.regions
+        content_rows = self._entry["slot_rows"] - 1
         with m.State("Clear a header"):
             self._replace(m, 0)
             with m.If(self._order(m, target=self._slot_start(self._side), count=1, writes=True)):
@@ -505,10 +522,9 @@ class Keeper(Component):
                     m.d.sync += [regions.training.eq(1), regions.slot.eq(self._side)]
         with m.State("Write the header"):
             next_version = Mux(self._now == Procedure.COMMIT, self.version, 0) + 1
-            words = (SLOT_MAGIC, next_version, state, content_rows, self._content_crc)
             self._replace(m, 0)
-            for place, content in enumerate(words):
-                self._replace(m, content, number == place)
+            for place, content in self._header_words(next_version).items():
+                self._replace(m, content, sweep.number == place)
             with m.If(self._order(m, target=self._slot_start(self._side), count=1, writes=True, sealed=True)):
                 m.next = "Update the table"
                 with m.If(sweep.failed):

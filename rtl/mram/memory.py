@@ -247,13 +247,7 @@ class MaintainedMemory(wiring.Component):
     def _read(self, m: Module, row: Value, then: str) -> None:
         """Have the controller read one row."""
         read = self._inner.read
-        m.d.comb += [
-            read.payload.base.eq(row),
-            read.payload.count.eq(1),
-            read.payload.tiles.eq(1),
-            read.payload.repeats.eq(1),
-            read.valid.eq(1),
-        ]
+        m.d.comb += [read.payload.of_row(row), read.valid.eq(1)]
         with m.If(read.ready):
             m.next = then
 

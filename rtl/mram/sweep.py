@@ -116,10 +116,7 @@ class Sweep(Component):
             last_row.eq(at + 1 == order.count),
             seal.eq(order.sealed & last_row & (self.number[:3] == FIELDS - 1)),
             kept.eq(Mux(self.replace, self.replacement, self.word)),
-            self.row_read.payload.base.eq(order.source + at),
-            self.row_read.payload.count.eq(1),
-            self.row_read.payload.tiles.eq(1),
-            self.row_read.payload.repeats.eq(1),
+            self.row_read.payload.of_row(order.source + at),
             self.row_write.payload.row.eq(order.target + at),
             self.row_write.payload.data.eq(row),
         ]

@@ -184,10 +184,7 @@ class Loader(Component):
             self.table_write.payload.entry.eq(entry.as_value()),
             self.row_write.payload.row.eq(self._row),
             self.row_write.payload.data.eq(word),
-            self.row_read.payload.base.eq(self._row),
-            self.row_read.payload.count.eq(1),
-            self.row_read.payload.tiles.eq(1),
-            self.row_read.payload.repeats.eq(1),
+            self.row_read.payload.of_row(self._row),
         ]
         with m.If(biases):
             shifted = QuantiserEntry(self.table_write.payload.entry)

@@ -5,11 +5,9 @@
 // Every loop over cycles is here. Arrays of the models are handed out as they lie in memory, by scope and name.
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
-#include "Vcompiled.h"
-#include "verilated.h"
+#include "bench.h"
 #include "verilated_syms.h"
 
 namespace {
@@ -26,28 +24,9 @@ struct Ending {
     uint32_t job_cycles;
 };
 
-class Simulation {
+class Simulation : public Bench {
 public:
-    Simulation(int argc, const char** argv) {
-        context_.commandArgs(argc, argv);
-        top_ = std::make_unique<Vcompiled>(&context_, "TOP");
-        top_->clk = 0;
-        apply();
-    }
-    ~Simulation() { top_->final(); }
-
-    void reset(uint64_t cycles) {
-        top_->rst = 1;
-        apply();
-        step(cycles);
-        top_->rst = 0;
-        apply();
-        step(cycles);
-    }
-
-    void step(uint64_t cycles) {
-        for (; cycles; --cycles) edge();
-    }
+    Simulation(int argc, const char** argv) : Bench(argc, argv) { apply(); }
 
     // Power goes in this cycle, and comes back: of all memories inside the machine only the cells hold what they held.
     void cut(uint64_t cycles) {
@@ -67,7 +46,7 @@ public:
             if (top_->reported) job_cycles_ = top_->job_cycles;
             ran_ |= top_->reported;
             if (top_->descriptor_done) {
-                ending_ = {cycles_, top_->note, top_->descriptor, ran_, ran_ ? job_cycles_ : 0};
+                ending_ = {cycles(), top_->note, top_->descriptor, ran_, ran_ ? job_cycles_ : 0};
                 ran_ = false;
                 return Stop::Descriptor;
             }
@@ -130,29 +109,9 @@ public:
         top_->stall = share;
         apply();
     }
-    uint64_t cycles() const { return cycles_; }
     Ending ending() const { return ending_; }
 
 private:
-    // Inputs are looked at here only.
-    void apply() {
-        top_->apply = 1;
-        top_->eval();
-        top_->apply = 0;
-        top_->eval();
-    }
-
-    void edge() {
-        top_->clk = 1;
-        top_->eval();
-        top_->clk = 0;
-        top_->eval();
-        ++cycles_;
-    }
-
-    VerilatedContext context_;
-    std::unique_ptr<Vcompiled> top_;
-    uint64_t cycles_ = 0;
     Ending ending_{};
     bool ran_ = false;
     uint32_t job_cycles_ = 0;

@@ -3,33 +3,15 @@
 // Drives a compiled bench by the two pins of a serial line (sim/serial_line.py). What the line's other end does to the
 // levels is Python's affair; bytes that come back are taken here, as a serial port takes them.
 
-#include <cstdint>
-#include <memory>
-
-#include "Vcompiled.h"
-#include "verilated.h"
+#include "bench.h"
 
 namespace {
 
-class Simulation {
+class Simulation : public Bench {
 public:
-    Simulation(uint32_t bit_cycles, int argc, const char** argv) : bit_cycles_(bit_cycles) {
-        context_.commandArgs(argc, argv);
-        top_ = std::make_unique<Vcompiled>(&context_, "TOP");
-        top_->clk = 0;
+    Simulation(uint32_t bit_cycles, int argc, const char** argv) : Bench(argc, argv), bit_cycles_(bit_cycles) {
         top_->rx = 1;
         apply();
-    }
-    ~Simulation() { top_->final(); }
-
-    void reset(uint64_t cycles) {
-        top_->rst = 1;
-        apply();
-        for (uint64_t left = cycles; left; --left) edge();
-        top_->rst = 0;
-        apply();
-        for (uint64_t left = cycles; left; --left) edge();
-        left_ = 0;
     }
 
     // Put `count` levels onto the line, a bit's time each; returns how many bytes came meanwhile.
@@ -48,8 +30,6 @@ public:
         return found;
     }
 
-    uint64_t cycles() const { return cycles_; }
-
 private:
     // Look at the line from the board; true when a byte has come.
     bool listen() {
@@ -66,26 +46,7 @@ private:
         return bits_left == 0 && top_->tx;
     }
 
-    // Inputs are looked at here only.
-    void apply() {
-        top_->apply = 1;
-        top_->eval();
-        top_->apply = 0;
-        top_->eval();
-    }
-
-    void edge() {
-        top_->clk = 1;
-        top_->eval();
-        top_->clk = 0;
-        top_->eval();
-        ++cycles_;
-    }
-
-    VerilatedContext context_;
-    std::unique_ptr<Vcompiled> top_;
     const uint32_t bit_cycles_;
-    uint64_t cycles_ = 0;
     uint32_t left_ = 0;  // cycles to the middle of the stop bit
     uint8_t byte_ = 0;
 };

@@ -12,11 +12,11 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge, Timer
 from mram_cases import POWERCUT, powercut_case
+from spare_page import Page
 
 from respin.golden.memory.secded import decode
 from respin.rtl.jobs import ReadJob
 from respin.rtl.mram.ports import Outcome, ReadRow, WriteRequest, WriteStatus
-from respin.rtl.mram.spare_map import Page
 from respin.rtl.mram.upkeep import MemoryState
 from respin.sim.banks import Backdoor
 from respin.sim.defects import from_integers

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from amaranth.sim import SimulatorContext
 from mram_bench import SEED, Bench, random_row
+from spare_page import Page
 
 from respin.rtl.config import preset
 from respin.rtl.mram.memory import MaintainedMemory
 from respin.rtl.mram.ports import ErrorKind, Outcome
-from respin.rtl.mram.spare_map import Page
 
 CONFIG = replace(preset("tiny"), mram_rows=16, spare_rows=2, regions=0, watchdog_cycles=1024)
 LATE = 3 * CONFIG.watchdog_cycles
