@@ -9,8 +9,7 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from respin.cli.watched_machine import kept_verilog
 from respin.rtl.config import AcceleratorConfig
-from respin.rtl.link.link import UartLink
-from respin.rtl.link.memory import Ram, SharedMemory
+from respin.rtl.link.linked_memory import LinkedMemory
 from respin.rtl.machine import Machine
 from respin.sim.banks import BANK_MODEL, model_plusargs, with_banks
 from respin.sim.runner import seed
@@ -53,18 +52,15 @@ class Board(Component):
     def elaborate(self, platform: object) -> Module:
         """Connect the parts."""
         m = Module()
-        bits = self._config.axi_bits
         m.submodules.machine = machine = self._machine
-        m.submodules.link = link = UartLink(clock_hz=BIT_CYCLES * _BAUD, baud=_BAUD)
-        m.submodules.shared = shared = SharedMemory(data_bits=bits, size=self._size)
-        m.submodules.ram = ram = Ram(data_bits=bits, size=self._size)
-        connect(m, link.registers, machine.s_axi)
-        connect(m, link.memory, shared.link)
-        connect(m, machine.m_axi, shared.dma)
-        connect(m, shared.ram, ram.port)
+        m.submodules.memory = memory = LinkedMemory(
+            clock_hz=BIT_CYCLES * _BAUD, baud=_BAUD, data_bits=self._config.axi_bits, size=self._size
+        )
+        connect(m, memory.registers, machine.s_axi)
+        connect(m, machine.m_axi, memory.dma)
         for outer, inner in zip(self.banks, machine.banks, strict=True):
             connect(m, inner, flipped(outer))
-        m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
+        m.d.comb += [memory.rx.eq(self.rx), self.tx.eq(memory.tx)]
         return m
 
 

@@ -10,8 +10,7 @@ from respin.rtl.config import AcceleratorConfig
 from respin.rtl.fpga.bank import NO_ERRORS, ONE_CYCLE, BankErrors, BankTiming
 from respin.rtl.fpga.banked import BankedMachine
 from respin.rtl.fpga.clock import Clock, ClockAndReset
-from respin.rtl.link.link import UartLink
-from respin.rtl.link.memory import Ram, SharedMemory
+from respin.rtl.link.linked_memory import LinkedMemory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,25 +69,22 @@ class Board(Component):
 
     def __init__(self, *, config: AcceleratorConfig, board: BoardConfig) -> None:
         self._config, self._board = config, board
-        self._link = UartLink(clock_hz=board.clock.mhz * 1_000_000, baud=board.baud)
-        self._memory = SharedMemory(data_bits=config.axi_bits, size=board.memory_bytes)
+        self._memory = LinkedMemory(
+            clock_hz=board.clock.mhz * 1_000_000, baud=board.baud, data_bits=config.axi_bits, size=board.memory_bytes
+        )
         super().__init__({"clock": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "alert": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.domains.sync = sync = ClockDomain()
         m.submodules.clock = clock = ClockAndReset(clock=self._board.clock)
-        m.submodules.link = link = self._link
-        m.submodules.memory = shared = self._memory
-        m.submodules.ram = ram = Ram(data_bits=self._config.axi_bits, size=self._board.memory_bytes)
-        connect(m, link.memory, shared.link)
-        connect(m, shared.ram, ram.port)
+        m.submodules.memory = memory = self._memory
         m.d.comb += [
             clock.pin.eq(self.clock),
             sync.clk.eq(clock.clk),
             sync.rst.eq(clock.rst),
-            link.rx.eq(self.rx),
-            self.tx.eq(link.tx),
+            memory.rx.eq(self.rx),
+            self.tx.eq(memory.tx),
             self.busy.eq(~(self.rx & self.tx) ^ self._board.lights_low),
             self.alert.eq(self._board.lights_low),
         ]
@@ -96,7 +92,7 @@ class Board(Component):
             m.submodules.machine = machine = BankedMachine(
                 config=self._config, timing=self._board.timing, errors=self._board.errors
             )
-            connect(m, link.registers, machine.s_axi)
-            connect(m, machine.m_axi, shared.dma)
+            connect(m, memory.registers, machine.s_axi)
+            connect(m, machine.m_axi, memory.dma)
             m.d.comb += self.alert.eq(machine.irq ^ self._board.lights_low)
         return m

@@ -7,8 +7,7 @@ from amaranth.lib.wiring import Component, In, Out, connect
 from respin.rtl.config import preset
 from respin.rtl.host.register_file import RegisterFile
 from respin.rtl.host.registers import register_map
-from respin.rtl.link.link import UartLink
-from respin.rtl.link.memory import Ram, SharedMemory
+from respin.rtl.link.linked_memory import LinkedMemory
 
 SIZE = 8192
 BIT_CYCLES = 8
@@ -22,14 +21,12 @@ class LinkedRegisters(Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.link = link = UartLink(clock_hz=115200 * BIT_CYCLES, baud=115200, timeout=200)
+        m.submodules.memory = memory = LinkedMemory(
+            clock_hz=115200 * BIT_CYCLES, baud=115200, data_bits=32, size=SIZE, timeout=200
+        )
         m.submodules.registers = registers = RegisterFile(registers=register_map(preset("tiny")))
-        m.submodules.shared = shared = SharedMemory(data_bits=32, size=SIZE)
-        m.submodules.ram = ram = Ram(data_bits=32, size=SIZE)
-        connect(m, link.registers, registers.axi)
-        connect(m, link.memory, shared.link)
-        connect(m, shared.ram, ram.port)
+        connect(m, memory.registers, registers.axi)
         regs = registers.regs
-        m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
+        m.d.comb += [memory.rx.eq(self.rx), self.tx.eq(memory.tx)]
         m.d.sync += regs.current.eq(regs.current + regs.start)
         return m
