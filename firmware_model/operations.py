@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from respin.firmware_model.jobs import Geometry
+from respin.firmware_model.geometry import Geometry
 from respin.firmware_model.layout import blocks
 from respin.golden.inference import InferenceNetwork, RawSums
 from respin.golden.network import (

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, replace
 
-from respin.firmware_model.jobs import Geometry
+from respin.firmware_model.geometry import Geometry
 from respin.firmware_model.layout import StoreTensor, blocks
 from respin.rtl.config import AcceleratorConfig
 

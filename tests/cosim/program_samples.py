@@ -2,7 +2,8 @@
 """Small good descriptors of every kind, from which benches make programs."""
 
 from respin.firmware_model.descriptors import Descriptor
-from respin.firmware_model.jobs import Geometry, JobBuilder, Requantise, RoundError, Source, TrainedImages
+from respin.firmware_model.geometry import Geometry
+from respin.firmware_model.jobs import JobBuilder, Requantise, RoundError, Source, TrainedImages
 from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.sequencer.descriptor import Opcode

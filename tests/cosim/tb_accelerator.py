@@ -12,7 +12,8 @@ import torch
 from respin.cli.hardware import start
 from respin.firmware_model import jobs, layout
 from respin.firmware_model.driver import AcceleratorError, Driver
-from respin.firmware_model.jobs import Geometry, JobBuilder, Randomness, Requantise, RoundError, Source
+from respin.firmware_model.geometry import Geometry, error_phases
+from respin.firmware_model.jobs import JobBuilder, Randomness, Requantise, RoundError, Source
 from respin.firmware_model.layout import StoreTensor
 from respin.firmware_model.operations import Reach
 from respin.firmware_model.placement import table_entries
@@ -109,7 +110,7 @@ async def strided_error(dut):
     weights = bench.random.integers(-127, 128, size=(8, 6, 3, 3))
     geometry = Geometry(kh=3, kw=3, stride=2, pad_y=1, pad_x=1)
     rows, base = [], 0
-    for phase in jobs.error_phases(geometry, 5, 5):
+    for phase in error_phases(geometry, 5, 5):
         part = weights[:, :, list(phase.taps_y)][:, :, :, list(phase.taps_x)].transpose(1, 0, 2, 3)
         image = layout.weight_rows(part, bench.slices)
         await bench.driver.write_rows(base, image)
@@ -150,7 +151,7 @@ async def depthwise_error_case(
     weights = bench.random.integers(-127, 128, size=(channels, 1, kernel, kernel))
     geometry = Geometry(kh=kernel, kw=kernel, stride=2, pad_y=top, pad_x=left)
     rows, base = [], 0
-    for phase in jobs.error_phases(geometry, *size):
+    for phase in error_phases(geometry, *size):
         image = layout.depthwise_rows(weights[:, :, list(phase.taps_y)][:, :, :, list(phase.taps_x)])
         await bench.driver.write_rows(base, image)
         rows.append(base)

@@ -10,7 +10,8 @@ import numpy as np
 from respin.cli.hardware import start
 from respin.firmware_model.cycle_model import CycleModel
 from respin.firmware_model.driver import Driver
-from respin.firmware_model.jobs import Geometry, JobBuilder, Requantise, RoundError, Source, TrainedImages
+from respin.firmware_model.geometry import Geometry
+from respin.firmware_model.jobs import JobBuilder, Requantise, RoundError, Source, TrainedImages
 from respin.firmware_model.layout import StoreTensor, blocks, mask_words
 from respin.rtl.config import AcceleratorConfig
 from respin.sim.runner import seed

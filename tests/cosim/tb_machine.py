@@ -12,7 +12,8 @@ from machine_bench import CONFIG, rows, start
 from program_samples import DATA, small_samples
 
 from respin.firmware_model.descriptors import Descriptor, checksum, pack_program, seal
-from respin.firmware_model.jobs import Geometry, JobBuilder, Requantise, Source
+from respin.firmware_model.geometry import Geometry
+from respin.firmware_model.jobs import JobBuilder, Requantise, Source
 from respin.firmware_model.layout import StoreTensor, depthwise_rows, table_entry, tensor_words, words_tensor
 from respin.firmware_model.machine import Machine, ProgramError
 from respin.firmware_model.structures import from_bits, to_bits

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from respin.firmware_model.jobs import MAX_EXTENT, Geometry, KernelRow
+from respin.firmware_model.geometry import MAX_EXTENT, Geometry, KernelRow
 
 
 def met(row: KernelRow, kw: int, stride: int) -> list[tuple[int, int]]:

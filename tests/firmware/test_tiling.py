@@ -15,8 +15,8 @@ from tiled_network import CLASSES, images, tiled_network
 
 from respin.firmware_model.compiler import INFER, LABELS_AREA, LOGITS_AREA, PROVISION, TRAIN, Compiler
 from respin.firmware_model.descriptors import Descriptor, read_header
+from respin.firmware_model.geometry import Geometry
 from respin.firmware_model.image import ProgramImage
-from respin.firmware_model.jobs import Geometry
 from respin.firmware_model.layout import StoreTensor, words_tensor
 from respin.firmware_model.machine import Machine, ProgramSession
 from respin.firmware_model.operations import Reach
