@@ -21,6 +21,8 @@ from respin.sim.tables import READ_CYCLES, WRITE_CYCLES, table_for
 _SHOWN = ("Info: Packing", "Info: Placed", "Info: HeAP", "Info: Routing", "Info: Router", "Info: Promoting")
 """How lines of nextpnr begin that tell a user how far it is."""
 
+BAUD = 115_200
+
 BoardName = Annotated[
     str | None, typer.Option("--board", "-b", help=f"One of {', '.join(BOARDS)}.", show_default=False)
 ]
@@ -33,6 +35,7 @@ Vivado = Annotated[
 ClockMhz = Annotated[int | None, typer.Option("--clock", help="MHz; the board's own unless given.", show_default=False)]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, max=64, help="Placements to try; the fastest is kept.")]
 FirstSeed = Annotated[int, typer.Option("--seed", min=1, help="Seed of the first placement.")]
+Baud = Annotated[int, typer.Option("--baud", min=1, help="Bits a second on the serial line.")]
 LinkOnly = Annotated[
     bool, typer.Option("--link-only", help="Serial line and memory without a machine, to try a board out.")
 ]
@@ -46,7 +49,7 @@ Out = Annotated[
 
 def bitstream(
     board: BoardName = None, vivado: Vivado = None, preset: Preset = None, config: ConfigFile = None,
-    link_only: LinkOnly = False, clock: ClockMhz = None, seeds: Seeds = 1, seed: FirstSeed = 1,
+    link_only: LinkOnly = False, clock: ClockMhz = None, baud: Baud = BAUD, seeds: Seeds = 1, seed: FirstSeed = 1,
     read_errors: ReadErrors = 0.0, write_errors: WriteErrors = 0.0, folder: Out = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Build a bitstream with open tools: synthesis, place and route, timing, a floorplan, and the bits.
@@ -59,8 +62,8 @@ def bitstream(
         fail("name either --board or --vivado", BAD_INPUT)
     if vivado is not None:
         only_board = {
-            "--link-only": link_only, "--clock": clock is not None, "--seeds": seeds != 1, "--seed": seed != 1,
-            "--read-errors": read_errors, "--write-errors": write_errors, "--json": json,
+            "--link-only": link_only, "--clock": clock is not None, "--baud": baud != BAUD, "--seeds": seeds != 1,
+            "--seed": seed != 1, "--read-errors": read_errors, "--write-errors": write_errors, "--json": json,
         }  # fmt: skip
         for name, given in only_board.items():
             if given:
@@ -78,10 +81,10 @@ def bitstream(
             config=machine,
             machine=not link_only,
             seeds=range(seed, seed + seeds),
+            baud=baud,
             timing=bank_timing(machine),
             errors=BankErrors(read=read_errors, write=write_errors),
         )
-        _ = order.clock
     except ValueError as error:
         fail(str(error), BAD_INPUT)
     require("fpga", *PACKAGES, *FAMILIES[chosen.family].packages)

@@ -22,6 +22,7 @@ from respin.rtl.fpga.bank import NO_ERRORS, ONE_CYCLE, BankErrors, BankTiming
 from respin.rtl.fpga.board import Board as BoardTop
 from respin.rtl.fpga.board import BoardConfig
 from respin.rtl.fpga.clock import Clock
+from respin.rtl.link.uart import bit_cycles
 
 TOP = "respin_board"
 PACKAGES = ("pyosys", "amaranth-boards")
@@ -50,16 +51,27 @@ class Order:
         Seeds of placement that are tried; the fastest result is kept.
     machine:
         False leaves the machine out (:class:`respin.rtl.fpga.board.BoardConfig`).
+    baud:
+        Of the serial line.
     timing, errors:
         Of the banks.
+
+    Raises
+    ------
+    ValueError
+        If the board cannot make the clock, or the clock does not meet the line's rate.
     """
 
     board: str
     config: AcceleratorConfig
     machine: bool = True
     seeds: Sequence[int] = (1,)
+    baud: int = 115_200
     timing: BankTiming = ONE_CYCLE
     errors: BankErrors = NO_ERRORS
+
+    def __post_init__(self) -> None:
+        _ = self.bit_cycles
 
     @property
     def chosen(self) -> Board:
@@ -73,9 +85,14 @@ class Order:
 
     @property
     def clock(self) -> Clock:
-        """The machine's clock; ValueError if the board cannot make it."""
+        """The machine's clock."""
         board = self.chosen
         return Clock(pin_mhz=board.oscillator_mhz, mhz=self.config.clock_mhz, pll=board.pll)
+
+    @property
+    def bit_cycles(self) -> int:
+        """Cycles of the clock that a bit takes on the line."""
+        return bit_cycles(self.clock.mhz * 1_000_000, self.baud)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +117,7 @@ def board_verilog(order: Order) -> str:
     around = BoardConfig(
         clock=order.clock,
         memory_bytes=board.memory_bytes,
+        baud=order.baud,
         machine=order.machine,
         lights_low="busy" in low,
         timing=order.timing,
@@ -199,6 +217,7 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
         "chip": board.title,
         "config": asdict(order.config),
         "memory_bytes": board.memory_bytes,
+        "baud": order.baud,
         "versions": tool_versions(order),
         "commit": commit(),
         "needs": needed,
