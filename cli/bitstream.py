@@ -11,7 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail, out, print_json, require
 from respin.gen.folder import FolderError, write_folder
 from respin.gen.fpga.boards import BOARDS
-from respin.gen.fpga.build import PACKAGES, CapacityError, Order, build, describe
+from respin.gen.fpga.build import PACKAGES, CapacityError, Order, build, describe, require_known_room
 from respin.gen.fpga.tools import FAMILIES, FlowError
 from respin.gen.fpga.vivado import PARTS, project
 from respin.rtl.config import AcceleratorConfig
@@ -22,6 +22,8 @@ _SHOWN = ("Info: Packing", "Info: Placed", "Info: HeAP", "Info: Routing", "Info:
 """How lines of nextpnr begin that tell a user how far it is."""
 
 BAUD = 115_200
+SMALLEST = "nano"
+"""The preset that a board's link and memory alone are made for where no machine fits."""
 
 BoardName = Annotated[
     str | None, typer.Option("--board", "-b", help=f"One of {', '.join(BOARDS)}.", show_default=False)
@@ -73,20 +75,26 @@ def bitstream(
     if board not in BOARDS:
         fail(f"board must be one of {', '.join(BOARDS)}, not {board!r}", BAD_INPUT)
     chosen = BOARDS[board]
-    machine = configuration(preset, config, otherwise=chosen.preset)
+    machine = configuration(preset, config, otherwise=chosen.preset or SMALLEST)
+    nothing_fits = chosen.preset is None and preset is None and config is None
     try:
         machine = replace(machine, clock_mhz=chosen.clock_mhz if clock is None else clock)
         order = Order(
             board=board,
             config=machine,
-            machine=not link_only,
+            machine=not (link_only or nothing_fits),
             seeds=range(seed, seed + seeds),
             baud=baud,
             timing=bank_timing(machine),
             errors=BankErrors(read=read_errors, write=write_errors),
         )
+        require_known_room(order)
     except ValueError as error:
         fail(str(error), BAD_INPUT)
+    except CapacityError as error:
+        fail(str(error))
+    if nothing_fits and not link_only:
+        err.print(f"no machine fits {board}: link and memory alone, as with --link-only", style="yellow")
     require("fpga", *PACKAGES, *FAMILIES[chosen.family].packages)
     folder = folder or Path("build") / "bitstream" / f"{board}-{order.name}"
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()

@@ -12,8 +12,8 @@ from respin.gen.emit import emit
 from respin.gen.folder import MANIFEST, require_replaceable, sha256, write_folder
 from respin.gen.fpga.boards import BOARDS, Board, constraints, pins
 from respin.gen.fpga.floorplan import picture
-from respin.gen.fpga.mapping import FLIP_FLOPS, Mapped, flip_flops, needs, synthesise
-from respin.gen.fpga.measured import fitting
+from respin.gen.fpga.mapping import flip_flops, needs, synthesise
+from respin.gen.fpga.measured import fitting, known_shortage, short_of, too_many_flip_flops
 from respin.gen.fpga.timing import Timing, read
 from respin.gen.fpga.tools import FAMILIES, FlowError, pack, place_and_route
 from respin.gen.versions import commit, package_version, versions
@@ -27,10 +27,6 @@ from respin.rtl.link.uart import bit_cycles
 TOP = "respin_board"
 PACKAGES = ("pyosys", "amaranth-boards")
 """What the flow needs for every family."""
-
-
-HOPELESS = 2
-"""A design of so many times the chip's flip-flops before mapping is not mapped at all: that would take many minutes."""
 
 
 class CapacityError(Exception):
@@ -126,29 +122,17 @@ def board_verilog(order: Order) -> str:
     return emit(BoardTop(config=order.config, board=around), TOP, config=order.config)
 
 
-def require_hope(order: Order, count: int) -> None:
-    """Raise CapacityError if a design of ``count`` flip-flops before mapping is far too large for the chip."""
-    board = order.chosen
-    kind = FLIP_FLOPS[board.family]
-    if count > HOPELESS * board.resources[kind]:
-        raise CapacityError(
-            f"{order.name} does not fit {board.name}: {count:,} flip-flops before mapping, {board.resources[kind]:,} "
-            f"{kind}; {fitting(board)}"
-        )
+def refuse(order: Order, short: str | None) -> None:
+    """Raise CapacityError if the board is ``short`` of something: the message says what would fit."""
+    if short is not None:
+        board = order.chosen
+        raise CapacityError(f"{order.name} does not fit {board.name}: {short}; {fitting(board)}")
 
 
-def require_room(order: Order, mapped: Mapped) -> dict[str, int]:
-    """Return what the design needs; raises CapacityError if the chip has less of anything."""
-    board = order.chosen
-    needed = needs(mapped.cells, board.family)
-    short = [
-        f"{count:,} {kind} of {board.resources[kind]:,}"
-        for kind, count in needed.items()
-        if count > board.resources[kind]
-    ]
-    if short:
-        raise CapacityError(f"{order.name} does not fit {board.name}: {', '.join(short)}; {fitting(board)}")
-    return needed
+def require_known_room(order: Order) -> None:
+    """Raise CapacityError if it is known that the board is too small; it takes no time, and not all is known."""
+    if order.machine:
+        refuse(order, known_shortage(order.config, order.chosen))
 
 
 def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
@@ -186,10 +170,12 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
         source = work / f"{TOP}.v"
         source.write_text(text, encoding="utf-8")
         (work / family.constraints).write_text(constraints(board), encoding="utf-8")
-        require_hope(order, flip_flops(source, TOP, work))
+        show("counting flip-flops")
+        refuse(order, too_many_flip_flops(flip_flops(source, TOP, work), board, "before mapping"))
         show(f"synthesising for {board.title}")
         mapped = synthesise(source, TOP, board.family, work)
-        needed = require_room(order, mapped)
+        needed = needs(mapped.cells, board.family)
+        refuse(order, short_of(needed, board))
         runs: list[Timing] = []
         for seed in order.seeds:
             show(f"placing and routing, seed {seed}")
@@ -197,8 +183,7 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
                 place_and_route(board, work, seed, mhz=target, show=show)
             except FlowError as error:
                 if "no BELs remaining" in str(error):
-                    short = f"{order.name} does not fit {board.name}: {error}; {fitting(board)}"
-                    raise CapacityError(short) from None
+                    refuse(order, str(error))
                 raise
             run = read(work / "timing.json", seed=seed, target_mhz=target)
             if all(run.mhz > before.mhz for before in runs):
