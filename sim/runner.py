@@ -229,6 +229,7 @@ def build(
     defines: Mapping[str, object] | None = None,
     parameters: Mapping[str, object] | None = None,
     optimise: bool = False,
+    seconds: float = BUILD_SECONDS,
 ) -> Build:
     """Build a simulation, or find it built.
 
@@ -249,6 +250,8 @@ def build(
         Macros, and parameters of the top module.
     optimise:
         Spend longer in the C++ compiler for a faster simulation: for long runs of a large design.
+    seconds:
+        The build is ended after this long.
 
     Raises
     ------
@@ -258,7 +261,7 @@ def build(
         If it does not build.
     """
     runner = _make_runner(simulator)
-    runner.limit = BUILD_SECONDS
+    runner.limit = seconds
     runner.effort = "-O2" if optimise else "-O1"
     texts = {f"{top}.v": verilog} if isinstance(verilog, str) else dict(verilog)
     generated = list(texts)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from respin.gen.fpga.mapping import SHORT_NAMES
 from respin.gen.synthesis import run_yosys
 
 Cell = dict[str, Any]
@@ -116,5 +117,5 @@ def routed_verilog(routed: Path, top: str, folder: Path) -> str:
     prepared, verilog = folder / "prepared.json", folder / "routed.v"
     design = {"modules": {top: {"ports": module["ports"], "cells": module["cells"], "netnames": module["netnames"]}}}
     prepared.write_text(json.dumps(design), encoding="utf-8")
-    run_yosys([f"read_json {prepared}", f"write_verilog -noattr {verilog}"])
+    run_yosys([f"read_json {prepared}", SHORT_NAMES, f"write_verilog -noattr {verilog}"])
     return verilog.read_text(encoding="utf-8")
