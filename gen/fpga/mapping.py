@@ -69,7 +69,7 @@ def steps(source: Path, top: str, family: str, folder: Path) -> list[str]:
 def flip_flops(source: Path, top: str, folder: Path) -> int:
     """Return how many flip-flops a design has before anything is optimised across its modules: a bound from above.
 
-    It takes seconds, where mapping takes many minutes.
+    It takes a minute or two for a machine, where mapping takes many.
 
     Raises
     ------

@@ -43,20 +43,22 @@ def short_of(needed: Needs, board: Board) -> str | None:
     return ", ".join(short) or None
 
 
-def known_shortage(config: AcceleratorConfig, board: Board) -> str | None:
-    """Return what ``board`` is short of for a preset that was measured; None if nothing is known to be.
-
-    Other configurations, and presets that were not measured, may fit or not. The clock does not matter.
-    """
+def needs_of(config: AcceleratorConfig) -> dict[str, Needs]:
+    """Return what a configuration needs, by family, if it is a preset that was measured; the clock may differ."""
     own = PRESETS.get(config.name)
     if own is None or replace(config, clock_mhz=own.clock_mhz) != own:
-        return None
-    table = measured()
-    if needed := table.get(board.family, {}).get(own.name):
-        return short_of(needed, board)
-    for family, presets in table.items():
-        if needed := presets.get(own.name):
-            return too_many_flip_flops(needed[FLIP_FLOPS[family]], board, f"as mapped for {family}")
+        return {}
+    return {family: presets[own.name] for family, presets in measured().items() if own.name in presets}
+
+
+def known_shortage(config: AcceleratorConfig, board: Board) -> str | None:
+    """Return what ``board`` is short of for a preset that was measured; None if nothing is known to be."""
+    known = needs_of(config)
+    if board.family in known:
+        return short_of(known[board.family], board)
+    for family, needed in known.items():
+        if short := too_many_flip_flops(needed[FLIP_FLOPS[family]], board, f"as mapped for {family}"):
+            return short
     return None
 
 
