@@ -16,6 +16,8 @@ POSITIONS = 4
 ROOM_CELSIUS = 27.0
 KELVIN = 273.15
 YEAR = 365.25 * 86400
+LOSSES_A_YEAR = 0.01
+"""Codewords of a whole memory that retention may take beyond repair in a year, where scrubs are planned."""
 CODEWORDS, CODEWORD_BITS = 4, 72
 THERMAL_FORM_LIMIT = 0.5
 """Read current over critical current up to which thermal activation describes read disturb."""
@@ -229,7 +231,9 @@ def codeword_losses(device: Device, period: float, *, rows: int, celsius: float 
     return rows * CODEWORDS * pairs * YEAR / period
 
 
-def scrub_period(device: Device, *, rows: int, losses_per_year: float = 0.01, celsius: float = ROOM_CELSIUS) -> float:
+def scrub_period(
+    device: Device, *, rows: int, losses_per_year: float = LOSSES_A_YEAR, celsius: float = ROOM_CELSIUS
+) -> float:
     """Seconds in which the scrubber must have read all rows once, so that at most so many codewords are lost a year.
 
     Ten years where that is enough. The scrubber's register takes ``period / rows`` in cycles of the clock.
