@@ -89,7 +89,7 @@ class Memory:
         ``banks``, ``mram_rows``, ``write_scheme``, ``write_retries``, ``spare_rows``, ``remap_defects`` and
         ``gray_code`` are used.
     table:
-        Table of the bank models, ``uint32[4096]``.
+        Table of the bank models, ``uint32[16384]``.
     defects:
         Defect map of each bank; none unless given.
 
