@@ -11,7 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail, out, print_json, require
 from respin.gen.folder import FolderError, write_folder
 from respin.gen.fpga.boards import BOARDS
-from respin.gen.fpga.build import PACKAGES, CapacityError, Order, build, describe
+from respin.gen.fpga.build import PACKAGES, CapacityError, Order, build, describe, require_known_room
 from respin.gen.fpga.tools import FAMILIES, FlowError
 from respin.gen.fpga.vivado import PARTS, project
 from respin.rtl.config import AcceleratorConfig
@@ -20,6 +20,10 @@ from respin.sim.tables import READ_CYCLES, WRITE_CYCLES, table_for
 
 _SHOWN = ("Info: Packing", "Info: Placed", "Info: HeAP", "Info: Routing", "Info: Router", "Info: Promoting")
 """How lines of nextpnr begin that tell a user how far it is."""
+
+BAUD = 115_200
+SMALLEST = "nano"
+"""The preset that a board's link and memory alone are made for where no machine fits."""
 
 BoardName = Annotated[
     str | None, typer.Option("--board", "-b", help=f"One of {', '.join(BOARDS)}.", show_default=False)
@@ -33,6 +37,7 @@ Vivado = Annotated[
 ClockMhz = Annotated[int | None, typer.Option("--clock", help="MHz; the board's own unless given.", show_default=False)]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, max=64, help="Placements to try; the fastest is kept.")]
 FirstSeed = Annotated[int, typer.Option("--seed", min=1, help="Seed of the first placement.")]
+Baud = Annotated[int, typer.Option("--baud", min=1, help="Bits a second on the serial line.")]
 LinkOnly = Annotated[
     bool, typer.Option("--link-only", help="Serial line and memory without a machine, to try a board out.")
 ]
@@ -46,7 +51,7 @@ Out = Annotated[
 
 def bitstream(
     board: BoardName = None, vivado: Vivado = None, preset: Preset = None, config: ConfigFile = None,
-    link_only: LinkOnly = False, clock: ClockMhz = None, seeds: Seeds = 1, seed: FirstSeed = 1,
+    link_only: LinkOnly = False, clock: ClockMhz = None, baud: Baud = BAUD, seeds: Seeds = 1, seed: FirstSeed = 1,
     read_errors: ReadErrors = 0.0, write_errors: WriteErrors = 0.0, folder: Out = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Build a bitstream with open tools: synthesis, place and route, timing, a floorplan, and the bits.
@@ -59,8 +64,8 @@ def bitstream(
         fail("name either --board or --vivado", BAD_INPUT)
     if vivado is not None:
         only_board = {
-            "--link-only": link_only, "--clock": clock is not None, "--seeds": seeds != 1, "--seed": seed != 1,
-            "--read-errors": read_errors, "--write-errors": write_errors, "--json": json,
+            "--link-only": link_only, "--clock": clock is not None, "--baud": baud != BAUD, "--seeds": seeds != 1,
+            "--seed": seed != 1, "--read-errors": read_errors, "--write-errors": write_errors, "--json": json,
         }  # fmt: skip
         for name, given in only_board.items():
             if given:
@@ -70,20 +75,26 @@ def bitstream(
     if board not in BOARDS:
         fail(f"board must be one of {', '.join(BOARDS)}, not {board!r}", BAD_INPUT)
     chosen = BOARDS[board]
-    machine = configuration(preset, config, otherwise=chosen.preset)
+    machine = configuration(preset, config, otherwise=chosen.preset or SMALLEST)
+    nothing_fits = chosen.preset is None and preset is None and config is None
     try:
         machine = replace(machine, clock_mhz=chosen.clock_mhz if clock is None else clock)
         order = Order(
             board=board,
             config=machine,
-            machine=not link_only,
+            machine=not (link_only or nothing_fits),
             seeds=range(seed, seed + seeds),
+            baud=baud,
             timing=bank_timing(machine),
             errors=BankErrors(read=read_errors, write=write_errors),
         )
-        _ = order.clock
+        require_known_room(order)
     except ValueError as error:
         fail(str(error), BAD_INPUT)
+    except CapacityError as error:
+        fail(str(error))
+    if nothing_fits and not link_only:
+        err.print(f"no machine fits {board}: link and memory alone, as with --link-only", style="yellow")
     require("fpga", *PACKAGES, *FAMILIES[chosen.family].packages)
     folder = folder or Path("build") / "bitstream" / f"{board}-{order.name}"
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()

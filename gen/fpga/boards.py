@@ -23,7 +23,7 @@ class Board:
     oscillator, oscillator_mhz, pll:
         Name and frequency of the clock on the board, and whether the chip's PLL can multiply it.
     preset, clock_mhz:
-        What is built unless something else is asked for.
+        What is built unless something else is asked for; without a preset the link alone, as no machine fits.
     memory_bytes:
         External memory, out of block RAM.
     resources:
@@ -38,13 +38,13 @@ class Board:
     oscillator: str
     oscillator_mhz: int
     pll: bool
-    preset: str
+    preset: str | None
     clock_mhz: int
     memory_bytes: int
     resources: dict[str, int]
 
 
-def _ulx3s(size: str, preset: str, memory_bytes: int, resources: dict[str, int]) -> Board:
+def _ulx3s(size: str, preset: str | None, memory_bytes: int, resources: dict[str, int]) -> Board:
     return Board(
         name=f"ulx3s-{size}f", title=f"ULX3S, ECP5 LFE5U-{size}F, speed grade 6", family="ecp5",
         chip=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), platform=("ulx3s", f"ULX3S_{size}F_Platform"),
@@ -59,20 +59,20 @@ BOARDS = {
         _ulx3s("85", "tiny", 1 << 16, {
             "TRELLIS_COMB": 83640, "TRELLIS_FF": 83640, "DP16KD": 208, "MULT18X18D": 156,
         }),
-        _ulx3s("25", "nano", 1 << 14, {
+        _ulx3s("25", None, 1 << 14, {
             "TRELLIS_COMB": 24288, "TRELLIS_FF": 24288, "DP16KD": 56, "MULT18X18D": 28,
         }),
         Board(
             name="icebreaker", title="iCEBreaker, iCE40 UP5K", family="ice40", chip=("--up5k", "--package", "sg48"),
             platform=("icebreaker", "ICEBreakerPlatform"), oscillator="clk12", oscillator_mhz=12, pll=False,
-            preset="nano", clock_mhz=12, memory_bytes=1 << 12,
+            preset=None, clock_mhz=12, memory_bytes=1 << 12,
             resources={"ICESTORM_LC": 5280, "ICESTORM_RAM": 30, "ICESTORM_DSP": 8},
         ),
         Board(
             name="tangnano9k", title="Tang Nano 9K, Gowin GW1NR-9C", family="gowin",
             chip=("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C"),
             platform=("tang_nano_9k", "TangNano9kPlatform"), oscillator="clk27", oscillator_mhz=27, pll=False,
-            preset="nano", clock_mhz=27, memory_bytes=1 << 12, resources={"LUT4": 8640, "DFF": 6480, "BSRAM": 26},
+            preset=None, clock_mhz=27, memory_bytes=1 << 12, resources={"LUT4": 8640, "DFF": 6480, "BSRAM": 26},
         ),
     )
 }  # fmt: skip

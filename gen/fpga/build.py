@@ -12,8 +12,8 @@ from respin.gen.emit import emit
 from respin.gen.folder import MANIFEST, require_replaceable, sha256, write_folder
 from respin.gen.fpga.boards import BOARDS, Board, constraints, pins
 from respin.gen.fpga.floorplan import picture
-from respin.gen.fpga.mapping import FLIP_FLOPS, Mapped, flip_flops, needs, synthesise
-from respin.gen.fpga.measured import fitting
+from respin.gen.fpga.mapping import flip_flops, needs, synthesise
+from respin.gen.fpga.measured import fitting, known_shortage, needs_of, short_of, too_many_flip_flops
 from respin.gen.fpga.timing import Timing, read
 from respin.gen.fpga.tools import FAMILIES, FlowError, pack, place_and_route
 from respin.gen.versions import commit, package_version, versions
@@ -22,14 +22,11 @@ from respin.rtl.fpga.bank import NO_ERRORS, ONE_CYCLE, BankErrors, BankTiming
 from respin.rtl.fpga.board import Board as BoardTop
 from respin.rtl.fpga.board import BoardConfig
 from respin.rtl.fpga.clock import Clock
+from respin.rtl.link.uart import bit_cycles
 
 TOP = "respin_board"
 PACKAGES = ("pyosys", "amaranth-boards")
 """What the flow needs for every family."""
-
-
-HOPELESS = 2
-"""A design of so many times the chip's flip-flops before mapping is not mapped at all: that would take many minutes."""
 
 
 class CapacityError(Exception):
@@ -50,16 +47,27 @@ class Order:
         Seeds of placement that are tried; the fastest result is kept.
     machine:
         False leaves the machine out (:class:`respin.rtl.fpga.board.BoardConfig`).
+    baud:
+        Of the serial line.
     timing, errors:
         Of the banks.
+
+    Raises
+    ------
+    ValueError
+        If the board cannot make the clock, or the clock does not meet the line's rate.
     """
 
     board: str
     config: AcceleratorConfig
     machine: bool = True
     seeds: Sequence[int] = (1,)
+    baud: int = 115_200
     timing: BankTiming = ONE_CYCLE
     errors: BankErrors = NO_ERRORS
+
+    def __post_init__(self) -> None:
+        _ = self.bit_cycles
 
     @property
     def chosen(self) -> Board:
@@ -73,9 +81,14 @@ class Order:
 
     @property
     def clock(self) -> Clock:
-        """The machine's clock; ValueError if the board cannot make it."""
+        """The machine's clock."""
         board = self.chosen
         return Clock(pin_mhz=board.oscillator_mhz, mhz=self.config.clock_mhz, pll=board.pll)
+
+    @property
+    def bit_cycles(self) -> int:
+        """Cycles of the clock that a bit takes on the line."""
+        return bit_cycles(self.clock.mhz * 1_000_000, self.baud)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +113,7 @@ def board_verilog(order: Order) -> str:
     around = BoardConfig(
         clock=order.clock,
         memory_bytes=board.memory_bytes,
+        baud=order.baud,
         machine=order.machine,
         lights_low="busy" in low,
         timing=order.timing,
@@ -108,29 +122,17 @@ def board_verilog(order: Order) -> str:
     return emit(BoardTop(config=order.config, board=around), TOP, config=order.config)
 
 
-def require_hope(order: Order, count: int) -> None:
-    """Raise CapacityError if a design of ``count`` flip-flops before mapping is far too large for the chip."""
-    board = order.chosen
-    kind = FLIP_FLOPS[board.family]
-    if count > HOPELESS * board.resources[kind]:
-        raise CapacityError(
-            f"{order.name} does not fit {board.name}: {count:,} flip-flops before mapping, {board.resources[kind]:,} "
-            f"{kind}; {fitting(board)}"
-        )
+def refuse(order: Order, short: str | None) -> None:
+    """Raise CapacityError if the board is ``short`` of something: the message says what would fit."""
+    if short is not None:
+        board = order.chosen
+        raise CapacityError(f"{order.name} does not fit {board.name}: {short}; {fitting(board)}")
 
 
-def require_room(order: Order, mapped: Mapped) -> dict[str, int]:
-    """Return what the design needs; raises CapacityError if the chip has less of anything."""
-    board = order.chosen
-    needed = needs(mapped.cells, board.family)
-    short = [
-        f"{count:,} {kind} of {board.resources[kind]:,}"
-        for kind, count in needed.items()
-        if count > board.resources[kind]
-    ]
-    if short:
-        raise CapacityError(f"{order.name} does not fit {board.name}: {', '.join(short)}; {fitting(board)}")
-    return needed
+def require_known_room(order: Order) -> None:
+    """Raise CapacityError if it is known that the board is too small; it takes no time, and not all is known."""
+    if order.machine:
+        refuse(order, known_shortage(order.config, order.chosen))
 
 
 def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
@@ -168,10 +170,13 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
         source = work / f"{TOP}.v"
         source.write_text(text, encoding="utf-8")
         (work / family.constraints).write_text(constraints(board), encoding="utf-8")
-        require_hope(order, flip_flops(source, TOP, work))
+        if order.machine and board.family not in needs_of(order.config):
+            show("counting flip-flops")
+            refuse(order, too_many_flip_flops(flip_flops(source, TOP, work), board, "before mapping"))
         show(f"synthesising for {board.title}")
         mapped = synthesise(source, TOP, board.family, work)
-        needed = require_room(order, mapped)
+        needed = needs(mapped.cells, board.family)
+        refuse(order, short_of(needed, board))
         runs: list[Timing] = []
         for seed in order.seeds:
             show(f"placing and routing, seed {seed}")
@@ -179,8 +184,7 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
                 place_and_route(board, work, seed, mhz=target, show=show)
             except FlowError as error:
                 if "no BELs remaining" in str(error):
-                    short = f"{order.name} does not fit {board.name}: {error}; {fitting(board)}"
-                    raise CapacityError(short) from None
+                    refuse(order, str(error))
                 raise
             run = read(work / "timing.json", seed=seed, target_mhz=target)
             if all(run.mhz > before.mhz for before in runs):
@@ -199,6 +203,7 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
         "chip": board.title,
         "config": asdict(order.config),
         "memory_bytes": board.memory_bytes,
+        "baud": order.baud,
         "versions": tool_versions(order),
         "commit": commit(),
         "needs": needed,

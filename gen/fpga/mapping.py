@@ -16,6 +16,9 @@ _RAM_OF_LUTS = {"TRELLIS_DPR16X4": 6}
 """Sites of a LUT that a RAM of 16 words takes, its write port included."""
 
 
+SHORT_NAMES = "rename -hide w:* c:*"
+"""What simulators read has numbers for names: those that tell where a cell comes from take 50 MB for a machine."""
+
 FLIP_FLOPS = {"ecp5": "TRELLIS_FF", "ice40": "ICESTORM_LC", "gowin": "DFF"}
 """What nextpnr calls the site of a flip-flop."""
 _REGISTER = re.compile(r"\$\w*dff\w*_(\d+)$")
@@ -58,6 +61,7 @@ def steps(source: Path, top: str, family: str, folder: Path) -> list[str]:
         f"{_FLOWS[family]} -top {top}",
         f"tee -q -o {folder / 'cells.json'} stat -json",
         f"write_json {folder / 'mapped.json'}",
+        SHORT_NAMES,
         f"write_verilog -noattr {folder / 'mapped.v'}",
     ]
 
@@ -65,7 +69,7 @@ def steps(source: Path, top: str, family: str, folder: Path) -> list[str]:
 def flip_flops(source: Path, top: str, folder: Path) -> int:
     """Return how many flip-flops a design has before anything is optimised across its modules: a bound from above.
 
-    It takes seconds, where mapping takes many minutes.
+    It takes a minute or two for a machine, where mapping takes many.
 
     Raises
     ------

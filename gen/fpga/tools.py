@@ -113,12 +113,18 @@ def place_and_route(board: Board, folder: Path, seed: int, *, mhz: int, show: Ca
     run([name, *board.chip, *filled], folder, folder / "nextpnr.log", show=show)
 
 
-def route_alone(board: Board, folder: Path, seed: int, *, mhz: int) -> None:
+def _silent(line: str) -> None:
+    pass
+
+
+def route_alone(
+    board: Board, folder: Path, seed: int, *, mhz: int, show: Callable[[str], None] = _silent
+) -> None:
     """Place and route a block of an ECP5 by itself: its ports go nowhere, so paths through them do not count."""
     name, *options = FAMILIES[board.family].place_and_route
     kept = [option.format(seed=seed) for option in options[: options.index("--lpf")]]
     alone = ["--out-of-context", "--lpf-allow-unconstrained", "--freq", str(mhz)]
-    run([name, *board.chip, *kept, *alone], folder, folder / "nextpnr.log", show=lambda line: None)
+    run([name, *board.chip, *kept, *alone], folder, folder / "nextpnr.log", show=show)
 
 
 def pack(board: Board, folder: Path, *, show: Callable[[str], None]) -> Path:

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Block RAM and multiplier of the ECP5, which Yosys has no simulation models of, as far as its memory and DSP mapping uses
-// them (lattice/brams_map_16kd.v, dsp_map_18x18.v): one clock, no output registers, no pipeline. Lattice's FPGA-TN-02204
-// describes the memory. For simulation of mapped netlists only.
+// Cells of the ECP5 that Yosys has no simulation models of. For simulation of mapped and routed netlists only.
+//
+// Block RAM and multiplier, as far as Yosys' memory and DSP mapping uses them (lattice/brams_map_16kd.v, dsp_map_18x18.v):
+// one clock, no output registers, no pipeline. Lattice's FPGA-TN-02204 describes the memory. And what nextpnr packs tables,
+// carry chains and small memories into (FPGA-DS-02012, slices): a half of a slice, TRELLIS_COMB, and what writes those of
+// its neighbours that are memories, TRELLIS_RAMW. A PLL is a wire: its clock has the rate of the pin's.
 `timescale 1ns / 1ps
 
 module DP16KD (
@@ -177,4 +180,62 @@ module MULT18X18D (
     wire signed [37:0] product = a * b;
     assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15,
         P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = product[35:0];
+endmodule
+
+module TRELLIS_COMB (
+    input A, B, C, D, M, F1, FCI, FXA, FXB, WD, WAD0, WAD1, WAD2, WAD3, WRE, WCK,
+    output F, FCO, OFX
+);
+    parameter MODE = "LOGIC", CCU2_INJECT1 = "NO", WREMUX = "WRE", WCKMUX = "WCK";
+    parameter [15:0] INITVAL = 16'd0;
+    parameter [0:0] SIXTH_INPUT = 1'b0;  // this half has the multiplexer behind those of the two slices before it
+
+    wire table_out = INITVAL[{D, C, B, A}];
+    generate
+        if (MODE == "CCU2") begin : carry
+            localparam INJECT = CCU2_INJECT1 == "YES";
+            assign F = table_out ^ (INJECT ? 1'b0 : FCI);
+            assign FCO = table_out ? FCI : INJECT ? 1'b0 : INITVAL[{2'b00, B, A}];
+        end else if (MODE == "DPRAM") begin : memory
+            // The address of the bit of INITVAL and that of the word have their bits in different orders.
+            reg [15:0] words;
+            integer at;
+            initial for (at = 0; at < 16; at = at + 1) words[{at[0], at[2], at[1], at[3]}] = INITVAL[at];
+            wire clock = WCKMUX == "INV" ? ~WCK : WCK;
+            wire enable = WREMUX == "1" ? 1'b1 : WREMUX == "0" ? 1'b0 : WREMUX == "INV" ? ~WRE : WRE;
+            always @(posedge clock) if (enable) words[{WAD3, WAD2, WAD1, WAD0}] <= WD;
+            assign F = words[{A, C, B, D}];
+            assign FCO = 1'b0;
+        end else begin : logic_table
+            assign F = table_out;
+            assign FCO = 1'b0;
+        end
+    endgenerate
+    assign OFX = SIXTH_INPUT ? (M ? FXB : FXA) : M ? F1 : F;
+endmodule
+
+module TRELLIS_RAMW (
+    input A0, B0, C0, D0, A1, B1, C1, D1,
+    output WADO0, WADO1, WADO2, WADO3, WDO0, WDO1, WDO2, WDO3
+);
+    assign {WADO3, WADO2, WADO1, WADO0} = {A0, C0, B0, D0};
+    assign {WDO3, WDO2, WDO1, WDO0} = {B1, D1, A1, C1};
+endmodule
+
+module DCCA (
+    input CLKI, CE,
+    output CLKO
+);
+    assign CLKO = CLKI & CE;
+endmodule
+
+module EHXPLLL (
+    input CLKI, CLKFB, RST, STDBY, PHASESEL0, PHASESEL1, PHASEDIR, PHASESTEP, PHASELOADREG, PLLWAKESYNC, ENCLKOP,
+    output CLKOP, LOCK
+);
+    parameter CLKI_DIV = 1, CLKFB_DIV = 1, CLKOP_DIV = 8, CLKOP_CPHASE = 0, CLKOP_FPHASE = 0;
+    parameter CLKOP_ENABLE = "ENABLED", FEEDBK_PATH = "CLKOP", PLLRST_ENA = "DISABLED", INTFB_WAKE = "DISABLED";
+    parameter STDBY_ENABLE = "DISABLED", DPHASE_SOURCE = "DISABLED";
+    assign CLKOP = CLKI;
+    assign LOCK = 1'b1;
 endmodule

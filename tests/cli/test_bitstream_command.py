@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``respin bitstream`` says in one line what it cannot do."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -21,6 +23,8 @@ from respin.sim.tables import READ_CYCLES, WRITE_CYCLES, table_for
         (["--board", "ulx3s-85f", "--clock", "60"], "clock must be one of 25, 50, 75"),
         (["--board", "icebreaker", "--clock", "0"], "clock_mhz must be in 1..1000, not 0"),
         (["--vivado", "zynq", "--clock", "50"], "--clock is for --board, not for --vivado"),
+        (["--board", "ulx3s-85f", "--baud", "7000000"], "baud must be at most clock_hz / 8 (6250000), not 7000000"),
+        (["--vivado", "zynq", "--baud", "1000000"], "--baud is for --board, not for --vivado"),
         (["--board", "ulx3s-85f", "--read-errors", "0.9"], "read must be in 0..0.5, not 0.9"),
     ],
 )
@@ -29,6 +33,16 @@ def test_refusals(arguments: list[str], message: str) -> None:
     assert result.exit_code == 2
     assert result.stderr.startswith(f"respin: {message}")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_machine_that_is_known_not_to_fit_is_refused_before_any_synthesis(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    result = CliRunner().invoke(app, ["bitstream", "-b", "ulx3s-25f", "-p", "tiny", "-o", str(folder)])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("respin: tiny does not fit ulx3s-25f: 44,808 TRELLIS_COMB of 24,288, ")
+    assert "; what fits it: --link-only; there is room for a machine on ulx3s-85f (" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not folder.exists()
 
 
 def test_banks_take_the_cycles_of_the_device() -> None:

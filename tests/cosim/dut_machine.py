@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole machine, with what a bench wants to see of its inside: notes of edges, and every write to a bank."""
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -10,9 +15,10 @@ from respin.rtl.config import AcceleratorConfig
 from respin.rtl.interfaces import ROW_ADDRESS_BITS, BankCommand
 from respin.rtl.machine import Machine
 from respin.rtl.sequencer.ports import EdgeNote
-from respin.sim.banks import BANK_MODEL, with_banks
+from respin.sim.banks import BANK_MODEL, model_plusargs, with_banks
 from respin.sim.memory import MEMORY_MODEL, with_memory
-from respin.sim.runner import Build, build
+from respin.sim.runner import Build, Result, build, run, seed
+from respin.sim.tables import NO_FAULTS, table_for
 
 TOP = "respin_machine"
 
@@ -64,8 +70,35 @@ class WatchedMachine(Component):
         return m
 
 
+def machine_verilog(config: AcceleratorConfig) -> str:
+    """Generate the machine."""
+    return emit(WatchedMachine(config=config), TOP, config=config)
+
+
+def machine_bench(config: AcceleratorConfig, verilog: str, *, words: int = 1 << 14) -> dict[str, str]:
+    """Return the texts of a module ``bench``: a machine's Verilog, with its banks and ``words`` words of memory."""
+    return with_memory(with_banks(verilog, TOP, rows=config.mram_rows, bench="banked"), "banked", words=words)
+
+
+def run_bench(
+    dut: Build,
+    config: AcceleratorConfig,
+    module: str,
+    folder: Path,
+    *,
+    tests: int,
+    seconds: float = 900,
+    only: Sequence[str] = (),
+    **settings: object,
+) -> Result:
+    """Run a bench of machines, its banks with the device's cycles and no faults; ``settings`` become MACHINE_*."""
+    env = {"MACHINE_CONFIG": json.dumps(asdict(config)), "MACHINE_FOLDER": str(folder), "OMP_NUM_THREADS": "1"}
+    env |= {f"MACHINE_{name.upper()}": str(value) for name, value in settings.items()}
+    plusargs = model_plusargs(folder, table=table_for(config, seed=seed(), rates=NO_FAULTS))
+    return run(dut, module, tests=tests, only=only, env=env, plusargs=plusargs, seconds=seconds)
+
+
 def build_machine(config: AcceleratorConfig, simulator: str, *, words: int = 1 << 14) -> Build:
     """Generate the machine and build its simulation, with its banks and ``words`` words of external memory."""
-    verilog = emit(WatchedMachine(config=config), TOP, config=config)
-    texts = with_memory(with_banks(verilog, TOP, rows=config.mram_rows, bench="banked"), "banked", words=words)
+    texts = machine_bench(config, machine_verilog(config), words=words)
     return build("bench", texts, simulator=simulator, files=[BANK_MODEL, MEMORY_MODEL], optimise=True)

@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole machine, with external memory and banks: a network that learns as programs."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from dut_machine import build_machine
+from dut_machine import build_machine, run_bench
 
 from respin.rtl.config import preset
-from respin.sim.banks import model_plusargs
-from respin.sim.runner import run, seed
-from respin.sim.tables import NO_FAULTS, table_for
 
 # A short watchdog, so that the wait for it is short.
 TINY = replace(preset("tiny"), watchdog_cycles=1024)
@@ -23,12 +19,8 @@ ON_ICARUS = [
 ]
 
 
-def start(config, simulator, module, folder, *, tests, seconds=900, only=(), **settings):
-    dut = build_machine(config, simulator)
-    env = {"MACHINE_CONFIG": json.dumps(asdict(config)), "MACHINE_FOLDER": str(folder), "OMP_NUM_THREADS": "1"}
-    env |= {f"MACHINE_{name.upper()}": str(value) for name, value in settings.items()}
-    plusargs = model_plusargs(folder, table=table_for(config, seed=seed(), rates=NO_FAULTS))
-    return run(dut, module, tests=tests, only=only, env=env, plusargs=plusargs, seconds=seconds)
+def start(config, simulator, module, folder, **options):
+    return run_bench(build_machine(config, simulator), config, module, folder, **options)
 
 
 def test_programs_by_hand(simulator, tmp_path):

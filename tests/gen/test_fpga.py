@@ -3,14 +3,16 @@
 
 import json
 import tkinter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from respin.gen.fpga.boards import BOARDS, constraints, pins
-from respin.gen.fpga.build import CapacityError, Order, describe, require_hope, require_room
+from respin.gen.fpga.build import CapacityError, Order, describe, refuse
 from respin.gen.fpga.floorplan import picture, tiles
-from respin.gen.fpga.mapping import Mapped, flip_flops, needs
+from respin.gen.fpga.mapping import flip_flops, needs
+from respin.gen.fpga.measured import known_shortage, measured, short_of, too_many_flip_flops
 from respin.gen.fpga.timing import read
 from respin.gen.fpga.vivado import PARTS, package_ip, project_script
 from respin.rtl.config import preset
@@ -33,19 +35,41 @@ def test_pins(name: str) -> None:
 
 def test_what_does_not_fit_is_named() -> None:
     order = Order(board="icebreaker", config=preset("nano"))
-    cells = {"SB_LUT4": 30_000, "SB_DFFE": 4000, "SB_RAM40_4K": 31, "SB_MAC16": 2}
+    short = short_of({"ICESTORM_LC": 30_000, "ICESTORM_RAM": 31, "ICESTORM_DSP": 2}, order.chosen)
     with pytest.raises(CapacityError) as caught:
-        require_room(order, Mapped(netlist=Path(), verilog=Path(), cells=cells))
+        refuse(order, short)
     message = str(caught.value)
     assert message.startswith("nano does not fit icebreaker: 30,000 ICESTORM_LC of 5,280, 31 ICESTORM_RAM of 30; ")
+    assert "what fits it: --link-only; there is room for a machine on ulx3s-85f (" in message
     assert "\n" not in message
+    refuse(order, short_of({"ICESTORM_LC": 5280, "ICESTORM_RAM": 30}, order.chosen))
 
 
 def test_what_is_hopeless_is_not_mapped() -> None:
-    order = Order(board="icebreaker", config=preset("nano"))
-    require_hope(order, 2 * 5280)
-    with pytest.raises(CapacityError, match="nano does not fit icebreaker: 29,198 flip-flops before mapping, 5,280"):
-        require_hope(order, 29_198)
+    board = BOARDS["icebreaker"]
+    assert too_many_flip_flops(2 * 5280, board, "before mapping") is None
+    said = too_many_flip_flops(29_198, board, "before mapping")
+    assert said == "29,198 flip-flops before mapping, 5,280 ICESTORM_LC"
+
+
+def test_a_measured_preset_is_refused_at_once_and_no_other_configuration() -> None:
+    """What is known is of the family's own cells, or flip-flops of another family's where these settle it."""
+    tiny = replace(preset("tiny"), clock_mhz=25)
+    needed = measured()["ecp5"]["tiny"]
+    assert known_shortage(tiny, BOARDS["ulx3s-85f"]) is None
+    assert f"{needed['TRELLIS_COMB']:,} TRELLIS_COMB of 24,288" in known_shortage(tiny, BOARDS["ulx3s-25f"])
+    said = f"{needed['TRELLIS_FF']:,} flip-flops as mapped for ecp5, 6,480 DFF"
+    assert known_shortage(tiny, BOARDS["tangnano9k"]) == said
+    assert known_shortage(replace(tiny, store_words=64), BOARDS["tangnano9k"]) is None
+    assert known_shortage(replace(tiny, name="mine"), BOARDS["tangnano9k"]) is None
+
+
+def test_the_preset_of_a_board_fits_it() -> None:
+    for board in BOARDS.values():
+        if board.preset is not None:
+            assert short_of(measured()[board.family][board.preset], board) is None
+        else:
+            assert not any(short_of(needed, board) is None for needed in measured().get(board.family, {}).values())
 
 
 def test_flip_flops_of_every_instance_count(tmp_path: Path) -> None:

@@ -17,6 +17,12 @@ _SOURCES = {
         BANK_MODEL.parent / "ecp5_cells.v",
     ),
 }
+_WAIVED = (
+    *("PINMISSING", "UNDRIVEN"),  # pins that a design leaves open
+    *("GENUNNAMED", "INITIALDLY", "SPECIFYIGN", "VARHIDDEN", "WIDTHCONCAT"),  # how Yosys' models are written
+    "UNOPTFLAT",  # carry chains and the parts of a bus go in both directions
+)
+"""What Verilator says about netlists and Yosys' models of cells."""
 _MODULE = re.compile(r"^module\s+(\w+).*?^endmodule", re.DOTALL | re.MULTILINE)
 
 
@@ -33,4 +39,9 @@ def cell_models(family: str, netlist: str) -> str:
         for name in set(re.findall(r"\b([A-Z][A-Z0-9_]+)\b", wanted.pop())) & known.keys() - models.keys():
             models[name] = known[name]
             wanted.append(known[name])
-    return "`timescale 1ns / 1ps\n" + "\n".join(models.values()) + "\n"
+    return waived("`timescale 1ns / 1ps\n" + "\n".join(models.values()) + "\n")
+
+
+def waived(verilog: str) -> str:
+    """Return a netlist or models without Verilator's warnings."""
+    return "".join(f"// verilator lint_off {rule}\n" for rule in _WAIVED) + verilog

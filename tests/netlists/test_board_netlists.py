@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same bench on the netlist of a chip's cells, and on the Verilog recovered from the bits themselves."""
+"""The link by its pins: the netlist of a chip's cells, the routed one, and the Verilog recovered from the bits."""
 
 import shutil
 import subprocess
@@ -13,6 +13,7 @@ from respin.gen.emit import emit
 from respin.gen.fpga.boards import constraints
 from respin.gen.fpga.build import TOP, Order, build
 from respin.gen.fpga.mapping import synthesise
+from respin.gen.fpga.routed import routed_verilog
 from respin.gen.fpga.tools import program
 from respin.rtl.config import preset
 from respin.rtl.fpga.board import Board, BoardConfig
@@ -44,6 +45,16 @@ def test_mapped_to_cells(family: str, tmp_path: Path) -> None:
     source.write_text(emit(Board(config=preset("nano"), board=board), TOP), encoding="utf-8")
     netlist = synthesise(source, TOP, family, tmp_path).verilog.read_text(encoding="utf-8")
     exercise(family, netlist, mhz=clock.mhz, memory_bytes=SMALL, baud=baud)
+
+
+def test_placed_and_routed(tmp_path: Path) -> None:
+    """What became the bits of an ECP5: the routed design, its PLL a wire."""
+    chosen = Order(board="ulx3s-85f", config=replace(preset("nano"), clock_mhz=50), machine=False, baud=1_000_000)
+    folder = tmp_path / "build"
+    result = build(chosen, folder, show=print)
+    assert result.best.met
+    netlist = routed_verilog(folder / "routed.json", TOP, tmp_path)
+    exercise("ecp5", netlist, mhz=50, memory_bytes=chosen.chosen.memory_bytes, baud=chosen.baud)
 
 
 def test_recovered_from_the_bits(tmp_path: Path) -> None:
