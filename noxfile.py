@@ -157,9 +157,10 @@ def bitstream(session: nox.Session) -> None:
 
 @nox.session
 def netlists(session: nox.Session) -> None:
-    """Run a bench on netlists of FPGA cells and on the Verilog recovered from a bitstream; minutes."""
+    """Run benches on netlists, mapped, routed, recovered from bits: ./nox -s netlists -- -k board; an hour."""
     environment(session)
-    run(session, "pytest", "tests/netlists", *session.posargs)
+    # Each part tells what it is at.
+    run(session, "pytest", "tests/netlists", "--capture=no", "-v", *session.posargs)
 
 
 @nox.session

@@ -55,7 +55,7 @@ def rows_of(machine: CompiledMachine) -> Weights:
     SimulationError
         If a row is beyond correction.
     """
-    decoded = decode(machine.cells())
+    decoded = decode(machine.cells(), gray=machine.config.gray_code)
     if decoded.uncorrectable.any():
         raise SimulationError(f"row {int(decoded.uncorrectable.argmax())} is beyond correction")
     return decoded.weights
@@ -73,6 +73,7 @@ def provision_without_writing(session: ProgramSession, machine: CompiledMachine)
         if descriptor.opcode is Opcode.ROWS:
             at, count = descriptor.body["address"] - image.base, descriptor.body["count"]
             rows = np.frombuffer(image.content, dtype=np.int8, count=ROW_WEIGHTS * count, offset=at)
-            machine.put_cells_without_writing(descriptor.body["row"], encode(rows.reshape(count, ROW_WEIGHTS)))
+            columns = encode(rows.reshape(count, ROW_WEIGHTS), gray=machine.config.gray_code)
+            machine.put_cells_without_writing(descriptor.body["row"], columns)
     drive(machine.write_memory(image.base, image.content + bytes(-len(image.content) % WORD_BYTES)))
     drive(session.resume())

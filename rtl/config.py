@@ -44,6 +44,12 @@ def _require_int(owner: object, name: str, low: int, high: int, *, power_of_two:
         raise ValueError(f"{name} must be a power of two, not {value!r}")
 
 
+def _require_bool(owner: object, name: str) -> None:
+    value = getattr(owner, name)
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false, not {value!r}")
+
+
 def _require_choice(owner: object, name: str, allowed: tuple[str, ...]) -> None:
     value = getattr(owner, name)
     if not isinstance(value, str):
@@ -99,6 +105,8 @@ class AcceleratorConfig:
         last rows of the memory.
     remap_defects:
         A spare row also replaces a row that a write leaves with columns wrong that SECDED repairs.
+    gray_code:
+        Rows hold the Gray code of each byte, so that a weight that changes by one pulses fewer strips.
     watchdog_cycles:
         Longest wait of any unit on another one, in cycles; then it ends with an error.
     tensor_ids:
@@ -138,6 +146,7 @@ class AcceleratorConfig:
     write_retries: int = 3
     spare_rows: int = 2
     remap_defects: bool = False
+    gray_code: bool = False
     watchdog_cycles: int = 65535
     tensor_ids: int = 128
     axi_bits: int = 64
@@ -166,8 +175,8 @@ class AcceleratorConfig:
         _require_choice(self, "write_scheme", WRITE_SCHEMES)
         _require_int(self, "write_retries", 0, 14)
         _require_int(self, "spare_rows", 0, 8)
-        if not isinstance(self.remap_defects, bool):
-            raise TypeError(f"remap_defects must be true or false, not {self.remap_defects!r}")
+        _require_bool(self, "remap_defects")
+        _require_bool(self, "gray_code")
         _require_int(self, "watchdog_cycles", 1024, (1 << 24) - 1)
         _require_int(self, "tensor_ids", 2, 4096, power_of_two=True)
         _require_int(self, "axi_bits", AXI_BITS[0], AXI_BITS[-1], power_of_two=True)

@@ -9,7 +9,9 @@ import numpy as np
 from respin.rtl.config import ROW_COLUMNS, STRIPS
 from respin.sim import tables
 from respin.sim.defects import HIGH, LOW, STUCK, VALUE, no_defects
-from respin.sim.draws import Draws, Kind
+from respin.sim.device import PULSE_ENTRIES
+from respin.sim.draws import MADE, Draws, Kind
+from respin.sim.reliability import STATIC_CLASSES
 
 _POSITION = np.arange(ROW_COLUMNS) % 4
 _PLACES = np.array([1, 2, 4, 8])
@@ -74,6 +76,7 @@ class Bank:
         """Change device, seed or fault rates; commands are counted from 0 again, nothing is erased yet."""
         self.table = table
         self.draws = Draws(int(table[tables.SEED]), self.bank)
+        self._made: dict[tuple[int, Kind], np.ndarray] = {}
         self.commands = 0
         self._forget()
 
@@ -96,10 +99,8 @@ class Bank:
         cell_class = self.defects[row, HIGH] + 2 * self.defects[row, LOW]
         limit = self.table[tables.READ_ERROR + cell_class * 8 + _POSITION * 2 + state]
         wrong = self._happens(command, row, Kind.READ, limit)
-        disturbed = self._happens(command, row, Kind.DISTURB, self.table[tables.DISTURB + state])
-        self.cells[row] ^= disturbed
         self.statistics.read_errors += int(wrong.sum())
-        self.statistics.disturbed += int(disturbed.sum())
+        self._disturb(command, row, state)
         return state ^ wrong
 
     def write_sas(self, row: int, strips: np.ndarray, wdata: np.ndarray, pulse: int) -> None:
@@ -132,10 +133,11 @@ class Bank:
         """One ageing step of the whole bank: every cell may have lost its state. Counts as a command."""
         command = self.commands
         self._count_command()
-        if not self.table[tables.RETENTION]:
+        limits = self.table[tables.RETENTION : tables.RETENTION + STATIC_CLASSES]
+        if not limits.any():
             return
         for row in range(self.rows):
-            lost = self._happens(command, row, Kind.RETENTION, self.table[tables.RETENTION])
+            lost = self._happens(command, row, Kind.RETENTION, limits[self.static(row, Kind.STABILITY)])
             self.cells[row] ^= lost
             self.statistics.lost += int(lost.sum())
 
@@ -195,6 +197,23 @@ class Bank:
         self._pulsed = (command, row, pulsed)
         return command, pulsed
 
+    def _disturb(self, command: int, row: int, state: np.ndarray) -> None:
+        if not self.table[tables.DISTURB : tables.DISTURB + 2 * STATIC_CLASSES**2].any():
+            return
+        stable, current = self.static(row, Kind.STABILITY), self.static(row, Kind.CURRENT)
+        limit = self.table[tables.DISTURB + (stable * STATIC_CLASSES + current) * 2 + state]
+        disturbed = self._happens(command, row, Kind.DISTURB, limit)
+        self.cells[row] ^= disturbed
+        self.statistics.disturbed += int(disturbed.sum())
+
+    def static(self, row: int, kind: Kind) -> np.ndarray:
+        """What a row's MTJs were made with: the static class of each, of stability or of critical current."""
+        if (row, kind) not in self._made:
+            edges = self.table[tables.STATIC : tables.STATIC + STATIC_CLASSES - 1]
+            drawn = self.draws.columns(MADE, row, kind)
+            self._made[row, kind] = (drawn[:, None] < edges).sum(axis=1)
+        return self._made[row, kind]
+
     def _happens(self, command: int, row: int, kind: Kind, limit: np.ndarray) -> np.ndarray:
         if not limit.any():
             return np.zeros(ROW_COLUMNS, dtype=np.uint8)
@@ -203,12 +222,14 @@ class Bank:
     def _programmed(self, command: int, row: int, driven: np.ndarray, wdata: np.ndarray, pulse: int) -> np.ndarray:
         pattern = np.repeat(wdata.reshape(STRIPS, 4) @ _PLACES, 4)
         index = pulse * 128 + pattern * 8 + _POSITION * 2 + self.visible(row)
+        index = self.static(row, Kind.CURRENT) * tables.WRITE_ERRORS_OF_CLASS + index
         wrong = self._happens(command, row, Kind.WRITE, self.table[tables.WRITE_ERROR + index])
         self.statistics.write_errors += int((wrong & driven).sum())
         return wdata ^ wrong
 
     def _erase(self, command: int, row: int, pulsed: np.ndarray, pulse: int) -> None:
-        wrong = self._happens(command, row, Kind.ERASE, self.table[tables.ERASE_ERROR + pulse])
+        index = self.static(row, Kind.CURRENT) * PULSE_ENTRIES + pulse
+        wrong = self._happens(command, row, Kind.ERASE, self.table[tables.ERASE_ERROR + index])
         self.statistics.write_errors += int((wrong & pulsed).sum())
         self._store(row, pulsed, wrong)
 

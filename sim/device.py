@@ -33,6 +33,7 @@ _LIMITS: dict[str, tuple[str, float, float]] = {
     "mtj.barrier": ("nm", 0.1, 10),
     "mtj.stability": ("1", 1, 1000),
     "mtj.stability_sigma": ("1", 0, 0.5),
+    "mtj.critical_current_sigma": ("1", 0, 0.1),
     "mtj.attempt_time": ("ns", 0.001, 1000),
     "mtj.spin_hall_efficiency": ("1", 0, 10),
     "mtj.spin_hall_field_like": ("1", -10, 10),

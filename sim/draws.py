@@ -9,7 +9,8 @@ constants. All arithmetic is modulo 2^32:
     b    = mix(a + TWIST)
     draw = mix(a + (kind * 512 + column) * STEP) ^ b
 
-``command`` counts the commands that a bank has taken since its table was loaded. No draw depends on which others were
+``command`` counts the commands that a bank has taken since its table was loaded. What an MTJ was made with, its static
+classes, is drawn for command ``2^32 - 1``, which no bank reaches. No draw depends on which others were
 made, so a model may leave out those whose threshold is 0. For one column, ``a`` runs through a permutation as commands
 go by; ``b`` keeps two commands apart whose sequences of columns happen to overlap.
 """
@@ -23,6 +24,8 @@ from respin.rtl.config import ROW_COLUMNS
 STEP = 0x9E3779B9
 TWIST = 0x85EBCA6B
 KIND_STRIDE = 512
+MADE = 0xFFFFFFFF
+"""Number of the command for which static classes are drawn."""
 _COLUMNS = np.arange(ROW_COLUMNS, dtype=np.uint32)
 
 
@@ -36,6 +39,8 @@ class Kind(IntEnum):
     ERASE = 4
     RETENTION = 5
     CUT = 6
+    STABILITY = 7
+    CURRENT = 8
 
 
 def mix(value: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ docs/device.md derives the formulas; a later solver run replaces the figures in 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,6 +16,8 @@ POSITIONS = 4
 ROOM_CELSIUS = 27.0
 KELVIN = 273.15
 YEAR = 365.25 * 86400
+LOSSES_A_YEAR = 0.01
+"""Codewords of a whole memory that retention may take beyond repair in a year, where scrubs are planned."""
 CODEWORDS, CODEWORD_BITS = 4, 72
 THERMAL_FORM_LIMIT = 0.5
 """Read current over critical current up to which thermal activation describes read disturb."""
@@ -25,6 +27,11 @@ STT_END_ORDER = (1, 2, 0, 3)
 CLASS_NORMAL, CLASS_HIGH, CLASS_LOW = range(3)
 """Static class of a cell: resistance within the weak limit, above it (a parallel state reads badly), or below it."""
 CLASSES = 3
+
+STATIC_EDGES = (1.0, 2.0, 3.0)
+"""Standard deviations between the static classes of stability and of critical current: class 0 is up to the first edge
+towards what fails more often (less stability, more critical current), the last one past the last edge."""
+STATIC_CLASSES = len(STATIC_EDGES) + 1
 
 
 def tail(probit: float) -> float:
@@ -56,6 +63,24 @@ def segment_currents(device: Device, injected: Sequence[float]) -> np.ndarray:
     return -np.diff(voltage, prepend=0.0, append=0.0) / np.array(_segments(device))
 
 
+# Static variation
+
+
+def static_fractions() -> list[float]:
+    """Share of the cells that lie past each of :data:`STATIC_EDGES`."""
+    return [tail(edge) for edge in STATIC_EDGES]
+
+
+def _static_deviations(static_class: int | None, *, reach: float, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Midpoints and weights of a class's part of the normal distribution; None: of all of it, ``reach`` either way."""
+    ends = (-reach, *STATIC_EDGES, reach)
+    low, high = (-reach, reach) if static_class is None else (ends[static_class], ends[static_class + 1])
+    edges = np.linspace(low, high, round((high - low) / step) + 1)
+    deviation = (edges[1:] + edges[:-1]) / 2
+    weight = np.exp(-(deviation**2) / 2)
+    return deviation, weight / weight.sum()
+
+
 # Write errors
 
 
@@ -77,36 +102,64 @@ def strip_current(device: Device, pattern: int, position: int, stt: float) -> fl
     return worst
 
 
-def _sot_probit(device: Device, pulse: Pulse) -> float:
-    excess = pulse.sot - device["write.sot_reference"]
-    return device["write.probit_reference"] + device["write.probit_per_sot"] * excess
+def _sot_probit(device: Device, sot: float) -> float:
+    return device["write.probit_reference"] + device["write.probit_per_sot"] * (sot - device["write.sot_reference"])
 
 
-def intrinsic_write_error(device: Device, pulse: Pulse, state: int, target: int) -> float:
-    """Write error of one MTJ alone: a plane in probit space, never below what the solver's trials resolved."""
-    probit = (
-        _sot_probit(device, pulse)
-        + device["write.probit_per_stt"] * (pulse.stt - device["write.stt_reference"])
-        + device["write.probit_to_parallel"] * (target == 0)
-        + device["write.probit_keep"] * (state == target)
-    )
-    return max(tail(probit), device["write.resolution"])
+def _over_class(device: Device, current_class: int | None, error: Callable[[float], float]) -> float:
+    """Mean of ``error(critical current over its mean)`` over a class; of the nominal MTJ for None."""
+    if current_class is None:
+        return error(1.0)
+    deviation, weight = _static_deviations(current_class, reach=8, step=0.1)
+    ratio = 1 + device["mtj.critical_current_sigma"] * deviation
+    return sum(share * error(each) for share, each in zip(weight.tolist(), ratio.tolist(), strict=True))
 
 
-def write_error(device: Device, pulse: Pulse, pattern: int, position: int, state: int) -> float:
-    """Probability that an MTJ of a pulsed strip ends in the opposite of its target."""
-    own = intrinsic_write_error(device, pulse, state, pattern >> position & 1)
+def intrinsic_write_error(
+    device: Device, pulse: Pulse, state: int, target: int, current_class: int | None = None
+) -> float:
+    """Write error of one MTJ alone: a plane in probit space, never below what the solver's trials resolved.
+
+    An MTJ whose critical currents are r times the mean's sees currents that are r times weaker. ``current_class``: the
+    mean over that static class; None: the nominal MTJ.
+    """
+
+    def error(ratio: float) -> float:
+        probit = (
+            _sot_probit(device, pulse.sot / ratio)
+            + device["write.probit_per_stt"] * (pulse.stt / ratio - device["write.stt_reference"])
+            + device["write.probit_to_parallel"] * (target == 0)
+            + device["write.probit_keep"] * (state == target)
+        )
+        return max(tail(probit), device["write.resolution"])
+
+    return _over_class(device, current_class, error)
+
+
+def return_error(device: Device, pulse: Pulse, pattern: int, position: int) -> float:
+    """Probability that the STT currents' way back through the strip turns an MTJ over again."""
     current = strip_current(device, pattern, position, pulse.stt)
     if current <= device["write.return_onset"]:
-        return own
+        return 0.0
     slope = device["write.return_probit_slope"]
-    returned = tail(device["write.return_probit"] + slope * (current - device["write.return_reference"]))
-    return 1 - (1 - own) * (1 - returned)
+    return tail(device["write.return_probit"] + slope * (current - device["write.return_reference"]))
 
 
-def erase_error(device: Device, pulse: Pulse) -> float:
+def write_error(
+    device: Device, pulse: Pulse, pattern: int, position: int, state: int, current_class: int | None = None
+) -> float:
+    """Probability that an MTJ of a pulsed strip ends in the opposite of its target."""
+    own = intrinsic_write_error(device, pulse, state, pattern >> position & 1, current_class)
+    return own + (1 - own) * return_error(device, pulse, pattern, position)
+
+
+def erase_error(device: Device, pulse: Pulse, current_class: int | None = None) -> float:
     """Probability that SOT alone leaves an MTJ of geometry y at 1: the STT term of the write error is absent."""
-    return max(tail(_sot_probit(device, pulse)), device["write.resolution"])
+
+    def error(ratio: float) -> float:
+        return max(tail(_sot_probit(device, pulse.sot / ratio)), device["write.resolution"])
+
+    return _over_class(device, current_class, error)
 
 
 # Reads
@@ -203,23 +256,31 @@ def weak_fraction(device: Device) -> float:
 # Thermal activation
 
 
-def activation(device: Device, seconds: float, *, celsius: float = ROOM_CELSIUS, current_ratio: float = 0.0) -> float:
-    """``P = 1 - exp(-(t/tau0) e^(-stability (1 - i)))``, averaged over the spread of the stability.
+def activation(
+    device: Device,
+    seconds: float,
+    *,
+    celsius: float = ROOM_CELSIUS,
+    current_ratio: float = 0.0,
+    stability_class: int | None = None,
+) -> float:
+    """``P = 1 - exp(-(t/tau0) e^(-stability (1 - i)))``, averaged over a static class of stability, or all of them.
 
     The stability goes with 1/T: the saturation magnetisation is taken as constant between 27 and 85 degrees.
     """
     mean = device["mtj.stability"] * (ROOM_CELSIUS + KELVIN) / (celsius + KELVIN)
-    deviation = np.linspace(-12, 12, 4801)
-    weight = np.exp(-(deviation**2) / 2)
-    stability = mean * (1 + device["mtj.stability_sigma"] * deviation)
+    deviation, weight = _static_deviations(stability_class, reach=12, step=0.005)
+    stability = mean * (1 - device["mtj.stability_sigma"] * deviation)
     attempts = seconds * 1e9 / device["mtj.attempt_time"]
     flipped = -np.expm1(-attempts * np.exp(-stability * (1 - current_ratio)))
-    return float((flipped * weight).sum() / weight.sum())
+    return float((flipped * weight).sum())
 
 
-def retention_loss(device: Device, seconds: float, celsius: float = ROOM_CELSIUS) -> float:
-    """Probability that a cell left alone for this long has flipped."""
-    return activation(device, seconds, celsius=celsius)
+def retention_loss(
+    device: Device, seconds: float, celsius: float = ROOM_CELSIUS, stability_class: int | None = None
+) -> float:
+    """Probability that a cell left alone for this long has flipped: one of a static class, or any."""
+    return activation(device, seconds, celsius=celsius, stability_class=stability_class)
 
 
 def codeword_losses(device: Device, period: float, *, rows: int, celsius: float = ROOM_CELSIUS) -> float:
@@ -229,7 +290,9 @@ def codeword_losses(device: Device, period: float, *, rows: int, celsius: float 
     return rows * CODEWORDS * pairs * YEAR / period
 
 
-def scrub_period(device: Device, *, rows: int, losses_per_year: float = 0.01, celsius: float = ROOM_CELSIUS) -> float:
+def scrub_period(
+    device: Device, *, rows: int, losses_per_year: float = LOSSES_A_YEAR, celsius: float = ROOM_CELSIUS
+) -> float:
     """Seconds in which the scrubber must have read all rows once, so that at most so many codewords are lost a year.
 
     Ten years where that is enough. The scrubber's register takes ``period / rows`` in cycles of the clock.
@@ -257,8 +320,13 @@ def scrub_period(device: Device, *, rows: int, losses_per_year: float = 0.01, ce
     return shortest
 
 
-def read_disturb(device: Device, state: int) -> float:
-    """Probability that one read flips a cell; the read's polarity can disturb one state only."""
+def read_disturb(
+    device: Device, state: int, stability_class: int | None = None, current_class: int | None = None
+) -> float:
+    """Probability that one read flips a cell; the read's polarity can disturb one state only.
+
+    Of a cell of two static classes; None: of any stability, of the nominal critical current.
+    """
     if state != device["read.disturbed_state"]:
         return 0.0
     states: list[int | None] = [state, None, None, None]
@@ -268,4 +336,10 @@ def read_disturb(device: Device, state: int) -> float:
             f"read current over critical current must be below {THERMAL_FORM_LIMIT} for the thermal form, "
             f"not {ratio:.2f}"
         )
-    return activation(device, device["read.phase_time"] * 1e-9, current_ratio=ratio)
+
+    def error(critical: float) -> float:
+        return activation(
+            device, device["read.phase_time"] * 1e-9, current_ratio=ratio / critical, stability_class=stability_class
+        )
+
+    return _over_class(device, current_class, error)

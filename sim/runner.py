@@ -229,6 +229,7 @@ def build(
     defines: Mapping[str, object] | None = None,
     parameters: Mapping[str, object] | None = None,
     optimise: bool = False,
+    netlist: bool = False,
     seconds: float = BUILD_SECONDS,
 ) -> Build:
     """Build a simulation, or find it built.
@@ -250,6 +251,9 @@ def build(
         Macros, and parameters of the top module.
     optimise:
         Spend longer in the C++ compiler for a faster simulation: for long runs of a large design.
+    netlist:
+        The design is tens of thousands of single cells. Verilator makes one module of them, and the C++ compiler does
+        not optimise, which would take it half an hour.
     seconds:
         The build is ended after this long.
 
@@ -262,7 +266,7 @@ def build(
     """
     runner = _make_runner(simulator)
     runner.limit = seconds
-    runner.effort = "-O2" if optimise else "-O1"
+    runner.effort = "-O0" if netlist else "-O2" if optimise else "-O1"
     texts = {f"{top}.v": verilog} if isinstance(verilog, str) else dict(verilog)
     generated = list(texts)
     used = [path for path in files if path.suffix != ".vlt" or simulator == "verilator"]
@@ -272,7 +276,7 @@ def build(
     if simulator == "verilator":
         control = control_file(top, generated, _ports("\n".join(texts.values()), top), public)
         texts = {"respin.vlt": control} | texts
-        arguments = [*_VERILATE]
+        arguments = [*_VERILATE, *(["--flatten"] if netlist else [])]
     else:
         # Yosys starts each `always @*` by the initial value of a register, which SystemVerilog's order of events,
         # cocotb's choice, lets pass unseen: outputs would be X until their inputs change.

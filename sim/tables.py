@@ -12,13 +12,14 @@ address     word
 1           1 where SOT alone erases to 0 (geometry y), 0 where it scrambles
 2           cycles of a READ
 3           most strips in one pulse
-4           threshold of a retention loss in one ageing step
-6 + s       threshold of a read disturb in state ``s``
-16 + k      threshold of an erase error with pulse ``k`` (geometry y)
+4 + e       thresholds of the static draws: a cell is of class ``c`` or a higher one where it is below word ``3 + c``
+8 + c       threshold of a retention loss in one ageing step, ``c`` the class of stability
 32 + i      threshold of a read error, ``i = class*8 + position*2 + state``; class 0 normal, 1 high, 2 low
 64 + i      cycles of a write command, ``i = (command - 2)*16 + pulse``
-2048 + i    threshold of a write error, ``i = pulse*128 + pattern*8 + position*2 + state``; ``pattern`` is the strip's
-            four target bits
+112 + i     threshold of a read disturb, ``i = (class of stability*4 + class of critical current)*2 + state``
+160 + i     threshold of an erase error (geometry y), ``i = class of critical current*16 + pulse``
+8192 + i    threshold of a write error, ``i = class of critical current*2048 + pulse*128 + pattern*8 + position*2 +
+            state``; ``pattern`` is the strip's four target bits
 ==========  ===========================================================================================
 
 Words that are not listed are 0.
@@ -32,15 +33,17 @@ import numpy as np
 
 from respin.rtl.config import STRIPS, AcceleratorConfig
 from respin.sim import reliability
-from respin.sim.device import PULSE_ENTRIES, Device, DeviceError, load
+from respin.sim.device import PULSE_ENTRIES, Device, DeviceError, Pulse, load
 
-WORDS = 4096
-SEED, ERASES, READ_CYCLES, STRIP_LIMIT, RETENTION = range(5)
-DISTURB = 6
-ERASE_ERROR = 16
+WORDS = 16384
+SEED, ERASES, READ_CYCLES, STRIP_LIMIT, STATIC = range(5)
+RETENTION = 8
 READ_ERROR = 32
 WRITE_CYCLES = 64
-WRITE_ERROR = 2048
+DISTURB = 112
+ERASE_ERROR = 160
+WRITE_ERROR = 8192
+WRITE_ERRORS_OF_CLASS = 2048
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,14 +149,21 @@ def fault_table(
     words[ERASES] = device.supports_erase
     words[READ_CYCLES] = cycles(read_time(device), clock_mhz)
     words[STRIP_LIMIT] = device["strip.strips_per_pulse"]
-    words[RETENTION] = rate(rates.retention, reliability.retention_loss(device, age_seconds, celsius))
-    for state in (0, 1):
-        words[DISTURB + state] = rate(rates.read_disturb, reliability.read_disturb(device, state))
+    classes = reliability.STATIC_CLASSES
+    words[STATIC : STATIC + classes - 1] = [threshold(share) for share in reliability.static_fractions()]
+    for stable in range(classes):
+        lost = reliability.retention_loss(device, age_seconds, celsius, stable)
+        words[RETENTION + stable] = rate(rates.retention, lost)
+    for stable, current, state in np.ndindex(classes, classes, 2):
+        own = reliability.read_disturb(device, state, stable, current) if rates.read_disturb is None else 0.0
+        words[DISTURB + (stable * classes + current) * 2 + state] = rate(rates.read_disturb, own)
     for cell_class, position, state in np.ndindex(reliability.CLASSES, 4, 2):
         own = reliability.read_error(device, cell_class, position, state) if rates.read_error is None else 0.0
         words[READ_ERROR + cell_class * 8 + position * 2 + state] = rate(rates.read_error, own)
     for pulse in range(PULSE_ENTRIES):
-        words[ERASE_ERROR + pulse] = rate(rates.erase_error, reliability.erase_error(device, device.pulses[pulse]))
+        for current in range(classes):
+            own = reliability.erase_error(device, device.pulses[pulse], current)
+            words[ERASE_ERROR + current * PULSE_ENTRIES + pulse] = rate(rates.erase_error, own)
         for command, nanoseconds in enumerate(write_times(device, pulse)):
             words[WRITE_CYCLES + command * 16 + pulse] = cycles(nanoseconds, clock_mhz)
     words[WRITE_ERROR:] = _write_thresholds(device, rates.write_error)
@@ -163,14 +173,27 @@ def fault_table(
 def _write_thresholds(device: Device, override: float | None) -> np.ndarray:
     if override is not None:
         return np.full(WORDS - WRITE_ERROR, threshold(override), dtype=np.uint32)
-    by_pulse = {
-        pulse: [
-            threshold(reliability.write_error(device, pulse, pattern, position, state))
-            for pattern, position, state in np.ndindex(16, 4, 2)
+    by_pulse = {pulse: _write_thresholds_of_pulse(device, pulse) for pulse in set(device.pulses)}
+    return np.stack([by_pulse[pulse] for pulse in device.pulses], axis=1).reshape(-1)
+
+
+def _write_thresholds_of_pulse(device: Device, pulse: Pulse) -> np.ndarray:
+    """By class of critical current, pattern, position and state: what :func:`reliability.write_error` says of them."""
+    classes = range(reliability.STATIC_CLASSES)
+    own = np.array(
+        [
+            [[reliability.intrinsic_write_error(device, pulse, state, target, current) for state in (0, 1)]
+             for target in (0, 1)]
+            for current in classes
         ]
-        for pulse in set(device.pulses)
-    }
-    return np.array([by_pulse[pulse] for pulse in device.pulses], dtype=np.uint32).reshape(-1)
+    )  # fmt: skip
+    words = np.zeros((len(classes), 16, 4, 2), dtype=np.uint32)
+    for pattern, position in np.ndindex(16, 4):
+        returned = reliability.return_error(device, pulse, pattern, position)
+        alone = own[:, pattern >> position & 1]
+        errors = alone + (1 - alone) * returned
+        words[:, pattern, position] = [[threshold(error) for error in of_class] for of_class in errors.tolist()]
+    return words
 
 
 def plain_table() -> np.ndarray:

@@ -14,7 +14,6 @@ from respin.sim.reliability import YEAR, retention_loss, scrub_period
 from respin.sim.tables import NO_FAULTS, FaultRates
 
 DAY = 86400.0
-LOSSES_A_YEAR = 0.01
 """Codewords beyond repair that a scrubber may leave."""
 PASSES = 4
 """Passes of the scrubber in the time of a retention case."""
@@ -166,7 +165,7 @@ def stays(device: Device, rows: int) -> list[dict[str, Any]]:
     for condition, celsius, seconds in STAYS:
         loss = min(retention_loss(device, seconds, celsius), 0.5)
         try:
-            period = _span(scrub_period(device, rows=rows, losses_per_year=LOSSES_A_YEAR, celsius=celsius))
+            period = _span(scrub_period(device, rows=rows, celsius=celsius))
         except ValueError:
             period = "less than 1 ms"
         found.append({

@@ -3,11 +3,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from respin.cli.device.style import COLOURS
 from respin.sim import reliability
@@ -243,8 +246,8 @@ def _with_stability(device: Device, stability: float) -> Device:
 
 
 def strip(device: Device) -> Figure:
-    """Draw the four MTJs' currents in one pulse for two patterns, and the return currents by pattern and MTJ."""
-    figure, grid = _figure(7.0, 4.6, 2, 2)
+    """Draw the four MTJs' currents in one pulse for two patterns; return currents and write errors by pattern."""
+    figure, grid = _figure(7.0, 6.8, 2, 3)
     first = device.pulses[0]
     for axes, letter, pattern in ((grid[0, 0], "a", 0b1111), (grid[0, 1], "b", 0b0101)):
         wires = on_strip(device, first, pattern, relaxation=0.5, dt=STEP_NS)
@@ -257,18 +260,37 @@ def strip(device: Device) -> Figure:
         axes.set_ylabel("current (µA)")
         _label(axes, letter, f"bits {pattern:04b}: strip under each MTJ, STT dotted")
     grid[0, 0].legend(ncols=2)
-    for axes, letter, staggered in ((grid[1, 0], "c", True), (grid[1, 1], "d", False)):
+    for column, staggered in enumerate((True, False)):
         entry = replace(device.parameters["write.staggered_end"], value=int(staggered))
         variant = replace(device, parameters={**device.parameters, "write.staggered_end": entry})
-        table = np.array([
-            [reliability.strip_current(variant, pattern, mtj, first.stt) for pattern in range(16)] for mtj in range(4)
-        ])  # fmt: skip
-        picture = axes.imshow(table, cmap="viridis", vmin=0, vmax=2 * first.stt, aspect="auto")
-        axes.set_xticks(range(16), [f"{pattern:04b}" for pattern in range(16)], rotation=90, fontsize=6)
-        axes.set_yticks(range(4))
-        axes.set_ylabel("MTJ")
-        axes.set_xlabel("bits of MTJs 3 to 0")
-        axes.spines[:].set_visible(False)
-        _label(axes, letter, "STT ends one after another" if staggered else "STT ends all at once")
-        figure.colorbar(picture, ax=axes, label="return current (µA)")
+        ends = "STT ends one after another" if staggered else "STT ends all at once"
+        axes = grid[1, column]
+        _label(axes, "cd"[column], ends)
+        current = _by_pattern(axes, partial(_return_current, variant))
+        current.set(norm=Normalize(0, 2 * first.stt))
+        figure.colorbar(current, ax=axes, label="return current (µA)")
+        axes = grid[2, column]
+        _label(axes, "ef"[column], f"{ends}: write error")
+        error = _by_pattern(axes, partial(_first_write_error, variant))
+        error.set(norm=LogNorm(1e-6, 0.1, clip=True))
+        figure.colorbar(error, ax=axes, label="probability, first pulse")
     return figure
+
+
+def _return_current(device: Device, pattern: int, mtj: int) -> float:
+    return reliability.strip_current(device, pattern, mtj, device.pulses[0].stt)
+
+
+def _first_write_error(device: Device, pattern: int, mtj: int) -> float:
+    return reliability.write_error(device, device.pulses[0], pattern, mtj, 0)
+
+
+def _by_pattern(axes: Axes, value: Callable[[int, int], float]) -> AxesImage:
+    """Draw ``value(pattern, MTJ)`` for all patterns of a strip."""
+    table = np.array([[value(pattern, mtj) for pattern in range(16)] for mtj in range(4)])
+    axes.set_xticks(range(16), [f"{pattern:04b}" for pattern in range(16)], rotation=90, fontsize=6)
+    axes.set_yticks(range(4))
+    axes.set_ylabel("MTJ")
+    axes.set_xlabel("bits of MTJs 3 to 0")
+    axes.spines[:].set_visible(False)
+    return axes.imshow(table, cmap="viridis", aspect="auto")

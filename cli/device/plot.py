@@ -35,7 +35,7 @@ def plot(
     name: Name = "default", only: Only = None, form: Format = "svg", table: Table = None, seed: Seed = 1,
     folder: Folder = None,
 ) -> None:  # fmt: skip
-    """Draw a device's write errors, switching trajectories, read margins, retention, and the currents on its strip."""
+    """Draw a device's write errors, trajectories, read margins, retention, its strip's currents and errors."""
     device = chosen(name)
     require_solver()
     require("learn", "matplotlib")

@@ -80,14 +80,15 @@ def judge(memory: Memory, content: np.ndarray, lost: list[int]) -> Tally:
     """Read the rows from 0 on, which should be ``content``; the writes of those in ``lost`` were reported as failed."""
     rows = len(content)
     columns = memory.raw_read_rows(np.arange(rows))
+    gray = memory.config.gray_code
     syndrome = syndromes(np.packbits(to_codewords(columns), axis=-1, bitorder="little"))
     flagged = (syndrome != 0) & ~np.isin(syndrome, parity_columns())
-    decoded = decode(columns).weights
+    decoded = decode(columns, gray=gray).weights
     wrong = (decoded != content).reshape(rows, CODEWORDS, -1).any(axis=-1)
     reported = np.isin(np.arange(rows), lost)[:, None]
     detected = flagged | (wrong & reported)
     silent = wrong & ~detected
-    few = to_codewords(columns ^ encode(content)).sum(axis=-1) <= 2
+    few = to_codewords(columns ^ encode(content, gray=gray)).sum(axis=-1) <= 2
     matches = [
         zlib.crc32(decoded[start : start + REGION_ROWS].tobytes())
         == zlib.crc32(content[start : start + REGION_ROWS].tobytes())

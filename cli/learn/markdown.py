@@ -99,10 +99,13 @@ def _memory(shown: dict[str, Any]) -> Iterator[str]:
 
 
 def _wear(shown: dict[str, Any]) -> Iterator[str]:
-    keys = ("weights", "bytes", "strips", "most", "years")
+    keys = ("weights", "bytes", "strips", "gray_strips", "most", "years")
     if shown["wear"]:
         yield _table(
-            ["learning one task", "weights changed", "bytes written", "strips pulsed", "most a strip", "years"],
+            [
+                *("learning one task", "weights changed", "bytes written", "strips pulsed", "were rows in Gray code"),
+                *("most a strip", "years"),
+            ],
             [[row["method"].title, *(_whole(row[key]) for key in keys)] for row in shown["wear"]],
         )
         yield (

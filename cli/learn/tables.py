@@ -193,7 +193,7 @@ def wear_rows(study: Study, methods: dict[str, Method]) -> list[dict[str, Any]]:
     return rows
 
 
-_WRITES = ("strips", "bytes", "weights")
+_WRITES = ("strips", "gray_strips", "bytes", "weights")
 
 
 def scenario_rows(name: str, given: dict[str, Any], methods: dict[str, Method]) -> dict[str, Any]:

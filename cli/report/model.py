@@ -12,8 +12,9 @@ from respin.firmware_model.image import ImageError, ProgramImage
 from respin.firmware_model.work import EXTERNAL, Work
 from respin.gen.versions import versions
 from respin.rtl.config import BLOCK, PLANES, ROW_COLUMNS, AcceleratorConfig
-from respin.sim.cost import EVENTS, PARTS, TERMS, Figure, energies, figures, sensitivity, years
+from respin.sim.cost import EVENTS, PARTS, TERMS, Figure, energies, figures, row_read, sensitivity, years
 from respin.sim.device import SOURCES, Device
+from respin.sim.reliability import LOSSES_A_YEAR, scrub_period
 from respin.sim.tables import READ_CYCLES, table_for
 
 MEASURED, PREDICTED = "measured", "predicted"
@@ -21,6 +22,7 @@ PUBLISHED, ASSUMPTION = SOURCES
 WRITES = ("rows_verified", "strips_pulsed")
 """Events that hang on values: no field of a job tells them."""
 
+SCRUB_CELSIUS = (27.0, 85.0)
 Row = dict[str, Any]
 
 
@@ -74,6 +76,7 @@ def report(
         if TRAIN in image.programs
         else None,
         "memory": _memory(config, device),
+        "scrub": [_scrub(config, device, of, celsius) for celsius in SCRUB_CELSIUS],
         "silicon": _silicon(programs[0], costs, config),
         "figures": [{"name": name, **asdict(figure)} for name, figure in of.items()],
         "factor": factor,
@@ -192,6 +195,23 @@ def _memory(config: AcceleratorConfig, device: Device) -> Row:
     """What is known of the area: counts. Square millimetres are not."""
     cells, each = config.total_rows * ROW_COLUMNS, device.parameters["strip.transistors_per_bit"]
     return {"mtjs": cells, "transistors": cells * each.value, "source": each.source}
+
+
+def _scrub(config: AcceleratorConfig, device: Device, of: Mapping[str, Figure], celsius: float) -> Row:
+    """What it costs to read all rows often enough for retention at this temperature; ``period`` None: no period is."""
+    try:
+        period = scrub_period(device, rows=config.total_rows, celsius=celsius)
+    except ValueError:
+        period = None
+    joules = config.total_rows * row_read({name: figure.value for name, figure in of.items()}) * 1e-12
+    return {
+        "celsius": celsius,
+        "losses_per_year": LOSSES_A_YEAR,
+        "period": period,
+        "joules": joules,
+        "watts": None if period is None else joules / period,
+        "source": _rests_on([name for term in TERMS if term.part == "MRAM reads" for name in term.figures], of),
+    }
 
 
 def _silicon(inference: Row, costs: Mapping[str, Figure], config: AcceleratorConfig) -> list[Row]:

@@ -40,11 +40,12 @@ class LearningWear:
             self._counters[name].count(before, after)
 
     def figures(self) -> dict[str, int]:
-        """Return rows, bytes, strips, weights, and the pulses of the strip that was pulsed most often."""
+        """Return rows, bytes, strips (in Gray code too), weights, and the pulses of the strip pulsed most often."""
         wears: list[Wear] = [counter.wear for counter in self._counters.values()]
         return {
             "rows": sum(wear.rows for wear in wears),
             "bytes": sum(wear.bytes_written for wear in wears),
+            "gray_strips": sum(wear.gray_strips for wear in wears),
             "strips": sum(wear.strips for wear in wears),
             "weights": sum(wear.weights for wear in wears),
             "most": max((wear.most for wear in wears), default=0),

@@ -21,6 +21,9 @@ Places = npt.NDArray[np.intp]
 _GOLDEN_RATIO = 0x9E3779B9
 _SECOND_WORD = 0x85EBCA6B
 _KIND_READ, _KIND_DISTURB, _KIND_WRITE, _KIND_SCRAMBLE, _KIND_ERASE, _KIND_RETENTION, _KIND_CUT = range(7)
+_KIND_STABILITY, _KIND_CURRENT = 7, 8
+_MADE = -1
+"""The number, modulo 2^32, under which static classes are drawn; no bank takes so many commands."""
 _CHUNK = 256
 """Rows drawn at a time: their draws stay in the processor's cache."""
 
@@ -57,7 +60,7 @@ class SasMramArray:
     bank:
         Its number.
     table:
-        ``uint32[4096]``: seed, flags and thresholds (docs/device.md, The table).
+        ``uint32[16384]``: seed, flags and thresholds (docs/device.md, The table).
     defects:
         ``uint8[rows, 4, 288]``: stuck, stuck value, high resistance, low resistance; None for a bank without.
     """
@@ -69,12 +72,14 @@ class SasMramArray:
         key = _hash(np.array([table[0]], dtype=np.uint32)) + _words(np.array([(bank + 1) * _GOLDEN_RATIO]))
         self._key = int(_hash(key)[0])
         self._erases = bool(table[1])
-        self._retention = table[4]
-        self._disturb = table[6:8]
-        self._erase_error = table[16:32]
+        # Static classes, 0..3: of stability (retention, disturb) and of critical current (disturb, erase, write).
+        self._static_edges = table[4:7]
+        self._retention = table[8:12]
+        self._disturb = table[112:144].reshape(4, 4, 2)
+        self._erase_error = table[160:224].reshape(4, 16)
         # Rows of the next: static class of the cell and its state; columns: the place of the MTJ on its strip.
         self._read_error = table[32:56].reshape(3, 4, 2)
-        self._write_error = table[2048:4096].reshape(16, 16, 4, 2)
+        self._write_error = table[8192:16384].reshape(4, 16, 16, 4, 2)
         self._defects = defects
         self._erased: frozenset[tuple[int, int]] = frozenset()
         self._last_pulse: tuple[int, int, Places] | None = None
@@ -106,7 +111,8 @@ class SasMramArray:
         elif self._erases:
             if command is Pulse.SOT_ONLY:
                 self._erased = frozenset((row, strip) for strip in masked.tolist())
-            failed = self._draw(number, row, _KIND_ERASE, columns) < self._erase_error[pulse]
+            limit = self._erase_error[self._made(np.full(len(columns), row), columns, _KIND_CURRENT), pulse]
+            failed = self._draw(number, row, _KIND_ERASE, columns) < limit
             self.cells[row, columns] = failed
         elif command is Pulse.SOT_ONLY:
             self._scramble(number, row, _KIND_SCRAMBLE, columns)
@@ -125,15 +131,25 @@ class SasMramArray:
         """Let one ageing step pass: each cell may have lost its state."""
         number = self._next(1)
         everything = np.arange(ROW_COLUMNS)
-        if self._retention:
+        if self._retention.any():
             for row in range(self.rows):
-                self.cells[row] ^= self._draw(number, row, _KIND_RETENTION, everything) < self._retention
+                draws = self._draw(number, row, _KIND_RETENTION, everything)
+                column = np.flatnonzero(draws < self._retention.max())
+                limit = self._retention[self._made(np.full(len(column), row), column, _KIND_STABILITY)]
+                self.cells[row, column] ^= draws[column] < limit
 
     def _classes(self, rows: Places, columns: Places) -> Places:
         """Static class of cells: 0 normal, 1 high resistance, 2 low resistance."""
         if self._defects is None:
             return np.zeros(len(rows), dtype=np.intp)
         classes: Places = self._defects[rows, 2, columns] + 2 * self._defects[rows, 3, columns].astype(np.intp)
+        return classes
+
+    def _made(self, rows: Places, columns: Places, kind: int) -> Places:
+        """Static class of cells: how many of the edges lie above the draw that each was made with."""
+        first, second = self._bases(np.full(len(rows), _MADE, dtype=np.int64), rows)
+        drawn = _hash(first + _words((512 * kind + columns.astype(np.int64)) * _GOLDEN_RATIO)) ^ second
+        classes: Places = (drawn[:, None] < self._static_edges).sum(axis=1)
         return classes
 
     def _next(self, count: int) -> int:
@@ -191,8 +207,11 @@ class SasMramArray:
             sensed[which[wrong], column[wrong]] ^= 1
         if self._disturb.any():
             draws = self._draws(bases, _KIND_DISTURB, everything)
-            which, column = np.nonzero(draws < self._disturb[state])
-            self.cells[rows[which], column] ^= 1
+            which, column = np.nonzero(draws < self._disturb.max())
+            stability = self._made(rows[which], column, _KIND_STABILITY)
+            current = self._made(rows[which], column, _KIND_CURRENT)
+            hit = draws[which, column] < self._disturb[stability, current, state[which, column]]
+            self.cells[rows[which[hit]], column[hit]] ^= 1
         return sensed
 
     def _scramble(self, number: int, row: int, kind: int, columns: Places) -> None:
@@ -203,8 +222,9 @@ class SasMramArray:
             return
         state = self.visible(np.array([row], dtype=np.intp))[0]
         patterns = target.reshape(STRIPS, 4) @ np.array([1, 2, 4, 8], dtype=np.uint8)
-        limit = self._write_error[pulse, patterns[columns // 4], columns % 4, state[columns]]
         wanted = target[columns]
-        if limit.any():
-            wanted = wanted ^ (self._draw(number, row, _KIND_WRITE, columns) < limit)
+        limits = self._write_error[:, pulse, patterns[columns // 4], columns % 4, state[columns]]
+        if limits.any():
+            current = self._made(np.full(len(columns), row), columns, _KIND_CURRENT)
+            wanted = wanted ^ (self._draw(number, row, _KIND_WRITE, columns) < limits[current, np.arange(len(columns))])
         self.cells[row, columns] = wanted

@@ -14,7 +14,7 @@ from enum import IntEnum
 import numpy as np
 
 from respin.golden.memory.array import Bits, Places, Pulse, SasMramArray, Words
-from respin.golden.memory.secded import Weights, decode, encode, to_codewords
+from respin.golden.memory.secded import Decoded, Weights, decode, encode, from_gray, to_codewords
 from respin.golden.memory.spares import SpareMap
 from respin.rtl.config import PAGE_SPARES, ROW_WEIGHTS, STRIPS, AcceleratorConfig
 
@@ -86,9 +86,10 @@ class Memory:
     Parameters
     ----------
     config:
-        ``banks``, ``mram_rows``, ``write_scheme``, ``write_retries``, ``spare_rows`` and ``remap_defects`` are used.
+        ``banks``, ``mram_rows``, ``write_scheme``, ``write_retries``, ``spare_rows``, ``remap_defects`` and
+        ``gray_code`` are used.
     table:
-        Table of the bank models, ``uint32[4096]``.
+        Table of the bank models, ``uint32[16384]``.
     defects:
         Defect map of each bank; none unless given.
 
@@ -118,7 +119,7 @@ class Memory:
 
     def preload(self, base: int, weights: Weights) -> None:
         """Put encoded rows ``int8[n, 32]`` into the cells, without a command."""
-        columns = encode(weights)
+        columns = self._encode(weights)
         for bank, places, local in self._by_bank(np.arange(base, base + len(weights))):
             bank.cells[local] = columns[places]
 
@@ -128,7 +129,7 @@ class Memory:
         columns = np.empty((count, 288), dtype=np.uint8)
         for bank, places, local in self._by_bank(rows):
             columns[places] = bank.visible(local)
-        return decode(columns).weights
+        return self._decode(columns).weights
 
     def age(self) -> None:
         """Let one ageing step pass in every bank."""
@@ -155,7 +156,7 @@ class Memory:
             rows = self.spares.rows_of(page)
             copies = []
             for row in rows:
-                read = decode(self._sense(row)[None])
+                read = self._decode(self._sense(row)[None])
                 copies.append(None if read.uncorrectable.any() else self.spares.decode(read.weights[0]))
             sequences = [-1 if copy is None else copy[1] for copy in copies]
             newest = int(sequences[1] > sequences[0])
@@ -185,7 +186,7 @@ class Memory:
 
     def read_rows(self, rows: Places) -> Weights:
         """READ these rows in order, decoded and counted; they must exist."""
-        decoded = decode(self._sense_rows(rows))
+        decoded = self._decode(self._sense_rows(rows))
         self._count(
             rows_read=len(rows),
             words_corrected=int(decoded.corrected.sum()),
@@ -217,7 +218,8 @@ class Memory:
     def march(self) -> None:
         """Test all rows of content, March C- and two elements for the check columns; those that fail go to spares."""
         words = np.array([0, 2**64 - 1, 3 << 55], dtype=np.uint64)
-        backgrounds = np.repeat(words, 4).view(np.int8).reshape(3, ROW_WEIGHTS)
+        columns = np.repeat(words, 4).view(np.int8).reshape(3, ROW_WEIGHTS)
+        backgrounds = from_gray(columns) if self.config.gray_code else columns
         rows = range(self.config.usable_rows)
         self.start()
         for falls, found, written in _MARCH:
@@ -250,6 +252,14 @@ class Memory:
         return Outcome.OK
 
     # Parts
+
+    def _encode(self, weights: Weights) -> Bits:
+        """Columns of rows of weights."""
+        return encode(weights, gray=self.config.gray_code)
+
+    def _decode(self, columns: Bits) -> Decoded:
+        """Rows of weights that columns hold."""
+        return decode(columns, gray=self.config.gray_code)
 
     def _keep(self, result: WriteResult, *, row: bool = False) -> bool:
         """What a write left may stay: of a ``row`` of content without defects, if those are to be remapped."""
@@ -284,7 +294,7 @@ class Memory:
 
     def _compare(self, row: int, weights: Weights) -> WriteResult:
         """How a row differs from what it should hold."""
-        wrong: Bits = np.bitwise_xor(self._sense(row), encode(weights))
+        wrong: Bits = np.bitwise_xor(self._sense(row), self._encode(weights))
         if not wrong.any():
             return WriteResult()
         if (to_codewords(wrong).sum(axis=-1) <= 1).all():
@@ -293,7 +303,7 @@ class Memory:
 
     def _store(self, row: int, weights: Weights, *, repair: bool = False) -> WriteResult:
         """Write a row; as a repair only while all that differs lies on one strip."""
-        target = encode(weights)
+        target = self._encode(weights)
         wrong: Bits = np.bitwise_xor(self._sense(row), target)
         first = int(wrong.sum())
         attempts = 0

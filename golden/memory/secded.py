@@ -46,6 +46,9 @@ _SYNDROME = _syndrome_tables()
 _ERROR_BIT = _error_bits()
 
 
+_BINARY_OF_GRAY = np.argsort(np.arange(256) ^ np.arange(256) >> 1).astype(np.uint8).view(np.int8)
+
+
 class Decoded(NamedTuple):
     """Decoded rows, and how many codewords of each were corrected and how many were beyond correction."""
 
@@ -65,8 +68,20 @@ def syndromes(code_bytes: Bits) -> Bits:
     return folded
 
 
-def encode(weights: Weights) -> Bits:
-    """Encode rows ``int8[..., 32]`` into columns ``uint8[..., 288]``."""
+def to_gray(weights: Weights) -> Weights:
+    """Return the reflected binary code of each byte (Gray's): neighbours, -128 and 127 too, differ in one bit."""
+    binary = weights.view(np.uint8)
+    return (binary ^ binary >> 1).view(np.int8)
+
+
+def from_gray(codes: Weights) -> Weights:
+    """Return the bytes whose Gray codes these are."""
+    return _BINARY_OF_GRAY[codes.view(np.uint8)]
+
+
+def encode(weights: Weights, *, gray: bool = False) -> Bits:
+    """Encode rows ``int8[..., 32]`` into columns ``uint8[..., 288]``; with ``gray``, of each weight's Gray code."""
+    weights = to_gray(weights) if gray else weights
     lead = weights.shape[:-1]
     code_bytes = np.zeros((*lead, CODEWORDS, 9), dtype=np.uint8)
     code_bytes[..., :8] = weights.view(np.uint8).reshape(*lead, CODEWORDS, 8)
@@ -80,8 +95,11 @@ def to_codewords(columns: Bits) -> Bits:
     return np.ascontiguousarray(columns.reshape(*columns.shape[:-1], CODE_BITS, CODEWORDS).swapaxes(-1, -2))
 
 
-def decode(columns: Bits) -> Decoded:
-    """Decode columns ``uint8[..., 288]``; data of a codeword beyond correction passes as read."""
+def decode(columns: Bits, *, gray: bool = False) -> Decoded:
+    """Decode columns ``uint8[..., 288]``; data of a codeword beyond correction passes as read.
+
+    ``gray``: the data are Gray codes of the weights.
+    """
     code_bytes = _bytes_of(to_codewords(columns))
     syndrome = syndromes(code_bytes)
     wrong = _ERROR_BIT[syndrome]
@@ -89,8 +107,9 @@ def decode(columns: Bits) -> Decoded:
     at = wrong[found]
     code_bytes[(*found, at // 8)] ^= (1 << (at % 8)).astype(np.uint8)
     data = np.ascontiguousarray(code_bytes[..., :8]).reshape(*columns.shape[:-1], ROW_WEIGHTS)
+    weights = data.view(np.int8)
     return Decoded(
-        weights=data.view(np.int8),
+        weights=from_gray(weights) if gray else weights,
         corrected=(wrong >= 0).sum(axis=-1),
         uncorrectable=((wrong < 0) & (syndrome != 0)).sum(axis=-1),
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from respin.golden.memory.secded import CODEWORDS, syndromes
+from respin.golden.memory.secded import CODEWORDS, syndromes, to_gray
 from respin.rtl.config import ROW_COLUMNS, ROW_WEIGHTS
 
 STRIPS = ROW_COLUMNS // 4
@@ -39,9 +39,10 @@ def transposed_rows(weight: Tensor, groups: int) -> Tensor:
     return image_rows(grouped, groups)
 
 
-def changed_strips(before: Tensor, after: Tensor) -> npt.NDArray[np.bool_]:
-    """Return which strips of each row (rows, 72) differ between two images of rows."""
-    difference = (before ^ after).numpy().view(np.uint8).reshape(-1, CODEWORDS, 8)
+def changed_strips(before: Tensor, after: Tensor, *, gray: bool = False) -> npt.NDArray[np.bool_]:
+    """Return which strips of each row (rows, 72) differ between two images of rows; ``gray``: rows hold Gray code."""
+    changed = (before ^ after).numpy()  # the code of a sum modulo 2 is the sum of the codes
+    difference = (to_gray(changed) if gray else changed).view(np.uint8).reshape(-1, CODEWORDS, 8)
     code = np.concatenate([difference, np.zeros_like(difference[..., :1])], axis=-1)
     code[..., 8] = syndromes(code)
     # Strip i holds bit i of each codeword: it changes where any of them does.
@@ -59,6 +60,8 @@ class Wear:
         Row writes.
     strips:
         Strips pulsed.
+    gray_strips:
+        Strips pulsed if rows held Gray code.
     weights:
         Weights changed, counted once for both images.
     most:
@@ -67,6 +70,7 @@ class Wear:
 
     rows: int = 0
     strips: int = 0
+    gray_strips: int = 0
     weights: int = 0
     most: int = 0
 
@@ -92,10 +96,12 @@ class WearCounter:
             return
         self.wear.weights += changed
         for place, layout in enumerate(self._layouts):
-            strips = changed_strips(layout(before, self._groups), layout(after, self._groups))
+            rows = layout(before, self._groups), layout(after, self._groups)
+            strips = changed_strips(*rows)
             if len(self._pulses) <= place:
                 self._pulses.append(np.zeros(strips.shape, dtype=np.int32))
             self._pulses[place] += strips
             self.wear.rows += int(strips.any(1).sum())
             self.wear.strips += int(strips.sum())
+            self.wear.gray_strips += int(changed_strips(*rows, gray=True).sum())
             self.wear.most = max(self.wear.most, int(self._pulses[place].max()))

@@ -166,10 +166,11 @@ def _identity(config: AcceleratorConfig) -> tuple[Register, ...]:
             ),
         ),
         Register(
-            name="CONFIG4", offset=0x018, description="Regions of the memory, and when rows are remapped.",
+            name="CONFIG4", offset=0x018, description="Regions of the memory, when rows are remapped, what rows hold.",
             fields=(
                 constant("regions", 0, 4, config.regions, "`regions`."),
                 constant("remap_defects", 4, 1, int(config.remap_defects), "`remap_defects`."),
+                constant("gray_code", 5, 1, int(config.gray_code), "`gray_code`."),
             ),
         ),
     )  # fmt: skip

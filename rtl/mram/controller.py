@@ -47,8 +47,8 @@ class MramController(wiring.Component):
     Parameters
     ----------
     config : AcceleratorConfig
-        ``banks``, ``mram_rows``, ``ecc_decoders``, ``write_scheme``, ``write_retries`` and ``watchdog_cycles`` are
-        used.
+        ``banks``, ``mram_rows``, ``ecc_decoders``, ``write_scheme``, ``write_retries``, ``gray_code`` and
+        ``watchdog_cycles`` are used.
 
     Members
     -------

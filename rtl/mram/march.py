@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.interfaces import ROW, ROW_ADDRESS_BITS
+from respin.rtl.mram.gray import from_gray
 from respin.rtl.mram.row_codec import CODEWORDS
 from respin.rtl.mram.secded import DATA_BITS
 
@@ -14,8 +15,8 @@ _ZEROS = 0
 _ONES = (1 << DATA_BITS) - 1
 _CHECKS = 3 << 55
 BACKGROUNDS = tuple(word * sum(1 << DATA_BITS * c for c in range(CODEWORDS)) for word in (_ZEROS, _ONES, _CHECKS))
-"""Data of a row: every column 0; every data column 1 (the check columns stay 0); every check column 1: the columns of
-data bits 55 and 56 in the parity-check matrix are e0 and 1f."""
+"""Data columns of a row: every column 0; every data column 1 (the check columns stay 0); every check column 1: the
+columns of data bits 55 and 56 in the parity-check matrix are e0 and 1f."""
 
 ELEMENTS = (
     # Falling addresses; background to be found, or None; background to be written.
@@ -40,7 +41,7 @@ class MarchWalk(wiring.Component):
     Parameters
     ----------
     config : AcceleratorConfig
-        ``usable_rows`` is used.
+        ``usable_rows`` and ``gray_code`` are used.
 
     Members
     -------
@@ -61,6 +62,7 @@ class MarchWalk(wiring.Component):
 
     def __init__(self, *, config: AcceleratorConfig) -> None:
         self._last_row = config.usable_rows - 1
+        self._gray = config.gray_code
         super().__init__(
             {
                 "start": In(1),
@@ -85,7 +87,8 @@ class MarchWalk(wiring.Component):
         with m.Switch(background):
             for number, bits in enumerate(BACKGROUNDS):
                 with m.Case(number):
-                    m.d.comb += self.data.as_value().eq(bits)
+                    columns = Const(bits, ROW.size)
+                    m.d.comb += self.data.as_value().eq(from_gray(columns) if self._gray else columns)
 
         last = Signal()
         m.d.comb += last.eq(self.row == 0)

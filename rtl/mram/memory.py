@@ -61,7 +61,7 @@ class MaintainedMemory(wiring.Component):
     Parameters
     ----------
     config : AcceleratorConfig
-        As :class:`MramController`; and ``spare_rows``, ``remap_defects``.
+        As :class:`MramController`; and ``spare_rows``, ``remap_defects`` and ``gray_code``.
 
     Members
     -------

@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from respin.rtl.config import ROW_COLUMNS, AcceleratorConfig
+from respin.rtl.mram.gray import from_gray
 from respin.rtl.mram.ports import ReadRow
 from respin.rtl.mram.secded import CODEWORD_BITS, DATA_BITS, SecdedDecoder
 
@@ -34,7 +35,7 @@ class RowDecoder(wiring.Component):
     Parameters
     ----------
     config : AcceleratorConfig
-        ``ecc_decoders`` is used.
+        ``ecc_decoders`` and ``gray_code`` are used.
 
     Members
     -------
@@ -65,6 +66,7 @@ class RowDecoder(wiring.Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._decoders = config.ecc_decoders
+        self._gray = config.gray_code
         self._steps = CODEWORDS // config.ecc_decoders
         super().__init__(
             {
@@ -101,7 +103,7 @@ class RowDecoder(wiring.Component):
         uncorrectable = Cat(decoder.uncorrectable for decoder in outcomes)
 
         m.d.comb += [
-            self.rows.payload.data.as_value().eq(decoded),
+            self.rows.payload.data.as_value().eq(from_gray(decoded.as_value()) if self._gray else decoded),
             self.rows.payload.uncorrectable.eq(flagged),
             self.free.eq(~first | ~self.rows.valid | self.rows.ready),
             advance.eq(self.valid & self.free),

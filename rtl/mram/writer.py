@@ -6,9 +6,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from respin.rtl.config import ROW_COLUMNS, STRIPS, AcceleratorConfig
-from respin.rtl.interfaces import BankCommand
+from respin.rtl.interfaces import ROW, BankCommand
 from respin.rtl.mram.compare import RowCompare
 from respin.rtl.mram.events import WriteEvents
+from respin.rtl.mram.gray import to_gray
 from respin.rtl.mram.ports import CHECKS, Outcome, WriteKind, WriteRequest, WriteStatus
 from respin.rtl.mram.pulses import PulseGroups
 from respin.rtl.mram.row_codec import CODEWORDS, interleave
@@ -37,7 +38,7 @@ class RowWriter(wiring.Component):
     Parameters
     ----------
     config : AcceleratorConfig
-        ``write_scheme``, ``write_retries`` and ``watchdog_cycles`` are used.
+        ``write_scheme``, ``write_retries``, ``gray_code`` and ``watchdog_cycles`` are used.
 
     Members
     -------
@@ -107,15 +108,20 @@ class RowWriter(wiring.Component):
         verify = Signal()
         first_differing = Signal.like(compare.differing)
         checks = Signal(CHECKS)
-        words = [Cat(request.data.as_value().word_select(c, DATA_BITS), checks[c]) for c in range(CODEWORDS)]
+        content = Signal(ROW)
+        words = [Cat(content.as_value().word_select(c, DATA_BITS), checks[c]) for c in range(CODEWORDS)]
         m.d.comb += [
+            content.eq(request.data),
             checks.eq(Mux(raw_write, request.check.as_value(), compare.checks.as_value())),
             groups.strips.eq(Mux(raw_write, request.mask, compare.strips)),
-            compare.data.eq(request.data),
+            compare.data.eq(content),
             compare.columns.eq(self.columns),
             self.strip_mask.eq(groups.mask),
             self.wdata.eq(interleave(words)),
         ]
+        if self._config.gray_code:
+            with m.If(~raw_write):
+                m.d.comb += content.as_value().eq(to_gray(request.data.as_value()))
 
         with m.FSM():
             with m.State("wait for a request"):

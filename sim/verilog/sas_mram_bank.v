@@ -46,11 +46,13 @@ module sas_mram_bank #(
     localparam POKE = 3'd1, LOAD = 3'd2, DUMP = 3'd3, RELOAD = 3'd4, AGE = 3'd5, CLEAR = 3'd6, CUT = 3'd7;
 
     // Addresses in the table.
-    localparam T_SEED = 0, T_ERASES = 1, T_READ_CYCLES = 2, T_STRIP_LIMIT = 3, T_RETENTION = 4, T_DISTURB = 6;
-    localparam T_ERASE_ERROR = 16, T_READ_ERROR = 32, T_WRITE_CYCLES = 64, T_WRITE_ERROR = 2048, T_WORDS = 4096;
+    localparam T_SEED = 0, T_ERASES = 1, T_READ_CYCLES = 2, T_STRIP_LIMIT = 3, T_STATIC = 4, T_RETENTION = 8;
+    localparam T_READ_ERROR = 32, T_WRITE_CYCLES = 64, T_DISTURB = 112, T_ERASE_ERROR = 160;
+    localparam T_WORDS = 16384; // the upper half are write errors: {1, class of critical current, pulse, pattern, ...}
 
     // Kinds of draws.
     localparam K_READ = 0, K_DISTURB = 1, K_WRITE = 2, K_SCRAMBLE = 3, K_ERASE = 4, K_RETENTION = 5, K_CUT = 6;
+    localparam K_STABILITY = 7, K_CURRENT = 8;
 
     localparam [31:0] STEP = 32'h9E3779B9, TWIST = 32'h85EBCA6B;
 
@@ -84,8 +86,18 @@ module sas_mram_bank #(
         draw = mix(draw_a + (kind * 512 + column) * STEP) ^ draw_b;
     endfunction
 
+    // What an MTJ was made with: its static class, of stability or of critical current. Command 2^32 - 1 draws it.
+    function [1:0] made(input integer kind, input [31:0] on_row, input integer column);
+        reg [31:0] a, x;
+        begin
+            a = mix(mix(key - STEP) + on_row * STEP);
+            x = mix(a + (kind * 512 + column) * STEP) ^ mix(a + TWIST);
+            made = {1'b0, x < tbl[T_STATIC]} + {1'b0, x < tbl[T_STATIC + 1]} + {1'b0, x < tbl[T_STATIC + 2]};
+        end
+    endfunction
+
     // Largest thresholds, so that most columns are settled by one comparison, or by none where all are 0.
-    reg [31:0] most_read_error, most_disturb;
+    reg [31:0] most_read_error, most_disturb, most_erase_error, most_lost;
 
     // Files ---------------------------------------------------------------------------------------------------------
 
@@ -105,7 +117,15 @@ module sas_mram_bank #(
             most_read_error = 0;
             for (i = 0; i < 24; i = i + 1)
                 if (tbl[T_READ_ERROR + i] > most_read_error) most_read_error = tbl[T_READ_ERROR + i];
-            most_disturb = tbl[T_DISTURB] > tbl[T_DISTURB + 1] ? tbl[T_DISTURB] : tbl[T_DISTURB + 1];
+            most_disturb = 0;
+            for (i = 0; i < 32; i = i + 1)
+                if (tbl[T_DISTURB + i] > most_disturb) most_disturb = tbl[T_DISTURB + i];
+            most_erase_error = 0;
+            for (i = 0; i < 64; i = i + 1)
+                if (tbl[T_ERASE_ERROR + i] > most_erase_error) most_erase_error = tbl[T_ERASE_ERROR + i];
+            most_lost = 0;
+            for (i = 0; i < 4; i = i + 1)
+                if (tbl[T_RETENTION + i] > most_lost) most_lost = tbl[T_RETENTION + i];
         end
     endtask
 
@@ -168,6 +188,7 @@ module sas_mram_bank #(
     // The last command: its number, its row and the strips that it pulses.
     reg [31:0]         taken;
     reg [ROW_BITS-1:0] at;
+    reg [31:0]         at_row;
     reg [71:0]         pulsed;
 
     task begin_command;
@@ -184,7 +205,8 @@ module sas_mram_bank #(
     // The draws of the last command, and its row as it is now.
     task look_up;
         begin
-            begin_draws(taken, {{(32-ROW_BITS){1'b0}}, at});
+            at_row = {{(32-ROW_BITS){1'b0}}, at};
+            begin_draws(taken, at_row);
             defect = defects[at];
             state = visible(cells[at], defect[287:0], defect[575:288]);
         end
@@ -208,11 +230,17 @@ module sas_mram_bank #(
                 end
             if (most_disturb != 0) begin
                 driven = cells[at];
-                for (column = 0; column < 288; column = column + 1)
-                    if (draw(K_DISTURB, column) < tbl[T_DISTURB + {31'd0, state[column]}]) begin
-                        driven[column] = ~driven[column];
-                        n_disturbed = n_disturbed + 1;
+                for (column = 0; column < 288; column = column + 1) begin
+                    chance = draw(K_DISTURB, column);
+                    if (chance < most_disturb) begin
+                        index = {6'd0, made(K_STABILITY, at_row, column), made(K_CURRENT, at_row, column),
+                                 state[column]};
+                        if (chance < tbl[T_DISTURB + index]) begin
+                            driven[column] = ~driven[column];
+                            n_disturbed = n_disturbed + 1;
+                        end
                     end
+                end
                 cells[at] = driven;
             end
         end
@@ -227,11 +255,13 @@ module sas_mram_bank #(
                     pattern = wdata[4*strip +: 4];
                     for (column = 4 * strip; column < 4 * strip + 4; column = column + 1) begin
                         index = {pulse, pattern, column[1:0], state[column]};
-                        chance = tbl[T_WRITE_ERROR + index];
-                        if (driven[column] && chance != 0 && draw(K_WRITE, column) < chance) begin
-                            target[column] = ~wdata[column];
-                            n_write_errors = n_write_errors + 1;
-                        end
+                        // No threshold of a class is above their union's bits.
+                        chance = tbl[{3'b100, index}] | tbl[{3'b101, index}] | tbl[{3'b110, index}] | tbl[{3'b111, index}];
+                        if (driven[column] && chance != 0 && draw(K_WRITE, column) < chance)
+                            if (draw(K_WRITE, column) < tbl[{1'b1, made(K_CURRENT, at_row, column), index}]) begin
+                                target[column] = ~wdata[column];
+                                n_write_errors = n_write_errors + 1;
+                            end
                     end
                 end
         end
@@ -241,12 +271,14 @@ module sas_mram_bank #(
     task erase_cells;
         begin
             target = 0;
-            chance = tbl[T_ERASE_ERROR + pulse];
-            if (chance != 0)
+            if (most_erase_error != 0)
                 for (column = 0; column < 288; column = column + 1)
-                    if (driven[column] && draw(K_ERASE, column) < chance) begin
-                        target[column] = 1'b1;
-                        n_write_errors = n_write_errors + 1;
+                    if (driven[column]) begin
+                        index = {5'd0, made(K_CURRENT, at_row, column), pulse};
+                        if (draw(K_ERASE, column) < tbl[T_ERASE_ERROR + index]) begin
+                            target[column] = 1'b1;
+                            n_write_errors = n_write_errors + 1;
+                        end
                     end
         end
     endtask
@@ -316,16 +348,18 @@ module sas_mram_bank #(
 
     task age_cells;
         begin
-            chance = tbl[T_RETENTION];
-            if (chance != 0)
+            if (most_lost != 0)
                 for (i = 0; i < ROWS; i = i + 1) begin
                     begin_draws(commands, i);
                     driven = cells[i];
-                    for (column = 0; column < 288; column = column + 1)
-                        if (draw(K_RETENTION, column) < chance) begin
-                            driven[column] = ~driven[column];
-                            n_lost = n_lost + 1;
-                        end
+                    for (column = 0; column < 288; column = column + 1) begin
+                        chance = draw(K_RETENTION, column);
+                        if (chance < most_lost)
+                            if (chance < tbl[T_RETENTION + {2'b0, made(K_STABILITY, i, column)}]) begin
+                                driven[column] = ~driven[column];
+                                n_lost = n_lost + 1;
+                            end
+                    end
                     cells[i] = driven;
                 end
             commands = commands + 1;
@@ -376,6 +410,7 @@ module sas_mram_bank #(
         erased_row = 0;
         taken = 0;
         at = 0;
+        at_row = 0;
         pulsed = 0;
         remaining = 0;
         reading = 0;

@@ -82,6 +82,10 @@ def test_a_part_is_published_only_if_all_its_figures_are(tmp_path):
     external = {row["part"]: row["joules"] for row in made["parts"]}["external memory"]
     assert external == pytest.approx((256 + 4 * 256) * 244e-12)
     assert found["endurance"] is None, "a program that only infers wears nothing"
+    cool, hot = found["scrub"]
+    assert cool["joules"] == pytest.approx(2048 * 16.8e-12, rel=5e-3), "288 columns of a READ in each of 2,048 rows"
+    assert cool["watts"] == cool["joules"] / (10 * 365.25 * 86400), "this device keeps rows for ten years"
+    assert hot["period"] < cool["period"]
     write_page(tmp_path / "report.html", found | {"program": "by hand"})
     assert "What by hand costs" in (tmp_path / "report.html").read_text(encoding="utf-8")
 

@@ -15,7 +15,7 @@ TINY = replace(preset("tiny"), name="mram_tiny", mram_rows=32, spare_rows=0, wat
 TWO = replace(TINY, name="mram_two", banks=2, ecc_decoders=2, write_scheme="erase_program")
 EIGHT = replace(preset("default"), name="mram_eight", mram_rows=16, spare_rows=0, write_retries=2, watchdog_cycles=1024)
 CONFIGS = {config.name: config for config in (TINY, TWO, EIGHT)}
-SPARED = replace(TINY, name="memory_spared", spare_rows=3)
+SPARED = replace(TINY, name="memory_spared", spare_rows=3, gray_code=True)
 SPARED_TWO = replace(TWO, name="memory_two", spare_rows=5, remap_defects=True)
 SPARED_EIGHT = replace(EIGHT, name="memory_eight", spare_rows=1)
 MAINTAINED = {config.name: config for config in (SPARED, SPARED_TWO, SPARED_EIGHT)}

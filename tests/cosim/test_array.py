@@ -23,16 +23,21 @@ def dut(simulator):
 
 
 def _graded(table):
-    """Give every threshold of reads and writes its own value, neighbours far apart, so that a wrong index shows."""
+    """Give every threshold its own value, neighbours far apart, so that a wrong index shows; all classes are common."""
     table = table.copy()
+    table[4:7] = [1 << 31, 1 << 30, 1 << 29]  # of the static classes
+    table[8:12] = [1 << 24, 5 << 24, 2 << 24, 9 << 24]
     table[32:56] = np.arange(24) * 7 % 24 << 24
-    table[2048:] = np.arange(2048, dtype=np.uint64) * 2654435761 % 2**32
+    table[112:144] = np.arange(32) * 11 % 32 << 22
+    table[160:224] = np.arange(64) * 13 % 64 << 25
+    table[8192:] = np.arange(8192, dtype=np.uint64) * 2654435761 % 2**32
     return table
 
 
 CASES = {
     "geometry_x": (fault_table(load("scrubbed"), clock_mhz=250, seed=seed(), rates=HEAVY), True),
     "geometry_y": (fault_table(load("erasable"), clock_mhz=100, seed=seed() + 1, rates=HEAVY), True),
+    "every_threshold_apart_y": (_graded(fault_table(load("erasable"), clock_mhz=100, seed=seed(), rates=LIGHT)), True),
     "every_threshold_apart": (_graded(fault_table(load("default"), clock_mhz=1000, seed=2**32 - 1, rates=LIGHT)), True),
     "light": (fault_table(load("default"), clock_mhz=100, seed=seed(), rates=LIGHT), False),
     "plain": (None, False),

@@ -26,8 +26,12 @@ def _pair(device, rates, defective):
     table = fault_table(load(device), clock_mhz=100, seed=seed(), rates=RATES[rates], age_seconds=1e6)
     if rates == "heavy":
         # Every threshold its own value, neighbours far apart: a wrong index shows.
+        table[4:7] = [1 << 31, 1 << 30, 1 << 29]  # of the static classes
+        table[8:12] = [1 << 24, 5 << 24, 2 << 24, 9 << 24]
         table[32:56] = np.arange(24) * 7 % 24 << 24
-        table[2048:] = np.arange(2048, dtype=np.uint64) * 2654435761 % 2**32
+        table[112:144] = np.arange(32) * 11 % 32 << 22
+        table[160:224] = np.arange(64) * 13 % 64 << 25
+        table[8192:] = np.arange(8192, dtype=np.uint64) * 2654435761 % 2**32
     drawn = DefectRates(stuck_cells=1e-2, dead_strips=1e-2, weak_cells=0.1)
     defects = draw_defects(ROWS, bank=BANK, seed=seed(), rates=drawn) if defective else None
     return Bank(ROWS, bank=BANK, table=table, defects=defects), SasMramArray(ROWS, BANK, table, defects)

@@ -17,9 +17,9 @@ ROWS = 16
 BANKS = 2
 
 
-def _memory(*, defects=None, write_scheme="sas", write_retries=3, rates=NO_FAULTS):
+def _memory(*, defects=None, rates=NO_FAULTS, write_scheme="sas", **given):
     config = AcceleratorConfig(
-        name="test", banks=BANKS, mram_rows=ROWS, spare_rows=0, write_scheme=write_scheme, write_retries=write_retries
+        **{"name": "test", "banks": BANKS, "mram_rows": ROWS, "spare_rows": 0, "write_scheme": write_scheme, **given}
     )
     device = load("erasable" if write_scheme == "erase_program" else "default")
     return Memory(config=config, table=fault_table(device, clock_mhz=100, seed=seed(), rates=rates), defects=defects)
@@ -139,3 +139,31 @@ def test_write_verify_makes_rows_whole_under_heavy_write_errors():
 def test_one_defect_map_a_bank_is_asked_for():
     with pytest.raises(ValueError, match="defects must be one map for each of 2 banks, not 1"):
         _memory(defects=[no_defects(ROWS)])
+
+
+def test_in_gray_code_a_step_of_one_pulses_a_data_strip_and_three_check_strips():
+    memory = _memory(gray_code=True)
+    weights = np.zeros(32, dtype=np.int8)
+    for value in (127, -128, -1, 0, -1):
+        weights[5] = value
+        memory.write(1, weights)
+        assert (memory.read(1, 1)[0] == weights).all()
+    # 0 to 127 is no step; 127 to -128 and -1 to 0 change the highest bit alone, -128 to -1 all but that.
+    columns = [memory.raw_read(1)]
+    weights[5] = 0
+    memory.write(1, weights)
+    columns.append(memory.raw_read(1))
+    assert np.count_nonzero(columns[0] ^ columns[1]) == 4
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_the_march_finds_what_is_stuck_either_way(gray):
+    defects = [no_defects(ROWS), no_defects(ROWS)]
+    stuck = [(0, 3, 17, 0), (1, 5, 40, 1), (0, 2, 280, 1), (1, 0, 270, 0)]  # bank, row, column, value
+    for bank, row, column, value in stuck:
+        stick(defects[bank], row, column, value)
+    memory = _memory(defects=defects, gray_code=gray, spare_rows=4, remap_defects=True)
+    memory.march()
+    replaced = [entry & 0x3FFFFF for entry in memory.spares.entries if entry >> 22 == 1]  # rows of the spare's own bank
+    assert sorted(replaced) == sorted(row for _, row, *_ in stuck)
+    assert not memory.contents(0, memory.config.usable_rows).any()

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from respin.golden.memory.secded import decode, encode, parity_columns, to_codewords
+from respin.golden.memory.secded import decode, encode, from_gray, parity_columns, to_codewords, to_gray
 from respin.sim.runner import seed
 
 
@@ -90,3 +90,18 @@ def test_triples_are_mistaken_as_often_as_the_bound_says():
     known = set(columns)
     share = sum(syndrome in known for syndrome in syndromes) / len(syndromes)
     assert share == pytest.approx(0.57, abs=0.01)
+
+
+def test_gray_codes_of_neighbours_differ_in_one_bit():
+    numbers = np.arange(-128, 128).astype(np.int8)
+    codes = to_gray(numbers)
+    assert len(np.unique(codes)) == 256
+    assert [int(bits).bit_count() for bits in (codes ^ np.roll(codes, 1)).view(np.uint8)] == [1] * 256
+    assert (from_gray(codes) == numbers).all()
+
+
+def test_rows_in_gray_code_hold_the_codes():
+    weights = _rows(8)
+    columns = encode(weights, gray=True)
+    assert (columns == encode(to_gray(weights))).all()
+    assert (decode(columns, gray=True).weights == weights).all()

@@ -36,9 +36,10 @@ def test_changed_strips_are_those_whose_columns_differ() -> None:
     before, after = _weights((500, 32), 1), _weights((500, 32), 2)
     after[:250] = before[:250]
     after[:250, 3] ^= 1  # a single bit, and its three check bits
-    columns = secded.encode(before.numpy()) ^ secded.encode(after.numpy())
-    expected = columns.reshape(500, 72, 4).any(2)
-    assert np.array_equal(changed_strips(before, after), expected)
+    for gray in (True, False):
+        columns = secded.encode(before.numpy(), gray=gray) ^ secded.encode(after.numpy(), gray=gray)
+        expected = columns.reshape(500, 72, 4).any(2)
+        assert np.array_equal(changed_strips(before, after, gray=gray), expected)
     assert (expected[:250].sum(1) == 4).all()
 
 
@@ -51,6 +52,7 @@ def test_the_counter_adds_up() -> None:
     assert counter.wear.rows == 0
     counter.count(first, second)
     wear = counter.wear
+    assert wear.gray_strips == 8
     assert (wear.weights, wear.rows, wear.strips, wear.most, wear.bytes_written) == (1, 2, 8, 1, 72)
     counter.count(second, first)
     assert (wear.weights, wear.rows, wear.strips, wear.most) == (2, 4, 16, 2)

@@ -53,7 +53,8 @@ def learns(netlist: str, folder: Path) -> None:
     """Simulate a netlist with models of its cells, and run the bench on it."""
     texts = machine_bench(NANO, waived(netlist)) | {"cells.v": cell_models(BOARD.family, netlist)}
     print("building the simulation", flush=True)
-    dut = build("bench", texts, simulator="verilator", files=[BANK_MODEL, MEMORY_MODEL], seconds=BUILD_SECONDS)
+    models = [BANK_MODEL, MEMORY_MODEL]
+    dut = build("bench", texts, simulator="verilator", files=models, netlist=True, seconds=BUILD_SECONDS)
     print("training", flush=True)
     run_bench(dut, NANO, "tb_small_module", folder, tests=1, seconds=RUN_SECONDS, steps=STEPS, batch=BATCH)
 

@@ -22,8 +22,20 @@ from respin.sim.defects import (
     write_rows,
 )
 from respin.sim.device import load
+from respin.sim.draws import Kind
 from respin.sim.runner import seed
-from respin.sim.tables import NO_FAULTS, READ_ERROR, WRITE_ERROR, FaultRates, fault_table, plain_table, threshold
+from respin.sim.tables import (
+    DISTURB,
+    NO_FAULTS,
+    READ_ERROR,
+    RETENTION,
+    STATIC,
+    WRITE_ERROR,
+    FaultRates,
+    fault_table,
+    plain_table,
+    threshold,
+)
 
 ROWS = 32
 ONES = np.ones(288, dtype=np.uint8)
@@ -80,7 +92,8 @@ def test_write_errors_follow_pulse_pattern_position_and_state():
     bank = _bank()
     for _, pulse, pattern, position, state in ((0, 1, 0b0110, 2, 0), (1, 3, 0b1111, 0, 1)):
         bank.table[WRITE_ERROR:] = 0
-        bank.table[WRITE_ERROR + pulse * 128 + pattern * 8 + position * 2 + state] = 2**32 - 1
+        of_class = bank.table[WRITE_ERROR:].reshape(4, -1)
+        of_class[:, pulse * 128 + pattern * 8 + position * 2 + state] = 2**32 - 1
         for tried_pulse, tried_pattern, tried_state in np.ndindex(5, 16, 2):
             bank.cells[0] = tried_state
             data = np.tile(np.array([tried_pattern >> place & 1 for place in range(4)], dtype=np.uint8), 72)
@@ -130,6 +143,49 @@ def test_a_device_of_its_own_rates_hardly_errs(device):
         bank.write_sas(number % ROWS, _sixteen(number), ONES, 0)
         bank.read(number % ROWS)
     assert bank.statistics.write_errors + bank.statistics.read_errors < 12
+
+
+def test_static_classes_are_as_frequent_as_they_should_be_and_stay():
+    bank = Bank(2000, table=fault_table(load("scrubbed"), clock_mhz=100, seed=seed()))
+    drawn = {kind: np.stack([bank.static(row, kind) for row in range(2000)]) for kind in (Kind.STABILITY, Kind.CURRENT)}
+    for classes in drawn.values():
+        for past, share in enumerate((0.158655, 0.0227501, 0.00134990), start=1):
+            _assert_rate(int((classes >= past).sum()), classes.size, share)
+    both = (drawn[Kind.STABILITY] >= 1) & (drawn[Kind.CURRENT] >= 1)
+    _assert_rate(int(both.sum()), both.size, 0.158655**2)
+    bank.age()
+    bank.write_sas(7, _sixteen(), ONES, 0)
+    again = Bank(2000, table=bank.table)
+    assert all((again.static(row, kind) == drawn[kind][row]).all() for row in (0, 7, 1999) for kind in drawn)
+
+
+def test_each_mechanism_follows_the_static_classes():
+    """Thresholds of 0 or 1 by class: what fails is exactly the cells of that class."""
+    bank = Bank(8, table=fault_table(load("scrubbed"), clock_mhz=100, seed=seed(), rates=NO_FAULTS))
+    bank.table[STATIC : STATIC + 3] = [1 << 31, 1 << 30, 1 << 29]  # half, a quarter, an eighth past the edges
+    classes = {kind: np.stack([bank.static(row, kind) for row in range(8)]) for kind in (Kind.STABILITY, Kind.CURRENT)}
+    assert all(set(np.unique(found)) == {0, 1, 2, 3} for found in classes.values())
+    stable, current = classes[Kind.STABILITY], classes[Kind.CURRENT]
+    always = 2**32 - 1
+    for wanted in range(4):
+        bank.table[RETENTION : RETENTION + 4] = np.arange(4) == wanted
+        bank.table[RETENTION : RETENTION + 4] *= always
+        bank.cells[:] = 0
+        bank.age()
+        assert (bank.cells == (stable == wanted)).all()
+    bank.table[RETENTION : RETENTION + 4] = 0
+    for wanted in np.ndindex(4, 4):
+        bank.table[DISTURB : DISTURB + 32] = 0
+        bank.table[DISTURB + 8 * wanted[0] + 2 * wanted[1]] = always  # state 0
+        bank.cells[:] = 0
+        bank.read(5)
+        assert (bank.cells[5] == ((stable[5] == wanted[0]) & (current[5] == wanted[1]))).all()
+    bank.table[DISTURB : DISTURB + 32] = 0
+    for wanted in range(4):
+        bank.table[WRITE_ERROR:] = 0
+        bank.table[WRITE_ERROR + 2048 * wanted : WRITE_ERROR + 2048 * (wanted + 1)] = always
+        bank.write_sas(2, _sixteen(), ONES, 0)
+        assert (bank.cells[2, :64] == (current[2, :64] != wanted)).all()
 
 
 def test_retention_loss():

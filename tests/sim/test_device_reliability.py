@@ -142,12 +142,44 @@ def test_the_table_holds_each_probability_at_its_place():
     device = load("scrubbed")
     words = fault_table(device, clock_mhz=100, seed=9, age_seconds=DAY)
     assert (words[0], words[1], words[3]) == (9, 0, 16)
-    assert words[tables.RETENTION] == tables.threshold(reliability.retention_loss(device, DAY))
+    assert words[4:7].tolist() == [tables.threshold(share) for share in (0.15865525393, 0.02275013195, 0.00134989803)]
+    for stable in range(4):
+        lost = reliability.retention_loss(device, DAY, stability_class=stable)
+        assert words[tables.RETENTION + stable] == tables.threshold(lost)
+    at = tables.DISTURB + (2 * 4 + 3) * 2 + 1
+    assert words[at] == tables.threshold(reliability.read_disturb(device, 1, 2, 3))
     at = tables.READ_ERROR + CLASS_LOW * 8 + 2 * 2 + 1
     assert words[at] == tables.threshold(reliability.read_error(device, CLASS_LOW, 2, 1))
-    at = tables.WRITE_ERROR + 3 * 128 + 0b1010 * 8 + 1 * 2 + 0
-    assert words[at] == tables.threshold(reliability.write_error(device, device.pulses[3], 0b1010, 1, 0))
+    at = tables.WRITE_ERROR + 2 * 2048 + 3 * 128 + 0b1010 * 8 + 1 * 2 + 0
+    assert words[at] == tables.threshold(reliability.write_error(device, device.pulses[3], 0b1010, 1, 0, 2))
+    at = tables.ERASE_ERROR + 3 * 16 + 5
+    assert words[at] == tables.threshold(reliability.erase_error(device, device.pulses[5], 3))
     assert fault_table(load("erasable"), clock_mhz=100)[tables.ERASES] == 1
+
+
+SHARES = (0.841344746, 0.135905122, 0.021400234, 0.001349898)
+"""Of a normal distribution: below one deviation, between one and two, two and three, past three."""
+
+
+@pytest.mark.parametrize(("name", "seconds", "celsius"), [("scrubbed", DAY, 27), ("default", 30 * DAY, 85)])
+def test_classes_of_stability_make_up_the_average(name, seconds, celsius):
+    device = load(name)
+    lost = [reliability.retention_loss(device, seconds, celsius, stable) for stable in range(4)]
+    assert lost == sorted(lost), "less stable cells lose more"
+    together = sum(share * each for share, each in zip(SHARES, lost, strict=True))
+    assert together == pytest.approx(reliability.retention_loss(device, seconds, celsius), rel=1e-3)
+
+
+def test_mtjs_of_high_critical_current_fail_more_often():
+    """An MTJ of 1.12 times the mean's critical currents fails as the nominal one at currents 1.12 times smaller."""
+    device, pulse = load("scrubbed"), Pulse(sot=360.0, sot_time=1.0, stt=90.0, stt_time=2.0)
+    errors = [reliability.intrinsic_write_error(device, pulse, 0, 1, current) for current in range(4)]
+    assert errors == sorted(errors)
+    weak = [
+        reliability.intrinsic_write_error(device, dataclasses.replace(pulse, sot=360 / ratio, stt=90 / ratio), 0, 1)
+        for ratio in (1.0, 1.04, 1.08, 1.12, 1.16)
+    ]
+    assert errors[0] < weak[1] < errors[1] < weak[2] < errors[2] < weak[3] < errors[3] < weak[4]
 
 
 def test_rates_replace_the_devices_own():
@@ -155,9 +187,10 @@ def test_rates_replace_the_devices_own():
     words = fault_table(load("default"), clock_mhz=100, rates=rates)
     assert set(words[tables.WRITE_ERROR :].tolist()) == {tables.threshold(1e-2)}
     assert set(words[tables.READ_ERROR : tables.READ_ERROR + 24].tolist()) == {tables.threshold(1e-4)}
-    assert set(words[tables.ERASE_ERROR : tables.ERASE_ERROR + 16].tolist()) == {2**31}
+    assert set(words[tables.ERASE_ERROR : tables.ERASE_ERROR + 64].tolist()) == {2**31}
+    assert set(words[tables.DISTURB : tables.DISTURB + 32].tolist()) == {tables.threshold(1e-5)}
     none = fault_table(load("default"), clock_mhz=100, rates=NO_FAULTS)
-    assert not np.delete(none, [0, 2, 3, *range(64, 112)]).any()
+    assert not np.delete(none, [0, *range(2, 7), *range(64, 112)]).any()
 
 
 @pytest.mark.parametrize(
