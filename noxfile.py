@@ -17,7 +17,7 @@ import nox
 ROOT = Path(__file__).parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-EXTRAS = "learn,area,fpga,registers,board,tests,lint"
+EXTRAS = "learn,area,fpga,sdram,registers,board,tests,lint"
 
 nox.needs_version = ">=2024.4"
 nox.options.default_venv_backend = "none"

@@ -11,7 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail, out, print_json, require
 from respin.gen.folder import FolderError, write_folder
 from respin.gen.fpga.boards import BOARDS
-from respin.gen.fpga.build import PACKAGES, CapacityError, Order, build, describe, require_known_room
+from respin.gen.fpga.build import PACKAGES, SDRAM_PACKAGES, CapacityError, Order, build, describe, require_known_room
 from respin.gen.fpga.tools import FAMILIES, FlowError
 from respin.gen.fpga.vivado import PARTS, project
 from respin.rtl.config import AcceleratorConfig
@@ -41,6 +41,7 @@ Baud = Annotated[int, typer.Option("--baud", min=1, help="Bits a second on the s
 LinkOnly = Annotated[
     bool, typer.Option("--link-only", help="Serial line and memory without a machine, to try a board out.")
 ]
+SdramMemory = Annotated[bool, typer.Option("--sdram", help="External memory is the board's SDRAM, not block RAM.")]
 ReadErrors = Annotated[float, typer.Option(help="Probability that a row is read with a wrong column.")]
 WriteErrors = Annotated[float, typer.Option(help="Probability that a write misses one of the strips.")]
 Out = Annotated[
@@ -51,8 +52,9 @@ Out = Annotated[
 
 def bitstream(
     board: BoardName = None, vivado: Vivado = None, preset: Preset = None, config: ConfigFile = None,
-    link_only: LinkOnly = False, clock: ClockMhz = None, baud: Baud = BAUD, seeds: Seeds = 1, seed: FirstSeed = 1,
-    read_errors: ReadErrors = 0.0, write_errors: WriteErrors = 0.0, folder: Out = None, json: Json = False,
+    link_only: LinkOnly = False, sdram: SdramMemory = False, clock: ClockMhz = None, baud: Baud = BAUD,
+    seeds: Seeds = 1, seed: FirstSeed = 1, read_errors: ReadErrors = 0.0, write_errors: WriteErrors = 0.0,
+    folder: Out = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Build a bitstream with open tools: synthesis, place and route, timing, a floorplan, and the bits.
 
@@ -64,8 +66,9 @@ def bitstream(
         fail("name either --board or --vivado", BAD_INPUT)
     if vivado is not None:
         only_board = {
-            "--link-only": link_only, "--clock": clock is not None, "--baud": baud != BAUD, "--seeds": seeds != 1,
-            "--seed": seed != 1, "--read-errors": read_errors, "--write-errors": write_errors, "--json": json,
+            "--link-only": link_only, "--sdram": sdram, "--clock": clock is not None, "--baud": baud != BAUD,
+            "--seeds": seeds != 1, "--seed": seed != 1, "--read-errors": read_errors, "--write-errors": write_errors,
+            "--json": json,
         }  # fmt: skip
         for name, given in only_board.items():
             if given:
@@ -84,6 +87,7 @@ def bitstream(
             config=machine,
             machine=not (link_only or nothing_fits),
             seeds=range(seed, seed + seeds),
+            sdram=sdram,
             baud=baud,
             timing=bank_timing(machine),
             errors=BankErrors(read=read_errors, write=write_errors),
@@ -96,6 +100,8 @@ def bitstream(
     if nothing_fits and not link_only:
         err.print(f"no machine fits {board}: link and memory alone, as with --link-only", style="yellow")
     require("fpga", *PACKAGES, *FAMILIES[chosen.family].packages)
+    if sdram:
+        require("sdram", *SDRAM_PACKAGES)
     folder = folder or Path("build") / "bitstream" / f"{board}-{order.name}"
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=err, transient=True) as progress:

@@ -26,6 +26,8 @@ class Board:
         What is built unless something else is asked for; without a preset the link alone, as no machine fits.
     memory_bytes:
         External memory, out of block RAM.
+    sdram:
+        Whether there is SDRAM, of the kind that :mod:`respin.gen.fpga.sdram` makes a controller for.
     resources:
         What the chip has, by nextpnr's names for it.
     """
@@ -42,6 +44,7 @@ class Board:
     clock_mhz: int
     memory_bytes: int
     resources: dict[str, int]
+    sdram: bool = False
 
 
 def _ulx3s(size: str, preset: str | None, memory_bytes: int, resources: dict[str, int]) -> Board:
@@ -49,7 +52,7 @@ def _ulx3s(size: str, preset: str | None, memory_bytes: int, resources: dict[str
         name=f"ulx3s-{size}f", title=f"ULX3S, ECP5 LFE5U-{size}F, speed grade 6", family="ecp5",
         chip=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), platform=("ulx3s", f"ULX3S_{size}F_Platform"),
         oscillator="clk25", oscillator_mhz=25, pll=True, preset=preset, clock_mhz=50, memory_bytes=memory_bytes,
-        resources=resources,
+        resources=resources, sdram=True,
     )  # fmt: skip
 
 
@@ -89,7 +92,14 @@ class Pin:
     inverted: bool
 
 
-def pins(board: Board) -> list[Pin]:
+_SDRAM_PORTS = {
+    "sdram_clk": "clk", "sdram__cke": "clk_en", "sdram__cs_n": "cs", "sdram__ras_n": "ras", "sdram__cas_n": "cas",
+    "sdram__we_n": "we", "sdram__ba": "ba", "sdram__a": "a", "sdram__dm": "dqm", "sdram_dq": "dq",
+}  # fmt: skip
+"""Ports of the SDRAM, and what ``amaranth-boards`` calls them; the controller's levels are those on the wires."""
+
+
+def pins(board: Board, *, sdram: bool = False) -> list[Pin]:
     """Return the pins of the ports of :class:`respin.rtl.fpga.board.Board`, as ``amaranth-boards`` has them.
 
     Raises
@@ -109,7 +119,16 @@ def pins(board: Board) -> list[Pin]:
         "alert": resources["led", 1],
     }
     shared = _attributes(resources["uart", 0])
-    return [_pin(port, part, shared if port in uart else {}) for port, part in found.items()]
+    made = [_pin(port, part, shared if port in uart else {}) for port, part in found.items()]
+    if sdram:
+        chip = resources["sdram", 0]
+        parts = {part.name: part.ios[0].names for part in chip.ios}
+        for port, name in _SDRAM_PORTS.items():
+            sites = parts[name]
+            for place, site in enumerate(sites):
+                wire = f"{port}[{place}]" if len(sites) > 1 else port
+                made.append(Pin(port=wire, site=site, attributes=_attributes(chip), inverted=False))
+    return made
 
 
 def _attributes(part: Any) -> dict[str, str]:
@@ -122,10 +141,10 @@ def _pin(port: str, part: Any, shared: dict[str, str]) -> Pin:
     return Pin(port=port, site=site, attributes=shared | _attributes(part), inverted=wires.invert)
 
 
-def constraints(board: Board) -> str:
-    """Return the file of constraints for the board's tools: LPF, PCF or CST."""
+def constraints(board: Board, *, sdram: bool = False) -> str:
+    """Return the file of constraints for the board's tools: LPF, PCF or CST; with the SDRAM's pins if it is used."""
     lines = []
-    for pin in pins(board):
+    for pin in pins(board, sdram=sdram):
         if board.family == "ice40":
             lines.append(f"set_io {pin.port} {pin.site}")
             continue

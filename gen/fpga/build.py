@@ -22,11 +22,14 @@ from respin.rtl.fpga.bank import NO_ERRORS, ONE_CYCLE, BankErrors, BankTiming
 from respin.rtl.fpga.board import Board as BoardTop
 from respin.rtl.fpga.board import BoardConfig
 from respin.rtl.fpga.clock import Clock
+from respin.rtl.fpga.sdram import SDRAM_BYTES
 from respin.rtl.link.uart import bit_cycles
 
 TOP = "respin_board"
 PACKAGES = ("pyosys", "amaranth-boards")
 """What the flow needs for every family."""
+SDRAM_PACKAGES = ("litedram", "litex", "migen")
+"""What it needs for the SDRAM."""
 
 
 class CapacityError(Exception):
@@ -47,6 +50,8 @@ class Order:
         Seeds of placement that are tried; the fastest result is kept.
     machine:
         False leaves the machine out (:class:`respin.rtl.fpga.board.BoardConfig`).
+    sdram:
+        External memory is the board's SDRAM, not block RAM.
     baud:
         Of the serial line.
     timing, errors:
@@ -55,19 +60,23 @@ class Order:
     Raises
     ------
     ValueError
-        If the board cannot make the clock, or the clock does not meet the line's rate.
+        If the board cannot make the clock, the clock does not meet the line's rate, or there is no SDRAM.
     """
 
     board: str
     config: AcceleratorConfig
     machine: bool = True
     seeds: Sequence[int] = (1,)
+    sdram: bool = False
     baud: int = 115_200
     timing: BankTiming = ONE_CYCLE
     errors: BankErrors = NO_ERRORS
 
     def __post_init__(self) -> None:
         _ = self.bit_cycles
+        if self.sdram and not self.chosen.sdram:
+            others = ", ".join(board.name for board in BOARDS.values() if board.sdram)
+            raise ValueError(f"{self.board} has no SDRAM that there is a controller for; {others} have")
 
     @property
     def chosen(self) -> Board:
@@ -77,7 +86,17 @@ class Order:
     @property
     def name(self) -> str:
         """What it is called in reports."""
-        return self.config.name if self.machine else "link"
+        return (self.config.name if self.machine else "link") + ("-sdram" if self.sdram else "")
+
+    @property
+    def memory_bytes(self) -> int:
+        """External memory."""
+        return SDRAM_BYTES if self.sdram else self.chosen.memory_bytes
+
+    @property
+    def constraints(self) -> str:
+        """The file of constraints."""
+        return constraints(self.chosen, sdram=self.sdram)
 
     @property
     def clock(self) -> Clock:
@@ -102,7 +121,7 @@ class Result:
 
 def tool_versions(order: Order) -> dict[str, str]:
     """Return the versions of everything that makes the bitstream."""
-    packages = (*PACKAGES, *FAMILIES[order.chosen.family].packages)
+    packages = (*PACKAGES, *FAMILIES[order.chosen.family].packages, *(SDRAM_PACKAGES if order.sdram else ()))
     return versions() | {name: str(package_version(name)) for name in packages}
 
 
@@ -115,11 +134,17 @@ def board_verilog(order: Order) -> str:
         memory_bytes=board.memory_bytes,
         baud=order.baud,
         machine=order.machine,
+        sdram=order.sdram,
         lights_low="busy" in low,
         timing=order.timing,
         errors=order.errors,
     )
-    return emit(BoardTop(config=order.config, board=around), TOP, config=order.config)
+    text = emit(BoardTop(config=order.config, board=around), TOP, config=order.config)
+    if order.sdram:
+        from respin.gen.fpga.sdram import controller
+
+        text += controller(clock_mhz=order.clock.mhz, data_bits=order.config.axi_bits)
+    return text
 
 
 def refuse(order: Order, short: str | None) -> None:
@@ -169,7 +194,7 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
         work = Path(name)
         source = work / f"{TOP}.v"
         source.write_text(text, encoding="utf-8")
-        (work / family.constraints).write_text(constraints(board), encoding="utf-8")
+        (work / family.constraints).write_text(order.constraints, encoding="utf-8")
         if order.machine and board.family not in needs_of(order.config):
             show("counting flip-flops")
             refuse(order, too_many_flip_flops(flip_flops(source, TOP, work), board, "before mapping"))
@@ -195,14 +220,14 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
                 files["routed.json"] = (work / "routed.json").read_bytes()
                 files["timing.json"] = (work / "timing.json").read_bytes()
             runs.append(run)
-        files |= {f"{TOP}.v": text, family.constraints: constraints(board), "mapped.v": mapped.verilog.read_bytes()}
+        files |= {f"{TOP}.v": text, family.constraints: order.constraints, "mapped.v": mapped.verilog.read_bytes()}
     best = max(runs, key=lambda run: run.mhz)
     report = {
         "design": order.name,
         "board": board.name,
         "chip": board.title,
         "config": asdict(order.config),
-        "memory_bytes": board.memory_bytes,
+        "memory_bytes": order.memory_bytes,
         "baud": order.baud,
         "versions": tool_versions(order),
         "commit": commit(),

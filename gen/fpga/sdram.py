@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A controller for a board's SDRAM: LiteDRAM's, with two AXI4 ports and a power-up sequence of its own, as Verilog.
 
-The chip is one of 16 bits, single data rate, 4 banks of 8192 rows of 512 columns (MT48LC16M16 and those like it), 32 MB.
+The chip is one of 16 bits, single data rate, 4 banks of 8192 rows of 512 columns (MT48LC16M16 and its like): 32 MB.
 LiteDRAM (BSD-2-Clause) has the controller, its PHY for such chips and its AXI4 ports; :mod:`respin.rtl.fpga.sdram` is
 what stands around it.
 """

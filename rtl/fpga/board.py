@@ -4,12 +4,14 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import ClockDomain, Module
-from amaranth.lib.wiring import Component, In, Out, connect
+from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.fpga.bank import NO_ERRORS, ONE_CYCLE, BankErrors, BankTiming
 from respin.rtl.fpga.banked import BankedMachine
 from respin.rtl.fpga.clock import Clock, ClockAndReset
+from respin.rtl.fpga.linked_sdram import LinkedSdram
+from respin.rtl.fpga.sdram import SdramPins
 from respin.rtl.link.linked_memory import LinkedMemory
 
 
@@ -23,6 +25,8 @@ class BoardConfig:
         Where the clock comes from.
     memory_bytes:
         External memory, out of block RAM: a power of two, at least 4096.
+    sdram:
+        External memory is the board's SDRAM instead (:class:`respin.rtl.fpga.sdram.Sdram`).
     baud:
         Of the serial line.
     machine:
@@ -37,6 +41,7 @@ class BoardConfig:
     memory_bytes: int
     baud: int = 115_200
     machine: bool = True
+    sdram: bool = False
     lights_low: bool = False
     timing: BankTiming = ONE_CYCLE
     errors: BankErrors = NO_ERRORS
@@ -60,6 +65,8 @@ class Board(Component):
         The serial line.
     busy, alert : Out(1)
         For lights: something came over the line, or goes back; the interrupt line.
+    sdram : Out(SdramPins()), sdram_clk : Out(1)
+        With SDRAM: its pins; its data are the top module's ``sdram_dq``.
 
     Raises
     ------
@@ -69,20 +76,30 @@ class Board(Component):
 
     def __init__(self, *, config: AcceleratorConfig, board: BoardConfig) -> None:
         self._config, self._board = config, board
-        self._memory = LinkedMemory(
-            clock_hz=board.clock.mhz * 1_000_000, baud=board.baud, data_bits=config.axi_bits, size=board.memory_bytes
+        line = {"clock_hz": board.clock.mhz * 1_000_000, "baud": board.baud}
+        if board.sdram:
+            self._memory = LinkedSdram(**line, data_bits=config.axi_bits)
+        else:
+            self._memory = LinkedMemory(**line, data_bits=config.axi_bits, size=board.memory_bytes)
+        pins = {"sdram": Out(SdramPins()), "sdram_clk": Out(1)} if board.sdram else {}
+        super().__init__(
+            {"clock": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "alert": Out(1), **pins}
         )
-        super().__init__({"clock": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "alert": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.domains.sync = sync = ClockDomain()
-        m.submodules.clock = clock = ClockAndReset(clock=self._board.clock)
+        m.submodules.clock = clock = ClockAndReset(clock=self._board.clock, late=self._board.sdram)
         m.submodules.memory = memory = self._memory
+        if self._board.sdram:
+            # Whoever asks for something waits in its reset until the chip has been powered up.
+            m.domains.power_up = power_up = ClockDomain()
+            m.d.comb += [power_up.clk.eq(clock.clk), power_up.rst.eq(clock.rst), self.sdram_clk.eq(clock.late)]
+            connect(m, memory.pins, flipped(self.sdram))
         m.d.comb += [
             clock.pin.eq(self.clock),
             sync.clk.eq(clock.clk),
-            sync.rst.eq(clock.rst),
+            sync.rst.eq(clock.rst | ~memory.ready if self._board.sdram else clock.rst),
             memory.rx.eq(self.rx),
             self.tx.eq(memory.tx),
             self.busy.eq(~(self.rx & self.tx) ^ self._board.lights_low),

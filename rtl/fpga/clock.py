@@ -57,6 +57,8 @@ class ClockAndReset(Component):
     Parameters
     ----------
     clock : Clock
+    late : bool
+        Make a second clock, a quarter of a cycle later; it needs the PLL.
 
     Members
     -------
@@ -64,17 +66,26 @@ class ClockAndReset(Component):
         The oscillator.
     clk, rst : Out(1)
         Of the machine; ``rst`` follows the clock.
+    late : Out(1)
+        The second clock; 0 without one.
+
+    Raises
+    ------
+    ValueError
+        For a second clock without a PLL.
     """
 
-    def __init__(self, *, clock: Clock) -> None:
-        self._clock = clock
-        super().__init__({"pin": In(1), "clk": Out(1), "rst": Out(1, init=1)})
+    def __init__(self, *, clock: Clock, late: bool = False) -> None:
+        if late and not clock.pll:
+            raise ValueError("a second clock needs a PLL, which this board's chip does not have here")
+        self._clock, self._late = clock, late
+        super().__init__({"pin": In(1), "clk": Out(1), "rst": Out(1, init=1), "late": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.domains.start = ClockDomain(reset_less=True, local=True)
         steady, out = Signal(), self.clk
-        if self._clock.mhz == self._clock.pin_mhz:
+        if self._clock.mhz == self._clock.pin_mhz and not self._late:
             m.d.comb += [out.eq(self.pin), steady.eq(1)]
         else:
             locked = Signal()
@@ -91,6 +102,13 @@ class ClockAndReset(Component):
 
     def _pll(self, out: Signal, locked: Signal) -> Instance:
         clock = self._clock
+        second: dict[str, object] = {}
+        if self._late:
+            eighths = 2 * clock.divider  # of a cycle of the PLL's oscillator: a quarter of the output's
+            second = {
+                "p_CLKOS_DIV": clock.divider, "p_CLKOS_ENABLE": "ENABLED", "i_ENCLKOS": Const(0), "o_CLKOS": self.late,
+                "p_CLKOS_CPHASE": clock.divider - 1 + eighths // 8, "p_CLKOS_FPHASE": eighths % 8,
+            }  # fmt: skip
         return Instance(
             "EHXPLLL",
             p_CLKI_DIV=1, p_CLKFB_DIV=clock.mhz // clock.pin_mhz, p_CLKOP_DIV=clock.divider,
@@ -99,5 +117,5 @@ class ClockAndReset(Component):
             a_ICP_CURRENT="12", a_LPF_RESISTOR="8",
             i_CLKI=self.pin, i_CLKFB=out, i_RST=Const(0), i_STDBY=Const(0), i_PHASESEL0=Const(0), i_PHASESEL1=Const(0),
             i_PHASEDIR=Const(0), i_PHASESTEP=Const(0), i_PHASELOADREG=Const(0), i_PLLWAKESYNC=Const(0),
-            i_ENCLKOP=Const(0), o_CLKOP=out, o_LOCK=locked,
+            i_ENCLKOP=Const(0), o_CLKOP=out, o_LOCK=locked, **second,
         )  # fmt: skip

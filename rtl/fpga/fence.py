@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers what is asked of addresses that do not exist."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib.wiring import Component, In, Out
 
 from respin.rtl.host.axi import Axi4, Response, require_int

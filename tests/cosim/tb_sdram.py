@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An SDRAM behind its controller: both ports write and read at random, cocotbext-axi drives them, the chip's times hold."""
+"""An SDRAM behind its controller: both ports write and read at random, and the chip's rules are kept."""
 
 import random
 
@@ -51,7 +51,8 @@ async def what_is_written_is_read(dut, dma, link):
         else:
             answer = await port.read(at, size)
             expected = [mirror.get(at + place) for place in range(size)]
-            wrong = [p for p, (seen, byte) in enumerate(zip(answer.data, expected, strict=True)) if byte not in (None, seen)]
+            pairs = zip(answer.data, expected, strict=True)
+            wrong = [place for place, (seen, byte) in enumerate(pairs) if byte not in (None, seen)]
             assert not wrong, f"bytes {wrong} from {at:#x} on"
         assert answer.resp == AxiResp.OKAY
     assert len(mirror) > 2048

@@ -23,10 +23,11 @@ def _bench() -> str:
     pins = "".join(f"wire [{width - 1}:0] {name}; " for name, width in SDRAM_PINS.items())
     joined = "".join(f", .pins__{name}({name})" for name in SDRAM_PINS)
     chip = "".join(f", .{name}({name})" for name in SDRAM_PINS)
+    joined += "".join(f", .{port.name}({port.name})" for port in inner)
     return f"""`timescale 1ns/1ps
 module sdram_bench(input clk, input rst, {", ".join(outside)}, output [31:0] violations, output [31:0] refreshes);
 wire [15:0] dq; {pins}
-sdram_controller controller(.clk(clk), .rst(rst), .sdram_dq(dq), {", ".join(f".{p.name}({p.name})" for p in inner)}{joined});
+sdram_controller controller(.clk(clk), .rst(rst), .sdram_dq(dq){joined});
 sdram chip(.clk(~clk), .dq(dq), .violations(violations), .refreshes(refreshes){chip});
 endmodule
 """

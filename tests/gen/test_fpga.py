@@ -185,3 +185,13 @@ def test_vivado_scripts_are_tcl(part: str) -> None:
     assert ["create_project", "-force", "small", "/anywhere/build/project", "-part", PARTS[part].number] in made
     assert names.index("create_bd_cell") < names.index("validate_bd_design") < names.index("launch_runs")
     assert ("connect_bd_net" in names) == PARTS[part].processor
+
+
+def test_sdram_is_for_boards_that_have_it() -> None:
+    with pytest.raises(ValueError, match="icebreaker has no SDRAM that there is a controller for; ulx3s-85f, ulx3s-25f"):
+        Order(board="icebreaker", config=replace(preset("nano"), clock_mhz=12), machine=False, sdram=True)
+    order = Order(board="ulx3s-85f", config=replace(preset("tiny"), clock_mhz=50), machine=False, sdram=True)
+    sites = {pin.port: pin.site for pin in pins(order.chosen, sdram=True)}
+    assert len(sites) == len(set(sites.values())) == 5 + 39  # 13 + 2 of the address, 16 data, 2 masks, 6 controls
+    assert (sites["sdram__a[12]"], sites["sdram_dq[15]"], sites["sdram_clk"]) == ("G19", "J17", "F19")
+    assert order.memory_bytes == 32 << 20
