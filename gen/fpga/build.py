@@ -91,7 +91,7 @@ class Order:
     @property
     def memory_bytes(self) -> int:
         """External memory."""
-        return SDRAM_BYTES if self.sdram else self.chosen.memory_bytes
+        return int(SDRAM_BYTES) if self.sdram else self.chosen.memory_bytes
 
     @property
     def constraints(self) -> str:
