@@ -22,16 +22,16 @@ from mutation import Deaf
 from parts import Part
 from properties import before, hitherto, ports, withdrawn
 from prove_transport import WIDTH, Queue
-from stream_cases import CASES
+from stream_cases import CASES, kind_of
 from stream_rules import ASKS, PROMISES
 
 from respin.rtl.buffer.feeder import BUFFERED_WORDS
 from respin.rtl.mram.error_log import LOG_DEPTH
 
 
-def keeps(m: Module, dut: Component, parts: Sequence[Part] = (), *, kind: str) -> Iterator[Value]:
-    """What a component, of this class or a broken copy of it, claims."""
-    case = CASES[kind]
+def keeps(m: Module, dut: Component, parts: Sequence[Part] = (), *, name: str) -> Iterator[Value]:
+    """What the component of a case, or a broken copy of it, claims."""
+    case, kind = CASES[name], kind_of(name)
     claimed, assumed = [withdrawn(m, port) for port in ports(dut) if port.flow == Out], []
     if kind in ASKS:
         assumed.append(~ASKS[kind].holds(m, dut))
@@ -53,16 +53,17 @@ def keeps(m: Module, dut: Component, parts: Sequence[Part] = (), *, kind: str) -
         yield kept & bad
 
 
-def _harness(kind: str, wrapper: Callable[[Component], Component] = lambda dut: dut) -> Harness:
-    case = CASES[kind]
+def _harness(name: str, wrapper: Callable[[Component], Component] = lambda dut: dut) -> Harness:
+    case = CASES[name]
     return Harness(
-        wrapper(find(kind, case.configuration)), partial(keeps, kind=kind), free=case.free,
+        wrapper(find(kind_of(name), case.configuration)), partial(keeps, name=name), free=case.free,
         largest_memory=case.largest_memory, orderly=True,
     )  # fmt: skip
 
 
-def _claim(kind: str) -> str:
-    case, promise = CASES[kind], PROMISES.get(kind)
+def _claim(name: str) -> str:
+    case, kind = CASES[name], kind_of(name)
+    promise = PROMISES.get(kind)
     claims = ["What it offers stays unchanged until it is taken"] if case.deaf else []
     claims += [promise.says] if promise else []
     conditions = [rule for rule in (ASKS[kind].says if kind in ASKS else "", case.says) if rule]
@@ -84,13 +85,13 @@ QUEUES = {"errors": (SyncFIFO, LOG_DEPTH), "words of the gradient feeder": (Sync
 PROOFS = (
     *(
         Proof(
-            name=f"{kind}: {'offers stay' if case.deaf else 'holds'}",
-            claim=_claim(kind),
-            build=partial(_harness, kind),
-            breaks=(*((Break(build=partial(_harness, kind, Deaf)),) if case.deaf else ()), *case.breaks),
+            name=f"{name}: {'offers stay' if case.deaf else 'holds'}",
+            claim=_claim(name),
+            build=partial(_harness, name),
+            breaks=(*((Break(build=partial(_harness, name, Deaf)),) if case.deaf else ()), *case.breaks),
             quick=case.quick,
         )
-        for kind, case in CASES.items()
+        for name, case in CASES.items()
     ),
     *(
         Proof(

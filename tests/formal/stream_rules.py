@@ -37,7 +37,7 @@ def _holds(m: Module, offer: object, held: Value) -> Value:
     return ~before(m, _waits(offer)) | same(m, held)
 
 
-def _with_its_request(status: object, request: object) -> Value:
+def with_its_request(status: object, request: object) -> Value:
     """No status is taken before its request is."""
     return ~(status.valid & status.ready & _waits(request))
 
@@ -63,7 +63,7 @@ def _written_in_order(memory: object) -> Value:
 
 
 def _loads(m: Module, dut: Component) -> Value:
-    return _read_in_order(m, dut.memory) & _with_its_request(dut.row_written, dut.row_write)
+    return _read_in_order(m, dut.memory) & with_its_request(dut.row_written, dut.row_write)
 
 
 def _moves(m: Module, dut: Component) -> Value:
@@ -71,12 +71,12 @@ def _moves(m: Module, dut: Component) -> Value:
 
 
 def _sequences(m: Module, dut: Component) -> Value:
-    return _moves(m, dut) & _with_its_request(dut.row_written, dut.row_write) & _with_its_request(dut.report, dut.job)
+    return _moves(m, dut) & with_its_request(dut.row_written, dut.row_write) & with_its_request(dut.report, dut.job)
 
 
 def _sweeps_on(m: Module, dut: Component) -> Value:
     under_way = before(m, dut.go & ~dut.done)
-    return (~under_way | (dut.go & same(m, dut.order))) & _with_its_request(dut.row_written, dut.row_write)
+    return (~under_way | (dut.go & same(m, dut.order))) & with_its_request(dut.row_written, dut.row_write)
 
 
 def _together(request: object, status: object) -> Value:
@@ -94,22 +94,6 @@ def _writes(m: Module, dut: Component) -> Value:
     began = before(m, dut.write.valid | (dut.take & dut.place.valid))
     waits = before(m, dut.ready & ~(dut.take & dut.place.valid))
     return (dut.ready | ~waits) & ~(dut.idle & dut.write.valid) & (began | ~dut.write.valid)
-
-
-def _runs_jobs(m: Module, dut: Component) -> Value:
-    job, report = dut.job, dut.report
-    stays = before(m, dut.offer & ~dut.taken)
-    begins, ends = before(m, dut.idle & job.valid), before(m, report.valid & report.ready)
-    return (
-        ((dut.offer & stays) == stays)
-        & ~((dut.idle | report.valid) & (dut.offer.any() | dut.settle))
-        & ~(dut.idle & report.valid)
-        & (job.ready == (report.valid & report.ready))
-        & ~(begins & dut.idle)
-        & (~before(m, ~dut.idle) | ends | ~dut.idle)
-        & (~before(m, dut.idle & ~job.valid) | dut.idle)
-        & (~before(m, dut.settle & ~dut.settled) | dut.settle)
-    )
 
 
 def _walks(m: Module, dut: Component) -> Value:
@@ -137,9 +121,9 @@ ASKS = {
         "no status comes before a word that waits: after a time-out it drops that one",
         lambda m, dut: _written_in_order(dut.memory),
     ),
-    "RowUpdate": Rule(_STATUS, lambda m, dut: _with_its_request(dut.written, dut.write)),
-    "Update": Rule(_STATUS, lambda m, dut: _with_its_request(dut.written, dut.write)),
-    "Keeper": Rule(_STATUS, lambda m, dut: _with_its_request(dut.row_written, dut.row_write)),
+    "RowUpdate": Rule(_STATUS, lambda m, dut: with_its_request(dut.written, dut.write)),
+    "Update": Rule(_STATUS, lambda m, dut: with_its_request(dut.written, dut.write)),
+    "Keeper": Rule(_STATUS, lambda m, dut: with_its_request(dut.row_written, dut.row_write)),
     "Sweep": Rule(f"``order`` and ``go`` hold until ``done``, and {_STATUS}", _sweeps_on),
     "WordWriter": Rule("``take`` comes only with ``ready``, and ``whole`` holds", _takes_when_ready),
     "Loader": Rule(f"{_IN_ORDER}, and {_STATUS}", _loads),
@@ -164,10 +148,6 @@ PROMISES = {
     "RandomLanes": Rule(_STILL, lambda m, dut: before(m, dut.en) | same(m, dut.random)),
     "StepProbability": Rule(_STILL, lambda m, dut: before(m, dut.en) | same(m, dut.probabilities)),
     "GatherLanes": Rule(_STILL, lambda m, dut: before(m, dut.en) | same(m, dut.sums)),
-    "JobControl": Rule(
-        "what it offers to units stays until they take it, and it is idle until a job comes and from its report on",
-        _runs_jobs,
-    ),
     "BlockWalk": Rule("What it says of a word holds until it goes on", _walks),
     "EdgeState": Rule("What was resolved holds until the next ``resolve``", _stays_resolved),
     "WordWriter": Rule("it stays ``ready`` until it takes a group, and offers nothing before one", _writes),
