@@ -258,6 +258,6 @@ CASES = {
 KINDS = {*map(kind_of, CASES)}
 """Classes of components that are proven."""
 NOT_PROVEN: dict[str, str] = {
-    "Accelerator": "how it switches streams from job to job depends on what units do when they are done, which is not stated",
+    "Accelerator": "how it switches streams depends on what units do once they are done, which is stated nowhere",
 }
 """Components that offer something of which nothing is proven here, and why. Their benches check what comes out."""
