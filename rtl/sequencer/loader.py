@@ -194,7 +194,10 @@ class Loader(Component):
             with m.If(words.valid & words.ready):
                 m.d.sync += self._place.eq(self._place + 1)
         with m.If(entries & self._taking):
-            m.d.comb += [self.table_write.valid.eq(words.valid), words.ready.eq(half | last_entry)]
+            m.d.comb += [
+                self.table_write.valid.eq(words.valid),
+                words.ready.eq(self.table_write.ready & (half | last_entry)),
+            ]
             with m.If(words.valid & self.table_write.ready):
                 m.d.sync += [
                     half.eq(~half & ~last_entry),

@@ -3,6 +3,7 @@
 
 import warnings
 from collections.abc import Iterator
+from functools import cache
 
 from amaranth.hdl import Module, UnusedElaboratable
 from amaranth.lib.wiring import Component
@@ -13,26 +14,51 @@ from respin.rtl.machine import Machine
 
 def components(configuration: str) -> Iterator[Component]:
     """Every component of the whole machine of a preset, parents first, before it is elaborated."""
-    yield from _below(Machine(config=preset(configuration)))
+    for component, _ in _below(Machine(config=preset(configuration)), ()):
+        yield component
 
 
 def find(kind: str, configuration: str = "nano") -> Component:
     """Return a component of the class called ``kind`` as a preset's machine has it, made anew; raises LookupError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedElaboratable)  # the rest of the machine
-        for component in components(configuration):
-            if type(component).__name__ == kind:
-                return component
-    raise LookupError(f"{configuration} has no {kind}")
+        if kind not in _places(configuration):
+            raise LookupError(f"{configuration} has no {kind}")
+        part = Machine(config=preset(configuration))
+        for number in _places(configuration)[kind]:
+            part = _children(_elaborated(part))[number]
+        return _bare(part)
 
 
-def _below(part: object) -> Iterator[Component]:
+@cache
+def _places(configuration: str) -> dict[str, tuple[int, ...]]:
+    """Where the first component of each class is: the numbers of the parts, from the machine on."""
+    places: dict[str, tuple[int, ...]] = {}
+    for component, place in _below(Machine(config=preset(configuration)), ()):
+        places.setdefault(type(component).__name__, place)
+    return places
+
+
+def _below(part: object, place: tuple[int, ...]) -> Iterator[tuple[Component, tuple[int, ...]]]:
+    part = _bare(part)
+    if isinstance(part, Component):
+        yield part, place
+    for number, child in enumerate(_children(_elaborated(part))):
+        yield from _below(child, (*place, number))
+
+
+def _bare(part: object) -> object:
     while hasattr(part, "_elaboratable_"):  # behind a ResetInserter
         part = part._elaboratable_
-    if isinstance(part, Component):
-        yield part
-    if not isinstance(part, Module) and hasattr(part, "elaborate"):
-        part = part.elaborate(None)
-    if isinstance(part, Module):
-        for child, _ in [*part._named_submodules.values(), *part._anon_submodules]:
-            yield from _below(child)
+    return part
+
+
+def _elaborated(part: object) -> object:
+    part = _bare(part)
+    return part.elaborate(None) if not isinstance(part, Module) and hasattr(part, "elaborate") else part
+
+
+def _children(part: object) -> list[object]:
+    if not isinstance(part, Module):
+        return []
+    return [child for child, _ in [*part._named_submodules.values(), *part._anon_submodules]]

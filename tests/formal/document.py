@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from proofs import PROOFS
-from prove_streams import NOT_PROVEN
+from stream_cases import NOT_PROVEN
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "proofs.md"
 BEGIN, END = "<!-- proofs -->\n", "<!-- end of proofs -->\n"

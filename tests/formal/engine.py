@@ -12,19 +12,24 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyosys
+from aiger import Circuit
 from amaranth.back import rtlil
-from amaranth.hdl import Cat, ClockDomain, Module, Value
+from amaranth.hdl import Cat, ClockDomain, Const, Module, Value
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.sim import Simulator
+from parts import drive, opened
+from properties import ports
 
 from respin.gen.synthesis import run_yosys
 
 ABC = Path(pyosys.__file__).parent / "yosys-abc"
-LARGE_MEMORY = 32
-"""Memories of more words than this are cut out: whatever is read from them, the property is to hold."""
+METHODS = {1: "strash; sat -C 0"}
+"""How a circuit is looked at for so many cycles, where there is something better than for more."""
+ASSERTED = r"asserted in frame (\d+)|^SATISFIABLE"
 
 Properties = Callable[..., Iterable[Value]]
 """Given a module to put logic into, the component, and by name what else is free: values that must never be high."""
@@ -34,18 +39,36 @@ class Harness(Component):
     """A component in a clock domain that is never reset, all of its inputs free, and ``bad``.
 
     ``choices`` are free inputs besides, by name and width: what the properties may choose. Inputs in ``bound`` are left
-    to the properties, which drive them.
+    to the properties, which drive them. Parts of the component whose classes are in ``free`` are taken out: what they
+    put out is free too, and the properties are given the ``parts``. Memories of more words than ``largest_memory`` are
+    cut out: whatever is read from them, the property is to hold. With ``orderly`` what is offered to the component
+    stays until it is taken; what free parts offer always does.
     """
 
     def __init__(
-        self, dut: Component, properties: Properties, *, bound: Container[str] = (), **choices: int
+        self,
+        dut: Component,
+        properties: Properties,
+        *,
+        bound: Container[str] = (),
+        free: tuple[str, ...] = (),
+        largest_memory: int = 32,
+        orderly: bool = False,
+        **choices: int,
     ) -> None:
-        self._dut, self._properties, self._choices = dut, properties, choices
+        self.largest_memory, self._orderly = largest_memory, orderly
+        self._dut = self._component = dut
+        self._properties, self._choices = properties, choices
         self._free = [
             (f"free_{number}_{'_'.join(map(str, path))}", value)
             for number, (path, member, value) in enumerate(dut.signature.flatten(dut))
             if member.flow == In and path[0] not in bound and len(Value.cast(value))
         ]
+        if free:
+            self._dut, parts, said = opened(dut, free)
+            self._properties = partial(properties, parts=parts)
+            names = [f"part_{number}_{part.kind}" for number, part in enumerate(parts)]
+            self._free += zip(names, said, strict=True)
         free = {name: In(len(Value.cast(value))) for name, value in self._free}
         chosen = {name: In(width) for name, width in choices.items()}
         super().__init__({"clk": In(1)} | free | chosen | {"bad": Out(1)})
@@ -55,10 +78,11 @@ class Harness(Component):
         m.domains.sync = domain = ClockDomain(reset_less=True)
         m.submodules.dut = self._dut
         m.d.comb += domain.clk.eq(self.clk)
-        for name, value in self._free:
-            m.d.comb += Value.cast(value).eq(getattr(self, name))
+        offered = [port for port in ports(self._component) if port.flow != Out] if self._orderly else []
+        wires = [Value.cast(value) for _, value in self._free]
+        drive(m, wires, [getattr(self, name) for name, _ in self._free], offered, Const(0))
         chosen = {name: getattr(self, name) for name in self._choices}
-        m.d.comb += self.bad.eq(Cat(self._properties(m, self._dut, **chosen)).any())
+        m.d.comb += self.bad.eq(Cat(self._properties(m, self._component, **chosen)).any())
         return m
 
 
@@ -105,25 +129,26 @@ def check(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_circuit(build(), folder)
+        circuit = Circuit.read(folder / "harness.aig")
+        circuit.looking_ahead().write(folder / "ahead.aig")
         if bound is None:
-            method = f"scleanup; dc2; pdr -T {seconds}"
-        elif bound == 1:
-            method = "strash; sat -C 0"
+            said = _abc(folder, "harness", "bmc3 -F 2", seconds)
+            ahead = not re.search(ASSERTED, said)
+            if ahead:
+                # What cannot be from any state is no matter of reachability, which pdr does not say of it.
+                said = _abc(folder, "ahead", f"scleanup; dc2; ind -F 1; pdr -T {seconds}", seconds)
         else:
-            method = f"bmc3 -F {bound} -T {seconds}"
-        said = _abc(folder, f"read_aiger harness.aig; fold; print_stats; {method}; write_cex -f cex", seconds)
-        registers = int(re.search(r"lat = *(\d+)", said)[1])
-        refuted = re.search(r"asserted in frame (\d+)|^SATISFIABLE", said, re.MULTILINE)
+            said, ahead = _abc(folder, "harness", METHODS.get(bound, f"bmc3 -F {bound} -T {seconds}"), seconds), False
         kind, depth, replayed = "unknown", None, False
-        if refuted:
-            kind, depth = "refuted", int(refuted[1] or 0) + 1
-            replayed = _replay(build(), _stimuli(folder), trace)
-        elif "Property proved" in said or "UNSATISFIABLE" in said:
+        if refuted := re.search(ASSERTED, said, re.MULTILINE):
+            kind, depth = "refuted", int(refuted[1] or 0) + 1 + ahead
+            replayed = _replay(build(), _stimuli(folder, circuit.inputs), trace)
+        elif re.search(r"Property proved|Networks are equivalent|UNSATISFIABLE", said):
             kind = "proven"
         elif bound is not None and (covered := re.search(r"No output asserted in (\d+) frames", said)):
             kind, depth = ("bounded" if int(covered[1]) >= bound else "unknown"), int(covered[1])
     return Verdict(
-        kind=kind, depth=depth, seconds=time.monotonic() - begun, registers=registers, replayed=replayed,
+        kind=kind, depth=depth, seconds=time.monotonic() - begun, registers=len(circuit.following), replayed=replayed,
         trace=trace if refuted else None,
     )  # fmt: skip
 
@@ -135,7 +160,7 @@ def _write_circuit(harness: Harness, folder: Path) -> None:
         f"read_rtlil {source}",
         # Registers behind memories stay registers of their own, so that the cells alone can be cut out.
         "prep -nordff -flatten -top harness",
-        f"cutpoint t:$mem_v2 r:SIZE>{LARGE_MEMORY} %i",
+        f"cutpoint t:$mem_v2 r:SIZE>{harness.largest_memory} %i",
         "memory_map -formal; async2sync; dffunmap; opt_clean -purge; techmap; simplemap; dffunmap",
         # What is undefined may be anything.
         "setundef -undriven -anyseq; setundef -anyseq; aigmap; opt_clean -purge",
@@ -143,18 +168,18 @@ def _write_circuit(harness: Harness, folder: Path) -> None:
     ])  # fmt: skip
 
 
-def _abc(folder: Path, commands: str, seconds: int) -> str:
+def _abc(folder: Path, circuit: str, commands: str, seconds: int) -> str:
     done = subprocess.run(
-        [ABC, "-c", commands], cwd=folder, capture_output=True, text=True, errors="replace", check=False,
-        timeout=seconds + 120,
+        [ABC, "-c", f"read_aiger {circuit}.aig; {commands}; write_cex -f cex"], cwd=folder, capture_output=True,
+        text=True, errors="replace", check=False, timeout=seconds + 120,
     )  # fmt: skip
     if done.returncode or "cmd error" in done.stderr:
         raise RuntimeError(f"ABC failed: {(done.stdout + done.stderr)[-500:]}")
     return done.stdout
 
 
-def _stimuli(folder: Path) -> list[dict[str, int]]:
-    """The inputs of the counterexample, cycle by cycle."""
+def _stimuli(folder: Path, count: int) -> list[dict[str, int]]:
+    """The inputs of the counterexample, cycle by cycle; those from ``count`` on are of the cycle after the last one."""
     inputs = {}
     for line in (folder / "harness.aim").read_text(encoding="utf-8").splitlines():
         kind, index, *bit_and_name = line.split()
@@ -165,11 +190,12 @@ def _stimuli(folder: Path) -> list[dict[str, int]]:
     # A circuit without registers has one cycle, given as the levels of its inputs alone.
     alone = [(index, 0, level) for index, level in enumerate(found.strip())]
     levels = re.findall(r"pi(\d+)@(\d+)=([01])", found) or alone
+    last = max(int(cycle) for _, cycle, _ in levels)
     for index, cycle, level in levels:
-        if int(index) not in inputs:  # what is read from a memory that is cut out, or undefined
-            continue
-        bit, name = inputs[int(index)]
-        cycles[int(cycle)][name] |= int(level) << bit
+        later, place = divmod(int(index), count)
+        if place in inputs and (not later or int(cycle) == last):  # else what is read from a memory, or undefined
+            bit, name = inputs[place]
+            cycles[int(cycle) + later][name] |= int(level) << bit
     return [cycles[cycle] for cycle in sorted(cycles)]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib.fifo import FIFOInterface
 from amaranth.lib.wiring import Component, Flow, Out, Signature
 
 
@@ -21,7 +22,9 @@ class Port:
 
 def ports(component: Component) -> list[Port]:
     """Every valid/ready pair in the signature, streams and AXI channels alike."""
-    return list(_ports(component.signature, component, ""))
+    if isinstance(component, FIFOInterface):
+        return [Port(name="r", flow=Out, valid=component.r_rdy, ready=component.r_en, payload=(component.r_data,))]
+    return list(_ports(component.signature, component, "")) if isinstance(component, Component) else []
 
 
 def _ports(signature: Signature, interface: object, path: str) -> Iterator[Port]:
@@ -90,15 +93,6 @@ def hitherto(m: Module, holds: Value) -> Signal:
     m.d.comb += now.eq(kept & holds)
     m.d.sync += kept.eq(now)
     return now
-
-
-def offers_stay(m: Module, dut: Component) -> Iterator[Value]:
-    """As long as what is offered to the component stays until it is taken, what the component offers does so too."""
-    handshakes = ports(dut)
-    kept = hitherto(m, ~Cat(withdrawn(m, port) for port in handshakes if port.flow != Out).any())
-    for port in handshakes:
-        if port.flow == Out:
-            yield kept & withdrawn(m, port)
 
 
 def held(m: Module, value: Value) -> Value:

@@ -2,112 +2,104 @@
 """Every handshake of the machine: what is offered stays as it is until it is taken.
 
 A component is taken out of the machine as it stands there and all of its inputs are free, but that what is offered *to*
-it stays too. Since every offer in the machine comes from some component, the claims together hold for the whole.
+it stays too. Since every offer in the machine comes from some component, and none depends on itself within a cycle, the
+claims together hold for the whole.
+
+Parts of a component may be free as well, as long as they keep to what is proven of them. What is claimed then includes
+that the component offers nothing to a part that goes, and does what the part asks.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from amaranth.hdl import Module, Value
-from amaranth.lib.wiring import Component
+from amaranth.hdl import Cat, Module, Value
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.wiring import Component, Out
 from catalogue import Break, Proof
 from design import find
 from engine import Harness
 from mutation import Deaf
-from properties import before, hitherto, offers_stay
+from parts import Part
+from properties import before, hitherto, ports, withdrawn
+from prove_transport import WIDTH, Queue
+from stream_cases import CASES, kind_of
+from stream_rules import ASKS, PROMISES
+
+from respin.rtl.buffer.feeder import BUFFERED_WORDS
+from respin.rtl.mram.error_log import LOG_DEPTH
 
 
-def _provided(m: Module, dut: Component, condition):
-    """The offers stay while ``condition(m, dut)`` has held."""
-    kept = hitherto(m, condition(m, dut))
-    return [kept & bad for bad in offers_stay(m, dut)]
+def keeps(m: Module, dut: Component, parts: Sequence[Part] = (), *, name: str) -> Iterator[Value]:
+    """What the component of a case, or a broken copy of it, claims."""
+    case, kind = CASES[name], kind_of(name)
+    claimed, assumed = [withdrawn(m, port) for port in ports(dut) if port.flow == Out], []
+    if kind in ASKS:
+        assumed.append(~ASKS[kind].holds(m, dut))
+    if kind in PROMISES:
+        claimed.append(~PROMISES[kind].holds(m, dut))
+    for part in parts:
+        # A part that has just been reset begins anew.
+        begun = ~before(m, part.reset)
+        if part.kind in PROMISES:
+            assumed.append(begun & ~PROMISES[part.kind].holds(m, part.component))
+        if part.kind in ASKS:
+            claimed.append(begun & ~ASKS[part.kind].holds(m, part.component))
+        claimed += [begun & withdrawn(m, port) for port in ports(part.component) if port.flow != Out]
+    if case.given is not None:
+        by_kind = {kind: [part.component for part in parts if part.kind == kind] for kind in case.free}
+        assumed.append(~case.given(m, dut, by_kind))
+    kept = hitherto(m, ~Cat(assumed).any())
+    for bad in claimed:
+        yield kept & bad
 
 
-def _not_cleared(m: Module, dut: Component) -> Value:
-    return ~dut.clear
+def _harness(name: str, wrapper: Callable[[Component], Component] = lambda dut: dut) -> Harness:
+    case = CASES[name]
+    return Harness(
+        wrapper(find(kind_of(name), case.configuration)), partial(keeps, name=name), free=case.free,
+        largest_memory=case.largest_memory, orderly=True,
+    )  # fmt: skip
 
 
-def _holds(m: Module, offer: object, held: Value) -> Value:
-    return ~before(m, offer.valid & ~offer.ready) | (held == before(m, held))
+def _claim(name: str) -> str:
+    case, kind = CASES[name], kind_of(name)
+    promise = PROMISES.get(kind)
+    claims = ["What it offers stays unchanged until it is taken"] if case.deaf else []
+    claims += [promise.says] if promise else []
+    conditions = [rule for rule in (ASKS[kind].says if kind in ASKS else "", case.says) if rule]
+    while_ = f", while {', and '.join(conditions)}" if conditions else ""
+    free = f" Free: {', '.join(case.free)}." if case.free else ""
+    return f"{'; '.join(claims)}{while_}.{free}"
 
 
-def _address_holds(m: Module, dut: Component) -> Value:
-    return _holds(m, dut.command, dut.address)
+def _queue_keeps(m: Module, dut: Queue) -> Iterator[Value]:
+    yield before(m, dut.r_rdy & ~dut.r_en) & (~dut.r_rdy | (dut.r_data != before(m, dut.r_data)))
 
 
-def _measured_holds(m: Module, dut: Component) -> Value:
-    return _holds(m, dut.report, dut.measured.as_value())
+def _queue(kind: type, depth: int, fault: str = "") -> Harness:
+    return Harness(Queue(kind, WIDTH, depth, fault=fault), _queue_keeps)
 
 
-def _ends_behind_its_words(m: Module, dut: Component) -> Value:
-    return ~(dut.memory.status.valid & dut.memory.words.valid & ~dut.memory.words.ready)
+QUEUES = {"errors": (SyncFIFO, LOG_DEPTH), "words of the gradient feeder": (SyncFIFOBuffered, BUFFERED_WORDS)}
 
-
-def _status_with_its_request(m: Module, dut: Component) -> Value:
-    return ~(dut.written.valid & dut.write.valid & ~dut.write.ready)
-
-
-def _takes_when_ready(m: Module, dut: Component) -> Value:
-    return (~dut.take | dut.ready) & _holds(m, dut.write, dut.whole)
-
-
-CONDITIONS = {
-    "WordsToBeats": (_not_cleared, "``clear`` is low: it drops a beat, of a command that has timed out"),
-    "BlockFetch": (_address_holds, "``address`` holds, as its contract asks"),
-    "JobControl": (_measured_holds, "``measured`` holds"),
-    "Storer": (_ends_behind_its_words, "no status comes before a word that waits: after a time-out it drops that one"),
-    "RowUpdate": (_status_with_its_request, "no status comes before its request is taken, as RowWriter is proven to"),
-    "WordWriter": (_takes_when_ready, "``take`` comes only with ``ready`` and ``whole`` holds, as its contract asks"),
-}
-"""What else a component needs, and why."""
-INDUCTIVE = (
-    "SkidBuffer", "ReadArbiter", "BurstSplitter", "DmaRead", "DmaWrite", "BeatsToWords", "WordsToBeats", "AxiLitePort",
-    "RowWalk", "RowDecoder", "RowWriter", "Fetch", "GroupGather", "BlockFetch", "JobControl", "Storer",
-    "TileRows", "RangeReader", "RowUpdate", "WordWriter", "Accumulator", "RegisterFile", "MramController", "Engine",
-)  # fmt: skip
-QUICK = ("SkidBuffer", "BurstSplitter", "RowWalk", "AxiLitePort")
-_TOO_LARGE = "neither proven nor refuted within the time limit"
-_UNTESTED = "a proof by induction was found, but no counterexample in a broken copy in time, so it does not count"
-_WHOLE = "made of the others, and too large as a whole; how it connects and switches them is not proven"
-NOT_PROVEN = {
-    "Accelerator": _WHOLE,
-    "DepthwiseUnit": _UNTESTED,
-    "ErrorLog": "not tried",
-    "Gather": _UNTESTED,
-    "GradientFeeder": _TOO_LARGE,
-    "Guard": "its offers follow the region table, which has no handshake; what it lets pass is proven above",
-    "Host": _WHOLE,
-    "Keeper": "not tried",
-    "Loader": _TOO_LARGE,
-    "LossHead": _TOO_LARGE,
-    "Machine": _WHOLE,
-    "MaintainedMemory": _WHOLE,
-    "SequencedAccelerator": _WHOLE,
-    "Sequencer": _WHOLE,
-    "Stager": "not tried: it holds whole descriptors",
-    "Sweep": "not tried",
-    "TernarySteps": _TOO_LARGE,
-    "Transposer": _TOO_LARGE,
-    "Update": _WHOLE,
-    "VectorUnit": _TOO_LARGE,
-    "Window": _UNTESTED,
-}
-"""Components that offer something of which nothing is proven here, and why. Their benches check what comes out."""
-
-
-def _harness(kind: str, wrapper=lambda dut: dut) -> Harness:
-    condition = CONDITIONS.get(kind)
-    properties = partial(_provided, condition=condition[0]) if condition else offers_stay
-    return Harness(wrapper(find(kind)), properties)
-
-
-PROOFS = tuple(
-    Proof(
-        name=f"{kind}: offers stay",
-        claim="What it offers stays unchanged until it is taken"
-        + (f", while {CONDITIONS[kind][1]}." if kind in CONDITIONS else "."),
-        build=partial(_harness, kind),
-        breaks=(Break(build=partial(_harness, kind, Deaf)),),
-        quick=kind in QUICK,
-    )
-    for kind in INDUCTIVE
+PROOFS = (
+    *(
+        Proof(
+            name=f"{name}: {'offers stay' if case.deaf else 'holds'}",
+            claim=_claim(name),
+            build=partial(_harness, name),
+            breaks=(*((Break(build=partial(_harness, name, Deaf)),) if case.deaf else ()), *case.breaks),
+            quick=case.quick,
+        )
+        for name, case in CASES.items()
+    ),
+    *(
+        Proof(
+            name=f"queue of {what}: offers stay",
+            claim=f"What it offers stays unchanged until it is taken. {depth} deep.",
+            build=partial(_queue, kind, depth),
+            breaks=(Break(build=partial(_queue, kind, depth, "takes all")),),
+        )
+        for what, (kind, depth) in QUEUES.items()
+    ),
 )

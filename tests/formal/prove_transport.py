@@ -74,10 +74,14 @@ def beats_written_in_order(m: Module, dut: Component, *, mark: Signal):
 
 
 class Queue(Component):
-    """A queue of Amaranth's library. One that is ``lossy`` loses what is put in while something is taken out."""
+    """A queue of Amaranth's library.
 
-    def __init__(self, kind: type, width: int, depth: int, *, lossy: bool = False) -> None:
-        self._queue, self._lossy = kind(width=width, depth=depth), lossy
+    ``fault``: one that ``loses`` loses what is put in while something is taken out, one that ``takes all`` goes on as
+    if what it offers were taken at once.
+    """
+
+    def __init__(self, kind: type, width: int, depth: int, *, fault: str = "") -> None:
+        self._queue, self._fault = kind(width=width, depth=depth), fault
         self.depth, self.latency = depth, int(kind is SyncFIFOBuffered)
         super().__init__({
             "w_data": In(width), "w_en": In(1), "w_rdy": Out(1), "r_data": Out(width), "r_en": In(1), "r_rdy": Out(1),
@@ -88,11 +92,11 @@ class Queue(Component):
         m.submodules.queue = queue = self._queue
         m.d.comb += [
             queue.w_data.eq(self.w_data),
-            queue.w_en.eq(self.w_en & ~(self.r_en & self._lossy)),
+            queue.w_en.eq(self.w_en & ~(self.r_en & (self._fault == "loses"))),
             self.w_rdy.eq(queue.w_rdy),
             self.r_data.eq(queue.r_data),
             self.r_rdy.eq(queue.r_rdy),
-            queue.r_en.eq(self.r_en),
+            queue.r_en.eq(self.r_en | (self._fault == "takes all")),
         ]
         return m
 
@@ -108,8 +112,8 @@ def fifo_in_order(m: Module, dut: Queue, *, mark: Signal):
     yield ~dut.w_rdy & (level + dut.latency < dut.depth)
 
 
-def _fifo(kind: type, depth: int, *, lossy: bool = False) -> Harness:
-    return Harness(Queue(kind, WIDTH, depth, lossy=lossy), fifo_in_order, mark=1)
+def _fifo(kind: type, depth: int, fault: str = "") -> Harness:
+    return Harness(Queue(kind, WIDTH, depth, fault=fault), fifo_in_order, mark=1)
 
 
 def _stream(kind: str, room: int, latency: int, source: str = "i", sink: str = "o") -> Harness:
@@ -161,7 +165,7 @@ PROOFS = (
             name=f"queue of {what}: in order",
             claim=f"{IN_ORDER} {depth} deep.",
             build=partial(_fifo, kind, depth),
-            breaks=(Break(build=partial(_fifo, kind, depth, lossy=True)),),
+            breaks=(Break(build=partial(_fifo, kind, depth, "loses")),),
             cycles=cycles,
             seconds=120,
             quick=depth <= 4,

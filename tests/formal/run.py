@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -51,11 +52,13 @@ def main() -> int:
     if not chosen:
         parser.error(f"no proof has {' or '.join(map(repr, options.name))} in its name")
     table = Table("proof", "method", "result", "registers", "seconds", "broken copies refuted")
-    failures, seconds, console = [], {}, Console()
+    failures, seconds, console, begun = [], {}, Console(), time.monotonic()
     with Live(table, console=console, refresh_per_second=1, vertical_overflow="visible"):
-        for proof in chosen:
+        for number, proof in enumerate(chosen, 1):
+            progress = f"{number} of {len(chosen)}, after {time.monotonic() - begun:.0f} s: {proof.name}"
+            table.caption = progress
             if not console.is_terminal:  # where the table comes at the end alone
-                print(proof.name, file=sys.stderr, flush=True)
+                print(progress, file=sys.stderr, flush=True)
             verdict = prove(proof)
             seconds[proof.name] = verdict.seconds
             refuted = [] if options.no_breaks else disprove(proof)
@@ -65,6 +68,7 @@ def main() -> int:
                 "" if options.no_breaks else f"{found} of {len(refuted)}, after {cycles(refuted)} cycles",
             )  # fmt: skip
             failures += complaints(proof, verdict, found, len(refuted))
+        table.caption = f"{len(chosen)} proofs in {time.monotonic() - begun:.0f} s"
     for failure in failures:
         print(failure, file=sys.stderr)
     if options.write and not failures:

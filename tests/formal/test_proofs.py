@@ -8,10 +8,13 @@ from design import components
 from document import DOCUMENT, seconds_written, table, written
 from engine import Harness, check
 from mutation import broken
+from parts import LIBRARY
 from proofs import all_proofs
 from properties import ports
-from prove_streams import INDUCTIVE, NOT_PROVEN
+from prove_streams import QUEUES
 from run import prove
+from stream_cases import CASES, KINDS, NOT_PROVEN
+from stream_rules import ASKS, PROMISES
 
 from respin.rtl.vector.skid import SkidBuffer
 
@@ -49,12 +52,25 @@ def test_every_handshake_has_a_proof_or_is_said_to_have_none(configuration):
         type(component).__name__ for component in components(configuration)
         if any(port.flow == Out for port in ports(component))
     }  # fmt: skip
-    assert not set(INDUCTIVE) & set(NOT_PROVEN)
-    assert offering == offering & {*INDUCTIVE, *NOT_PROVEN}, "a component offers something, and nothing is said of it"
+    assert not KINDS & {*NOT_PROVEN}
+    assert offering == offering & {*KINDS, *NOT_PROVEN}, "a component offers something, and nothing is said of it"
+
+
+def test_parts_that_are_free_are_proven():
+    free = {kind for case in CASES.values() for kind in case.free}
+    offering = {
+        type(component).__name__ for component in components("tiny")
+        if any(port.flow == Out for port in ports(component))
+    }  # fmt: skip
+    assert free & (offering | {*PROMISES}) <= {*KINDS, *NOT_PROVEN}
+    for case in CASES.values():
+        assert all(kind in case.says for kind in {*case.free} & {*NOT_PROVEN}), "what it rests on is not said"
+    assert free & {*LIBRARY} - {"Processor"} <= {kind.__name__ for kind, _ in QUEUES.values()}
+    assert {*ASKS, *PROMISES} <= KINDS
 
 
 def test_nothing_is_said_of_components_that_are_not_there():
-    assert {*INDUCTIVE, *NOT_PROVEN} <= {type(component).__name__ for component in components("tiny")}
+    assert {*KINDS, *NOT_PROVEN} <= {type(component).__name__ for component in components("tiny")}
 
 
 def test_document_lists_the_proofs():

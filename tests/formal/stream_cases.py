@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the handshakes of each component are proven: which of its parts are free, what is assumed, its broken copies."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Signal, Value
+from amaranth.lib.wiring import Component
+from catalogue import Break
+from properties import before
+from stream_rules import ASKS, same, with_its_request
+
+Parts = dict[str, list[Component]]
+"""Free parts by their class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """How a component is proven.
+
+    ``free``: classes of its parts that are free. ``given`` is assumed besides, of it and of them; ``says`` what.
+    ``largest_memory``: the words of the largest memory that is not cut out. Of its broken copies the first one goes on
+    as if what it offers were taken at once, where it offers something.
+    """
+
+    free: tuple[str, ...] = ()
+    given: Callable[[Module, Component, Parts], Value] | None = None
+    says: str = ""
+    configuration: str = "nano"
+    largest_memory: int = 32
+    breaks: tuple[Break, ...] = ()
+    deaf: bool = True
+    quick: bool = False
+
+
+def _no_timeout(m: Module, dut: Component, parts: Parts) -> Value:
+    return ~parts["Watchdog"][0].expired
+
+
+def _ends_loaded(m: Module, dut: Component, parts: Parts) -> Value:
+    walk, loading = parts["BlockWalk"][0], Signal()
+    with m.If(walk.start):
+        m.d.sync += loading.eq(1)
+    with m.Elif(walk.go & walk.end):
+        m.d.sync += loading.eq(0)
+    asks = parts["Fetch"][0].requests.valid
+    return ~(dut.job.ready & loading) & ~(walk.start & asks)
+
+
+_ANSWERS = "the Accelerator, which is not proven, keeps to it and reports no job and ends no write before it took it"
+
+
+def _answers(m: Module, dut: Component, parts: Parts) -> Value:
+    (accelerator,) = parts["Accelerator"]
+    return with_its_request(accelerator.report, accelerator.job) & with_its_request(
+        accelerator.row_written, accelerator.row_write
+    )
+
+
+def _undisturbed(m: Module, dut: Component, parts: Parts) -> Value:
+    (host,), (machine,) = parts["Host"], parts["SequencedAccelerator"]
+    return ~host.regs.soft_reset & ASKS["SequencedAccelerator"].holds(m, machine)
+
+
+def _turns(m: Module, dut: Component, parts: Parts) -> Value:
+    (sequencer,), (keeper,), (memory,) = parts["Sequencer"], parts["Keeper"], parts["Accelerator"]
+    asked = {user: user.row_write.valid | user.row_read.valid for user in (sequencer, keeper)}
+    answered = memory.row_written.valid | memory.row_data.valid
+    return (
+        ~(~keeper.idle & asked[sequencer])
+        & ~(keeper.idle & asked[keeper])
+        & (same(m, keeper.idle) | ~before(m, answered))
+        & _answers(m, dut, parts)
+    )
+
+
+def kind_of(name: str) -> str:
+    """The class that a case is of: there may be several, told apart behind a comma."""
+    return name.split(",")[0]
+
+
+CASES = {
+    "SkidBuffer": Case(quick=True),
+    "ReadArbiter": Case(),
+    "BurstSplitter": Case(quick=True),
+    "DmaRead": Case(),
+    "DmaWrite": Case(),
+    "BeatsToWords": Case(),
+    "WordsToBeats": Case(),
+    "AxiLitePort": Case(quick=True),
+    "RegisterFile": Case(),
+    "Host": Case(
+        free=("DmaRead", "DmaWrite", "BeatsToWords", "WordsToBeats", "ReadArbiter", "RegisterFile"),
+        given=lambda m, dut, parts: ~parts["DmaWrite"][0].timed_out,
+        says="no write times out",
+    ),
+    "ErrorLog": Case(free=("SyncFIFO",)),
+    "RowWalk": Case(quick=True),
+    "RowDecoder": Case(),
+    "RowWriter": Case(
+        free=("RowCompare",),
+        breaks=(
+            Break(
+                module="mram.writer",
+                before="self.requests.ready.eq(self.status.ready)",
+                after="self.requests.ready.eq(1)",
+            ),
+        ),
+    ),
+    "MramController": Case(
+        free=("RowReader", "RowDecoder", "RowWriter", "EventCounters"),
+        breaks=(
+            Break(
+                module="mram.controller",
+                before="writer.granted.eq(writer.claim & ~read_first",
+                after="writer.granted.eq(~read_first",
+            ),
+        ),
+    ),
+    "MaintainedMemory": Case(
+        free=("MramController", "ErrorLog"),
+        breaks=(Break(module="mram.memory", before="passing | (self._task == _Task.WRITE)", after="passing"),),
+    ),
+    "Guard": Case(
+        configuration="tiny",
+        breaks=(Break(module="mram.guard", before="with m.Elif(~self._watch | judged):", after="with m.Else():"),),
+    ),
+    "Sweep": Case(
+        configuration="tiny", free=("Processor", "Watchdog"), given=_no_timeout, says="its watchdog does not end a wait"
+    ),
+    "Keeper": Case(
+        configuration="tiny",
+        free=("Sweep",),
+        breaks=(
+            Break(
+                module="mram.keeper",
+                before="m.d.sync += self._header_version.eq(word)",
+                after="m.d.sync += self._side.eq(~self._side)",
+            ),
+        ),
+    ),
+    "Fetch": Case(),
+    "RangeReader": Case(free=("Fetch",)),
+    "Window": Case(
+        free=("Fetch",),
+        breaks=(
+            Break(
+                module="buffer.window",
+                before="self._step.eq(~fetch.requests.valid | fetch.requests.ready)",
+                after="self._step.eq(1)",
+            ),
+        ),
+    ),
+    "Transposer": Case(largest_memory=31, free=("Exchange",)),
+    "GradientFeeder": Case(
+        free=("Fetch", "Transposer", "SyncFIFOBuffered", "BlockWalk"),
+        given=_ends_loaded,
+        says="it ends no job before all of it has gone into the transposer, and all its errors were asked for",
+    ),
+    "BlockWalk": Case(
+        deaf=False,
+        breaks=(
+            Break(
+                module="buffer.feeder",
+                before="self.present.eq(self.index < left)",
+                after="self.present.eq((self.index < left) & self.go)",
+            ),
+        ),
+    ),
+    "GroupGather": Case(),
+    "Accumulator": Case(),
+    "Engine": Case(),
+    "DepthwiseUnit": Case(largest_memory=31),
+    "WordWriter": Case(),
+    "VectorUnit": Case(
+        free=("ElementRandom", "Finish", "WordWriter", "QuantiserTable"),
+        breaks=(
+            Break(
+                module="vector.unit",
+                before="available | ~fetch.place.valid) & write_ready & mask_ready)",
+                after="available | ~fetch.place.valid) & write_ready)",
+            ),
+        ),
+    ),
+    "GatherLanes": Case(
+        deaf=False,
+        breaks=(Break(module="vector.gather_lanes", before="with m.If(self.en & valid):", after="with m.If(valid):"),),
+    ),
+    "Gather": Case(
+        free=("SourceWalker", "GatherLanes"),
+        breaks=(Break(module="vector.gather", before="en.eq(~blocked & ~self.starved)", after="en.eq(~blocked)"),),
+    ),
+    "LossHead": Case(free=("Divider", "RandomLanes")),
+    "RandomLanes": Case(
+        deaf=False,
+        breaks=(Break(module="learn.random", before="with m.If(self.en):", after="with m.If(1):"),),
+    ),
+    "StepProbability": Case(
+        deaf=False,
+        breaks=(
+            Break(
+                module="learn.probability",
+                before="with m.If(self.en):\n            m.d.sync += [later",
+                after="with m.If(1):\n            m.d.sync += [later",
+            ),
+        ),
+    ),
+    "TernarySteps": Case(
+        free=("IndexWalk", "RandomLanes", "StepScales", "StepProbability"),
+        breaks=(Break(module="learn.ternary", before="likely.en.eq(en)", after="likely.en.eq(1)"),),
+    ),
+    "TileRows": Case(),
+    "RowUpdate": Case(),
+    "Update": Case(
+        free=("TernarySteps", "TileRows", "RowUpdate"),
+        breaks=(Break(module="learn.update", before="work & ~taken[i])", after="work & (taken == 0))"),),
+    ),
+    "JobControl": Case(),
+    "BlockFetch": Case(),
+    "Stager": Case(free=("DescriptorCheck",)),
+    "Loader": Case(
+        breaks=(
+            Break(
+                module="sequencer.loader",
+                before="self.table_write.ready & (half | last_entry)",
+                after="(half | last_entry)",
+            ),
+        ),
+    ),
+    "Storer": Case(),
+    "EdgeState": Case(
+        deaf=False,
+        breaks=(
+            Break(
+                module="sequencer.edges",
+                before="with m.If(self.resolve):\n                    m.d.sync += [index",
+                after="with m.If(self.resolve | self.commit):\n                    m.d.sync += [index",
+            ),
+        ),
+    ),
+    "Sequencer": Case(
+        free=("Stager", "EdgeState", "Loader", "Storer", "TransferQueue", "Watchdog", "Processor"),
+    ),
+    "SequencedAccelerator": Case(free=("Sequencer", "Accelerator"), given=_answers, says=_ANSWERS),
+    "SequencedAccelerator, with a keeper": Case(
+        configuration="tiny",
+        free=("Sequencer", "Accelerator", "Keeper"),
+        given=_turns,
+        says=f"{_ANSWERS}, only the one asks for rows whose turn it is, and turns do not change under an answer",
+    ),
+    "Machine": Case(
+        free=("Host", "SequencedAccelerator"),
+        given=_undisturbed,
+        says="no soft reset comes, and the DMA ends each command's words with its last one and neither refuses nor"
+        " times out",
+    ),
+}
+KINDS = {*map(kind_of, CASES)}
+"""Classes of components that are proven."""
+NOT_PROVEN: dict[str, str] = {
+    "Accelerator": "how it switches streams depends on what units do once they are done, which is stated nowhere",
+}
+"""Components that offer something of which nothing is proven here, and why. Their benches check what comes out."""
