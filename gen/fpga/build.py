@@ -91,7 +91,7 @@ class Order:
     @property
     def memory_bytes(self) -> int:
         """External memory."""
-        return int(SDRAM_BYTES) if self.sdram else self.chosen.memory_bytes
+        return SDRAM_BYTES if self.sdram else self.chosen.memory_bytes
 
     @property
     def constraints(self) -> str:
@@ -107,7 +107,8 @@ class Order:
     @property
     def bit_cycles(self) -> int:
         """Cycles of the clock that a bit takes on the line."""
-        return bit_cycles(self.clock.mhz * 1_000_000, self.baud)
+        cycles: int = bit_cycles(self.clock.mhz * 1_000_000, self.baud)
+        return cycles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
