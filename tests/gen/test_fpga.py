@@ -188,7 +188,8 @@ def test_vivado_scripts_are_tcl(part: str) -> None:
 
 
 def test_sdram_is_for_boards_that_have_it() -> None:
-    with pytest.raises(ValueError, match="icebreaker has no SDRAM that there is a controller for; ulx3s-85f, ulx3s-25f"):
+    message = "icebreaker has no SDRAM that there is a controller for; ulx3s-85f, ulx3s-25f"
+    with pytest.raises(ValueError, match=message):
         Order(board="icebreaker", config=replace(preset("nano"), clock_mhz=12), machine=False, sdram=True)
     order = Order(board="ulx3s-85f", config=replace(preset("tiny"), clock_mhz=50), machine=False, sdram=True)
     sites = {pin.port: pin.site for pin in pins(order.chosen, sdram=True)}
