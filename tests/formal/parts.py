@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from amaranth.hdl import Module, Mux, Signal, Value, ValueCastable
+from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value, ValueCastable
 from amaranth.lib.wiring import Component, In, Out
 from properties import Port, ports
 
@@ -77,6 +77,8 @@ def opened(dut: Component, kinds: tuple[str, ...]) -> tuple[object, list[Part], 
     ------
     LookupError
         If there is no part of such a class.
+    TypeError
+        If something else than a reset is inserted into a part.
     ValueError
         If a part has a signal that is none of its members, which the component might look at.
     """
@@ -111,8 +113,10 @@ def opened(dut: Component, kinds: tuple[str, ...]) -> tuple[object, list[Part], 
 
 
 def _reset_by(wrapped: object) -> Value:
-    controls = [control for transform in wrapped._transforms_ for control in transform.controls.values()]
-    return Value.cast(controls[0])
+    (transform,) = wrapped._transforms_
+    if not isinstance(transform, ResetInserter):
+        raise TypeError(f"a part behind {type(transform).__name__} cannot be free")
+    return Value.cast(transform.controls["sync"])
 
 
 def _refuse_other_signals(part: Component) -> None:

@@ -121,7 +121,6 @@ PROOFS = (
         quick=True,
         breaks=(
             Break(module=SECDED, before="self.word[:DATA_BITS] ^ wrong[:DATA_BITS]", after="self.word[:DATA_BITS]"),
-            Break(module=SECDED, before="(0x1F << n | 0x1F", after="(0x0F << n | 0x0F"),
         ),
     ),
     Proof(
@@ -131,7 +130,10 @@ PROOFS = (
         cycles=1,
         complete=COMPLETE,
         seconds=120,
-        breaks=(Break(module=SECDED, before="syndrome.any() & ~self.corrected", after="syndrome.all()"),),
+        breaks=(
+            Break(module=SECDED, before="syndrome.any() & ~self.corrected", after="syndrome.all()"),
+            Break(module=SECDED, before="(0x1F << n | 0x1F", after="(0x0F << n | 0x0F"),
+        ),
     ),
     *(
         Proof(

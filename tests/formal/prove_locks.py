@@ -87,7 +87,6 @@ PROOFS = (
         name="Guard: answers each request once",
         claim="A request is taken together with its one status, and counted as a refusal if it is not passed on.",
         build=lambda: Harness(find("Guard", "tiny"), answers_each),
-        cycles=6,
         breaks=(
             Break(module=GUARD, before="self.write.ready.eq(self.written.ready)", after="self.write.ready.eq(1)"),
         ),
