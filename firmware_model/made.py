@@ -54,7 +54,7 @@ class _Recorder(Program):
 
 
 def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int, Made]:
-    """Return what each JOB of a program makes, by the descriptor's number.
+    """Return what each JOB of a program makes, by the descriptor's number; jobs that copy are left out.
 
     Parameters
     ----------
@@ -76,11 +76,14 @@ def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int
     areas = dict.fromkeys((*placement.inputs, LABELS, loss.logits), 0)
     recorder = _Recorder(placement)
     schedule = placement.schedule if program == TRAIN else placement.inference
-    list(Emitter(placement, schedule, recorder, Addresses(areas=areas, spilled=0, table=0), ids).descriptors())
-    last = {id(job.operation): number for number, job in enumerate(recorder.noted)}
-    made = [replace(job, ends=last[id(job.operation)] == number) for number, job in enumerate(recorder.noted)]
+    emitter = Emitter(placement, schedule, recorder, Addresses(areas=areas, spilled=0, table=0), ids)
+    list(emitter.descriptors())
     found = image.descriptors(program)
     jobs = [number for number, descriptor in enumerate(found) if descriptor.opcode is Opcode.JOB]
-    if len(jobs) != len(made):
-        raise ValueError(f"the image must be of this placement: {program} has {len(jobs)} jobs, not {len(made)}")
-    return dict(zip(jobs, made, strict=True))
+    if len(jobs) != len(emitter.order):
+        raise ValueError(
+            f"the image must be of this placement: {program} has {len(jobs)} jobs, not {len(emitter.order)}"
+        )
+    noted = {at: recorder.noted[number] for at, number in zip(jobs, emitter.order, strict=True) if number is not None}
+    last = {id(job.operation): at for at, job in noted.items()}
+    return {at: replace(job, ends=last[id(job.operation)] == at) for at, job in noted.items()}

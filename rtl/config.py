@@ -109,6 +109,9 @@ class AcceleratorConfig:
     regions:
         Regions of MRAM that the chip can keep apart, at most 15: their locks, and the two slots of the task that is
         trained (docs/memory.md). 0 leaves all of that out.
+    job_slots:
+        Jobs under way at a time. With 2 the depthwise and gather units have a window and a vector path of their own and
+        work beside the engine (docs/decisions/0037-two-job-slots.md).
 
     Raises
     ------
@@ -142,6 +145,7 @@ class AcceleratorConfig:
     tensor_ids: int = 128
     axi_bits: int = 64
     regions: int = 8
+    job_slots: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -172,6 +176,7 @@ class AcceleratorConfig:
         _require_int(self, "tensor_ids", 2, 4096, power_of_two=True)
         _require_int(self, "axi_bits", AXI_BITS[0], AXI_BITS[-1], power_of_two=True)
         _require_int(self, "regions", 0, 15)
+        _require_int(self, "job_slots", 1, 2)
         if self.vector_width > self.slices:
             raise ValueError(f"vector_width must be at most slices ({self.slices}), not {self.vector_width!r}")
         if self.depthwise_lanes < self.vector_width:
