@@ -145,10 +145,10 @@ class Emitter:
         before: dict[Buffer, _Spot] = {}
         for count, tile in enumerate(tiling.tiles):
             spots, loads, stores = self._spots(number, count, self._workspace(tiling, count % tiling.slots))
-            made = self._tile(number, count, spots, before)
+            copies, made = self._copies(number, count, spots, before), self._tile(number, count, spots)
             made[0].loads += loads
             made[-1].stores += stores
-            stages += made
+            stages += copies + made
             before = spots
         item = chain[-1].item
         if isinstance(item, Edge | FanInEdge):
@@ -199,16 +199,19 @@ class Emitter:
                 loads += self._moves(Opcode.LOAD, spots[buffer])
         return spots, loads, stores
 
-    def _tile(
+    def _copies(
         self, number: int, count: int, spots: Mapping[Buffer, _Spot], before: Mapping[Buffer, _Spot]
     ) -> list[Stage]:
-        """The stages of a tile: one for each operation, and for each range of channels that it is made in; first rows
-        that the tile before it has made are copied from where its buffers lie."""
-        making = self._schedule.making(number, count)
-        stages = []
-        if making.kept is not None:
-            name, rows = making.kept
-            stages.append(self._copy(self._view(name, rows, before)[0], self._view(name, rows, spots)[0]))
+        """What copies the first rows of a tile that the tile before it has made, from where that one has them."""
+        kept = self._schedule.making(number, count).kept
+        if kept is None:
+            return []
+        name, rows = kept
+        return [self._copy(self._view(name, rows, before)[0], self._view(name, rows, spots)[0])]
+
+    def _tile(self, number: int, count: int, spots: Mapping[Buffer, _Spot]) -> list[Stage]:
+        """The stages of a tile: one for each operation, and for each range of channels that it is made in."""
+        making, stages = self._schedule.making(number, count), []
         for operation in self._schedule.chains[number]:
             fresh = making.fresh[operation.over]
             if fresh is not None:

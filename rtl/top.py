@@ -319,14 +319,15 @@ class Accelerator(Component):
     def _connect_memory(self, m: Module) -> None:
         """Rows go to the pass that reads them; between jobs the memory is the host's."""
         mram, front, update = self._mram, self._front, self._update
-        kind, working = self._dense.fields.kind, ~self._idle
+        working = ~self._idle
+        updating = ~self._dense.control.idle & (self._dense.fields.kind == Pass.GRADIENT)
         for outer, inner in zip(self.banks, mram.banks, strict=True):
             connect(m, inner, flipped(outer))
         host_turn = self._idle & ~Cat(slot.job.valid for slot in self._slots).any()
         asked = self._share_rows(m)
         _route(m, ~asked & ~host_turn, update.read, front.read)
         _route(m, ~asked & host_turn, self.row_read, front.read)
-        _route(m, working & (kind == Pass.GRADIENT), mram.rows, update.rows)
+        _route(m, updating, mram.rows, update.rows)
         _route(m, self._idle, mram.rows, self.row_data)
 
         _route(m, working, update.write, front.write)
