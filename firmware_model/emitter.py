@@ -4,7 +4,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from respin.firmware_model.cycle_model import CycleModel
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.fences import Fences, Space, Span, Step
 from respin.firmware_model.jobs import JobBuilder, Part, Requantise, Source
@@ -50,9 +49,18 @@ class _Spot:
         return Span.of_rows(Space.STORE, self.base, words=piece.words, pitch=self.stride, rows=piece.blocks)
 
 
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """Entries ``first`` .. ``end - 1`` of the table, filled as the ``turn``-th."""
+
+    first: int
+    end: int
+    turn: int
+
+
 @dataclass(slots=True)
 class _TableContent:
-    """What lies in a table whose entries are replaced in turn.
+    """What lies in a table whose entries are replaced, the oldest first.
 
     Parameters
     ----------
@@ -61,29 +69,38 @@ class _TableContent:
     """
 
     entries: int
-    _next: int = 0
-    _places: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    _turn: int = 0
+    _places: dict[tuple[str, int], _Entries] = field(default_factory=dict)
 
     def place(self, wanted: Sequence[tuple[str, int]], count: int) -> list[tuple[int, bool]]:
         """Return for each of some constants (name, first channel) the first of its ``count`` entries, and whether they
         have to be brought there: all of them if one has, so that none replaces another."""
         known = [self._places.get(constants) for constants in wanted]
-        if all(place is not None and place[1] - place[0] == count for place in known):
-            return [(place[0], False) for place in known if place is not None]
+        if all(place is not None and place.end - place.first == count for place in known):
+            return [(place.first, False) for place in known if place is not None]
         room = -(-count // BLOCK) * BLOCK
-        if self._next + room * len(wanted) > self.entries:
-            self._next = 0
         placed = []
         for constants in wanted:
-            index, self._next = self._next, self._next + room
-            self._places = {
-                name: (first, end)
-                for name, (first, end) in self._places.items()
-                if end <= index or self._next <= first
-            }
-            self._places[constants] = (index, index + count)
-            placed.append((index, True))
+            first, self._turn = self._oldest(room), self._turn + 1
+            self._places = {name: place for name, place in self._places.items() if not _meet(place, first, room)}
+            self._places[constants] = _Entries(first, first + count, self._turn)
+            placed.append((first, True))
         return placed
+
+    def _oldest(self, room: int) -> int:
+        """The first of ``room`` entries of which the newest was filled before that of any others: at an end of the
+        table, or next to what is there."""
+        places = self._places.values()
+        edges = [-(-place.end // BLOCK) * BLOCK for place in places] + [place.first - room for place in places]
+        firsts = {first for first in (0, self.entries - room, *edges) if 0 <= first <= self.entries - room}
+        newest = {
+            first: max((place.turn for place in places if _meet(place, first, room)), default=0) for first in firsts
+        }
+        return min(firsts, key=lambda first: (newest[first], first not in (0, self.entries - room), first))
+
+
+def _meet(place: _Entries, first: int, room: int) -> bool:
+    return place.first < first + room and first < place.end
 
 
 class Emitter:
@@ -124,7 +141,7 @@ class Emitter:
         fences = Fences(two_slots=self._two_slots)
         stages = [stage for number in range(len(self._schedule.chains)) for stage in self._chain(number)]
         if self._two_slots:
-            stages = side_by_side(stages, CycleModel(self._place.config, read_cycles=1))
+            stages = side_by_side(stages, self._place.config)
         for step in pipelined(stages, two_slots=self._two_slots):
             if _is_job(step):
                 self.order.append(step.number)

@@ -9,12 +9,15 @@ from itertools import takewhile
 from respin.firmware_model.cycle_model import CycleModel
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.fences import Span, Step, slot_of, stands_alone
+from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
 from respin.rtl.sequencer.descriptor import Opcode
 
 _AHEAD = 12
 """Stages that what comes in may overtake."""
 _WINDOW = 12
 """Stages that are looked at for the next one to begin."""
+_ROW_CYCLES = 27
+"""About how many cycles a row of a transfer takes besides those of its words."""
 _NEAR = 2
 """Stages whose jobs may be under way, one in each slot, when a transfer begins."""
 _AT_ONCE = 5
@@ -32,41 +35,56 @@ class Stage:
 
 @dataclass(slots=True)
 class _Planned:
-    """A stage with what of it decides when it may run."""
+    """A stage with what of it decides when it may run: the slot of its jobs and their cycles, whether nothing runs
+    beside it, all that it touches, and what comes in for it with the cycles that this takes."""
 
     stage: Stage
     slot: int | None
     alone: bool
     cycles: int
     whole: Step
+    coming: Step
+    coming_cycles: int
 
     @classmethod
-    def of(cls, stage: Stage, model: CycleModel) -> "_Planned":
-        steps = [*stage.loads, *stage.jobs, *stage.stores]
+    def of(cls, stage: Stage, config: AcceleratorConfig, model: CycleModel) -> "_Planned":
         jobs = [step.descriptor for step in stage.jobs]
-        reads: dict[Span, None] = dict.fromkeys(span for step in steps for span in step.reads)
-        writes: dict[Span, None] = dict.fromkeys(span for step in steps for span in step.writes)
         slots = [slot for job in jobs if (slot := slot_of(job)) is not None]
         return cls(
             stage=stage,
             slot=slots[0] if slots else None,
             alone=any(stands_alone(job) for job in jobs),
             cycles=sum(model.cycles({**job.body, "kind": job.kind}) for job in jobs if slot_of(job) is not None),
-            whole=Step(descriptor=steps[0].descriptor, reads=tuple(reads), writes=tuple(writes)) if steps else _NOTHING,
+            whole=_together([*stage.loads, *stage.jobs, *stage.stores]),
+            coming=_together(stage.loads),
+            coming_cycles=sum(_cycles_to_come(step.descriptor, config) for step in stage.loads),
         )
 
 
-_NOTHING = Step(descriptor=Descriptor(opcode=Opcode.BARRIER))
+def _together(steps: Sequence[Step]) -> Step:
+    """What some steps touch, as one."""
+    reads: dict[Span, None] = dict.fromkeys(span for step in steps for span in step.reads)
+    writes: dict[Span, None] = dict.fromkeys(span for step in steps for span in step.writes)
+    return Step(descriptor=Descriptor(opcode=Opcode.BARRIER), reads=tuple(reads), writes=tuple(writes))
 
 
-def side_by_side(stages: Sequence[Stage], model: CycleModel) -> list[Stage]:
+def _cycles_to_come(transfer: Descriptor, config: AcceleratorConfig) -> int:
+    """About how many cycles a LOAD or TABLE takes."""
+    body, word = transfer.body, BLOCK * PLANES // config.axi_bits
+    if transfer.opcode is Opcode.LOAD:
+        return int(body["rows"] * (_ROW_CYCLES + word * body["words"]))
+    return int(_ROW_CYCLES + word * body["count"] // 2)
+
+
+def side_by_side(stages: Sequence[Stage], config: AcceleratorConfig) -> list[Stage]:
     """Return stages in an order in which jobs of both slots run beside each other.
 
     Each time the one comes next that could begin first, of those that disturb none that would come later instead; of
     two that could begin at once the dense one, as the machine fetches a descriptor while a job waits for its slot. What
     goes out leaves after the next job of its slot has begun, so that nothing waits for the end of the one before.
     """
-    waiting = [_Planned.of(stage, model) for stage in stages]
+    model = CycleModel(config, read_cycles=1)
+    waiting = [_Planned.of(stage, config, model) for stage in stages]
     ordered: list[_Planned] = []
     ends: list[tuple[int, _Planned]] = []  # of what may be under way
     issued, free = 0, [0, 0]
@@ -79,6 +97,8 @@ def side_by_side(stages: Sequence[Stage], model: CycleModel) -> list[Stage]:
                 continue
             own = free if candidate.alone else [] if candidate.slot is None else [free[candidate.slot]]
             start = max([issued, *own, *(end for end, other in ends if candidate.whole.disturbs(other.whole))])
+            free_for = [end for end, other in ends if candidate.coming.disturbs(other.whole)]
+            start = max([start, *(end + candidate.coming_cycles for end in free_for)])
             key = (start, candidate.slot or 0, at)
             if best is None or key < best[0]:
                 best = (key, candidate)
@@ -92,7 +112,7 @@ def side_by_side(stages: Sequence[Stage], model: CycleModel) -> list[Stage]:
             free = [issued + chosen.cycles] * len(free)
         elif chosen.slot is not None:
             free[chosen.slot] = issued + chosen.cycles
-        ends = [(end, other) for end, other in ends if end > issued] + [(issued + chosen.cycles, chosen)]
+        ends = [*ends[1 - _WINDOW :], (issued + chosen.cycles, chosen)]
     return list(_later_out(ordered))
 
 
