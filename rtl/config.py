@@ -240,7 +240,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
             transposers=1, ecc_decoders=2, vector_width=4, depthwise_lanes=8, table_channels=256, clock_mhz=50,
             spare_rows=4,
         ),
-        AcceleratorConfig(name="default"),
+        AcceleratorConfig(name="default", job_slots=2),
         AcceleratorConfig(
             name="large", lanes=32, slices=32, pixels=4, banks=32, mram_rows=16384, store_words=65536, acc_depth=256,
             transposers=8, vector_width=32, depthwise_taps=5, table_channels=4096, tensor_ids=256, axi_bits=256,

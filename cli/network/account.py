@@ -139,7 +139,7 @@ class Account:
                 "cycles": taken.cycles,
                 **taken.parts,
                 "macs": taken.macs or None,
-                "utilisation": taken.macs / (peak * taken.cycles) if taken.macs else None,
+                "utilisation": taken.macs / (peak * taken.cycles) if taken.macs and taken.cycles > 0 else None,
             }
             for name, taken in self.figures().items()
         ]
