@@ -14,6 +14,10 @@ from respin.firmware_model.program import Program, Setting
 from respin.rtl.sequencer.descriptor import Opcode
 
 
+_APART = 1 << 40
+"""Bytes from one area to the next: more than there are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """What a job makes.
@@ -73,10 +77,11 @@ def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int
     network = placement.network
     loss = placement.loss
     ids = {loss.name: loss.tensor} | {edge.name: edge.tensor for edge in network.edges}
-    areas = dict.fromkeys((*placement.inputs, LABELS, loss.logits), 0)
+    # Jobs stand in the order in which those of the image do if areas lie apart, wherever that is.
+    areas = {name: (number + 2) * _APART for number, name in enumerate((*placement.inputs, LABELS, loss.logits))}
     recorder = _Recorder(placement)
     schedule = placement.schedule if program == TRAIN else placement.inference
-    emitter = Emitter(placement, schedule, recorder, Addresses(areas=areas, spilled=0, table=0), ids)
+    emitter = Emitter(placement, schedule, recorder, Addresses(areas=areas, spilled=0, table=_APART), ids)
     list(emitter.descriptors())
     found = image.descriptors(program)
     jobs = [number for number, descriptor in enumerate(found) if descriptor.opcode is Opcode.JOB]
