@@ -160,7 +160,7 @@ class Emitter:
         tiling = schedule.tiling(number)
         stages = [Stage(loads=[step for buffer in schedule.comes(number) for step in self._brings(number, buffer)])]
         before: dict[Buffer, _Spot] = {}
-        for count, tile in enumerate(tiling.tiles):
+        for count in range(len(tiling.tiles)):
             spots, loads, stores = self._spots(number, count, self._workspace(tiling, count % tiling.slots))
             copies, made = self._copies(number, count, spots, before), self._tile(number, count, spots)
             made[0].loads += loads
@@ -228,7 +228,8 @@ class Emitter:
 
     def _tile(self, number: int, count: int, spots: Mapping[Buffer, _Spot]) -> list[Stage]:
         """The stages of a tile: one for each operation, and for each range of channels that it is made in."""
-        making, stages = self._schedule.making(number, count), []
+        making = self._schedule.making(number, count)
+        stages: list[Stage] = []
         for operation in self._schedule.chains[number]:
             fresh = making.fresh[operation.over]
             if fresh is not None:
@@ -302,7 +303,7 @@ class Emitter:
     ) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
         """What jobs of a part of an operation read of the store and what they write."""
         results, mask = written((operation,)), None if operation.mask is None else Mask(operation.mask)
-        touched: set[Buffer] = {operand.name for operand in operation.operands} | results
+        touched: set[Buffer] = {*(operand.name for operand in operation.operands), *results}
         spans: dict[Buffer, Span] = {buffer: spots[buffer].span for buffer in touched}
         if mask is not None:
             spans[mask] = spots[mask].span

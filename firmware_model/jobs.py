@@ -84,8 +84,8 @@ class StoreSums:
 
 
 _LEAST_TILE = 64
-"""Outputs that a tile has where there are as many: fewer would read rows too often. With two job slots, where layers are
-cut into shorter jobs, half of it."""
+"""Outputs that a tile has where there are as many: fewer would read rows too often. Half of it with two job slots,
+where layers are cut into shorter jobs."""
 SUM_BYTES = 4
 """Bytes of a sum."""
 Finish = Requantise | RoundError | StoreSums

@@ -13,7 +13,6 @@ from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting
 from respin.rtl.sequencer.descriptor import Opcode
 
-
 _APART = 1 << 40
 """Bytes from one area to the next: more than there are."""
 

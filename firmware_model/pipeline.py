@@ -121,7 +121,7 @@ def _later_out(ordered: Sequence[_Planned]) -> Iterator[Stage]:
     held: list[tuple[int | None, list[Step]]] = []
     made: list[Stage] = []
     for planned in ordered:
-        for slot, stores in held:
+        for _, stores in held:
             if planned.alone or any(planned.whole.disturbs(store) for store in stores):
                 made[-1].stores.extend(stores)
                 stores.clear()

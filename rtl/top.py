@@ -259,7 +259,8 @@ class Accelerator(Component):
         drawing = [slot.vector]
         if slot is self._dense:
             drawing.append(self._loss)
-            m.d.comb += [getattr(self._update, name).eq(job[name]) for name in ("seed", "step", "log2_rate", "exponent")]
+            for name in ("seed", "step", "log2_rate", "exponent"):
+                m.d.comb += getattr(self._update, name).eq(job[name])
         for unit in drawing:
             m.d.comb += [unit.seed.eq(job.seed), unit.step.eq(job.step), unit.tensor.eq(job.tensor)]
 

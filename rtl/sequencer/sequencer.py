@@ -47,9 +47,9 @@ class Sequencer(Component):
     A start fetches the program's header and refuses one that was not made for this machine. Then every descriptor is
     fetched and checked, before the first has an effect; then each is fetched and checked again and run, the next one
     while the one before it runs. Jobs come one after the other; LOAD and TABLE go on beside them in one queue, STORE in
-    another. With two job slots a job of each may run at a time: a descriptor that is ``beside`` a slot does not wait for
-    the job there, all others do. What needs to know of a job's end before anything else happens, the jobs of edges, the
-    loss and gradients, waits for it as with one slot.
+    another. With two job slots a job of each may run at a time: a descriptor that is ``beside`` a slot does not wait
+    for the job there, all others do. What needs to know of a job's end before anything else happens, the jobs of edges,
+    the loss and gradients, waits for it as with one slot.
 
     What a training step knows of its tensors of errors is kept here (:class:`EdgeState`): a descriptor with sources
     runs only if all of them may be used, and its ``rebase``, the alignment of its operands and the exponent of what it

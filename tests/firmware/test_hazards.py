@@ -38,7 +38,8 @@ def copy(x: int, y: int) -> Descriptor:
 
 
 def transfer(opcode: Opcode, base: int) -> Descriptor:
-    return Descriptor(opcode=opcode, body={"address": 0, "pitch": 0, "base": base, "words": 16, "rows": 1, "base_pitch": 0})
+    body = {"address": 0, "pitch": 0, "base": base, "base_pitch": 0, "words": 16, "rows": 1}
+    return Descriptor(opcode=opcode, body=body)
 
 
 BESIDE = {
