@@ -142,6 +142,14 @@ def network(session: nox.Session) -> None:
 
 
 @nox.session
+def slots(session: nox.Session) -> None:
+    """Random networks on a machine with two job slots, every tensor against golden; many minutes."""
+    environment(session)
+    networks = ("tests/cosim/test_random_networks.py::test_random_networks", "--network-cases", "60")
+    run(session, "pytest", *networks, "--job-slots", "2", "--timeout", "0", *session.posargs, OMP_NUM_THREADS="1")
+
+
+@nox.session
 def board(session: nox.Session) -> None:
     """Train a simulated board over its serial line, with the commands for real ones; minutes."""
     environment(session)
