@@ -143,10 +143,11 @@ def network(session: nox.Session) -> None:
 
 @nox.session
 def slots(session: nox.Session) -> None:
-    """Random networks on a machine with two job slots, every tensor against golden; many minutes."""
+    """Random networks on a machine with two job slots, every tensor against golden, and faults; many minutes."""
     environment(session)
-    networks = ("tests/cosim/test_random_networks.py::test_random_networks", "--network-cases", "60")
-    run(session, "pytest", *networks, "--job-slots", "2", "--timeout", "0", *session.posargs, OMP_NUM_THREADS="1")
+    tests = ("tests/cosim/test_random_networks.py::test_random_networks", "tests/cosim/test_job_slots.py")
+    options = ("--network-cases", "60", "--job-slots", "2", "--timeout", "0")
+    run(session, "pytest", *tests, *options, *session.posargs, OMP_NUM_THREADS="1")
 
 
 @nox.session
