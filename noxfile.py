@@ -142,6 +142,15 @@ def network(session: nox.Session) -> None:
 
 
 @nox.session
+def slots(session: nox.Session) -> None:
+    """Random networks on a machine with two job slots, every tensor against golden, and faults; many minutes."""
+    environment(session)
+    tests = ("tests/cosim/test_random_networks.py::test_random_networks", "tests/cosim/test_job_slots.py")
+    options = ("--network-cases", "60", "--job-slots", "2", "--timeout", "0")
+    run(session, "pytest", *tests, *options, *session.posargs, OMP_NUM_THREADS="1")
+
+
+@nox.session
 def board(session: nox.Session) -> None:
     """Train a simulated board over its serial line, with the commands for real ones; minutes."""
     environment(session)

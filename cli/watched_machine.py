@@ -30,7 +30,7 @@ class WatchedMachine(Component):
     Members
     -------
     descriptor_done : Out(1), descriptor : Out(24)
-        A descriptor ends in this cycle; the one under way.
+        A descriptor ends in this cycle; which one.
     reported : Out(1), job_cycles : Out(32)
         A job reports; how long it took.
     note : Out(EdgeNote)
@@ -62,7 +62,7 @@ class WatchedMachine(Component):
         m.d.comb += [
             self.irq.eq(machine.irq),
             self.descriptor_done.eq(inside.control.descriptor_done),
-            self.descriptor.eq(inside.control.current),
+            self.descriptor.eq(inside.control.ended),
             self.reported.eq(inside.reported),
             self.job_cycles.eq(inside.report.cycles),
             self.note.eq(inside.note),

@@ -8,6 +8,7 @@ import numpy as np
 
 from respin.firmware_model.descriptors import Descriptor, pack_program
 from respin.firmware_model.emitter import ENTRY_BYTES, WORD_BYTES, Addresses, Emitter
+from respin.firmware_model.hazards import refuse_hazards
 from respin.firmware_model.image import Area, ProgramImage, Tensor
 from respin.firmware_model.jobs import Randomness
 from respin.firmware_model.operations import LABELS, raw_sums
@@ -119,6 +120,7 @@ class Compiler:
         for name, (made, (first, count)) in self._programs(layout, replace(addresses, spilled=start)).items():
             if place.regions:
                 require_whole_reads(made, place.regions)
+            refuse_hazards(made, place.config)
             layout.add(name, pack_program(place.config, made, row_first=first, row_count=count))
         return ProgramImage(
             config=place.config,

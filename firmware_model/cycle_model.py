@@ -29,6 +29,8 @@ Fields = Mapping[str, Any]
 
 OFFERED = 1
 """Cycles from a job to its units' start."""
+SHARED = 2
+"""Cycles more from a job to its first row where two job slots share the memory."""
 REPORTED = 3
 """Cycles from a job's last word in the store to its report."""
 SETTLED = 2
@@ -53,7 +55,10 @@ class CycleModel:
     def __init__(self, config: AcceleratorConfig, *, read_cycles: int) -> None:
         self._config = config
         decoding = 4 // config.ecc_decoders
-        self._first_row = OFFERED + read_cycles + decoding + 3
+        asked = read_cycles + decoding + 3  # from a read job to its first row
+        # Where two units share the memory each asks for the rows of a step when it has room for them.
+        self._piece = asked if config.job_slots == 2 else None
+        self._first_row = OFFERED + asked + (SHARED if config.job_slots == 2 else 0)
         self._row_at_hand = decoding
         self._row = max(decoding, -(-(read_cycles + 1 + decoding) // config.banks))
         self._engine_latency = _latency(Engine, config)
@@ -142,6 +147,8 @@ class CycleModel:
         # A cycle is lost between two entries, unless masks are written then.
         between = 0 if job["vector"].get("mask_write") else 1
         refill = min(config.banks, slices - 1) * self._row_at_hand + max(0, slices - 1 - config.banks) * self._row
+        if self._piece is not None:
+            refill = self._piece + (slices - 1) * self._row
         loaded, streamed, taken, half = words_there - 1, -1, free - 1, 0
         drained = [0, 0]
         for _ in range(engine["repeats"]):

@@ -27,7 +27,7 @@ from respin.rtl.sequencer.descriptor import (
 from respin.rtl.sequencer.header import compiled_for
 
 _CRC_BYTES = CRC_BITS // 8
-_COUNTS = ("loads", "stores")
+_COUNTS = ("loads", "stores", "beside")
 _FLAGS = tuple(name for name, _ in Flags.as_shape() if name not in (*_COUNTS, "reserved"))
 
 
@@ -57,6 +57,8 @@ class Descriptor:
         The pass of a JOB.
     loads, stores:
         With ``wait``: how many of the last LOAD and TABLE, and of the last STORE, it does not wait for.
+    beside:
+        Job slots for whose job under way it does not wait: 1 the dense one, 2 the light one, 3 both.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class Descriptor:
     kind: Pass = Pass.CONVOLUTION
     loads: int = 0
     stores: int = 0
+    beside: int = 0
 
     def __post_init__(self) -> None:
         for flag in self.flags:
@@ -118,7 +121,7 @@ class Descriptor:
             "magic": MAGIC,
             "version": VERSION,
             "opcode": self.opcode,
-            "flags": {**dict.fromkeys(self.flags, 1), "loads": self.loads, "stores": self.stores},
+            "flags": {**dict.fromkeys(self.flags, 1), **{name: getattr(self, name) for name in _COUNTS}},
             "fraction": self.fraction,
             "rate_shift": self.rate_shift,
             "tensor": self.tensor,

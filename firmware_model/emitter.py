@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Descriptors of operations: what is brought in, the jobs, what is taken out, tile by tile."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.fences import Fences, Space, Span, Step
-from respin.firmware_model.jobs import Part
+from respin.firmware_model.jobs import JobBuilder, Part, Requantise, Source
 from respin.firmware_model.layout import StoreTensor, blocks
-from respin.firmware_model.operations import Operation
-from respin.firmware_model.pipeline import Stage, pipelined
+from respin.firmware_model.operations import Operation, runs_depthwise
+from respin.firmware_model.pipeline import Stage, pipelined, side_by_side
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting, edge_fraction
 from respin.firmware_model.schedule import Buffer, Mask, Piece, Schedule, Tile, Tiling, written
 from respin.firmware_model.storage import CapacityError
-from respin.golden.network import Edge, FanInEdge, Gradient, sources
+from respin.golden.network import Convolution, Edge, FanInEdge, Gradient, Layer, sources
 from respin.rtl.config import BLOCK
 from respin.rtl.sequencer.descriptor import Opcode
 
@@ -49,9 +49,18 @@ class _Spot:
         return Span.of_rows(Space.STORE, self.base, words=piece.words, pitch=self.stride, rows=piece.blocks)
 
 
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """Entries ``first`` .. ``end - 1`` of the table, filled as the ``turn``-th."""
+
+    first: int
+    end: int
+    turn: int
+
+
 @dataclass(slots=True)
 class _TableContent:
-    """What lies in a table whose entries are replaced in turn.
+    """What lies in a table whose entries are replaced, the oldest first.
 
     Parameters
     ----------
@@ -60,29 +69,38 @@ class _TableContent:
     """
 
     entries: int
-    _next: int = 0
-    _places: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    _turn: int = 0
+    _places: dict[tuple[str, int], _Entries] = field(default_factory=dict)
 
     def place(self, wanted: Sequence[tuple[str, int]], count: int) -> list[tuple[int, bool]]:
         """Return for each of some constants (name, first channel) the first of its ``count`` entries, and whether they
         have to be brought there: all of them if one has, so that none replaces another."""
         known = [self._places.get(constants) for constants in wanted]
-        if all(place is not None and place[1] - place[0] == count for place in known):
-            return [(place[0], False) for place in known if place is not None]
+        if all(place is not None and place.end - place.first == count for place in known):
+            return [(place.first, False) for place in known if place is not None]
         room = -(-count // BLOCK) * BLOCK
-        if self._next + room * len(wanted) > self.entries:
-            self._next = 0
         placed = []
         for constants in wanted:
-            index, self._next = self._next, self._next + room
-            self._places = {
-                name: (first, end)
-                for name, (first, end) in self._places.items()
-                if end <= index or self._next <= first
-            }
-            self._places[constants] = (index, index + count)
-            placed.append((index, True))
+            first, self._turn = self._oldest(room), self._turn + 1
+            self._places = {name: place for name, place in self._places.items() if not _meet(place, first, room)}
+            self._places[constants] = _Entries(first, first + count, self._turn)
+            placed.append((first, True))
         return placed
+
+    def _oldest(self, room: int) -> int:
+        """The first of ``room`` entries of which the newest was filled before that of any others: at an end of the
+        table, or next to what is there."""
+        places = self._places.values()
+        edges = [-(-place.end // BLOCK) * BLOCK for place in places] + [place.first - room for place in places]
+        firsts = {first for first in (0, self.entries - room, *edges) if 0 <= first <= self.entries - room}
+        newest = {
+            first: max((place.turn for place in places if _meet(place, first, room)), default=0) for first in firsts
+        }
+        return min(firsts, key=lambda first: (newest[first], first not in (0, self.entries - room), first))
+
+
+def _meet(place: _Entries, first: int, room: int) -> bool:
+    return place.first < first + room and first < place.end
 
 
 class Emitter:
@@ -113,11 +131,20 @@ class Emitter:
         self._place, self._schedule, self._program = placement, schedule, program
         self._addresses, self._ids = addresses, ids
         self._in_table = _TableContent(placement.config.table_channels)
+        self._two_slots = placement.config.job_slots == 2
+        self._made = 0
+        self.order: list[int | None] = []
+        """Of each JOB descriptor so far the number of its job among those that the program made; of copies None."""
 
     def descriptors(self) -> Iterator[Descriptor]:
         """Yield the descriptors, but for the last one, END."""
-        fences = Fences()
-        for step in pipelined([stage for number in range(len(self._schedule.chains)) for stage in self._chain(number)]):
+        fences = Fences(two_slots=self._two_slots)
+        stages = [stage for number in range(len(self._schedule.chains)) for stage in self._chain(number)]
+        if self._two_slots:
+            stages = side_by_side(stages, self._place.config)
+        for step in pipelined(stages, two_slots=self._two_slots):
+            if _is_job(step):
+                self.order.append(step.number)
             yield fences.follow(step)
 
     def biases(self, name: str, *, sources: Sequence[int] = ()) -> Descriptor:
@@ -132,9 +159,14 @@ class Emitter:
         schedule, chain = self._schedule, self._schedule.chains[number]
         tiling = schedule.tiling(number)
         stages = [Stage(loads=[step for buffer in schedule.comes(number) for step in self._brings(number, buffer)])]
-        for count, tile in enumerate(tiling.tiles):
-            there = tiling.shared if count else ()
-            stages += self._tile(number, tile, self._workspace(tiling, count % tiling.slots), there)
+        before: dict[Buffer, _Spot] = {}
+        for count in range(len(tiling.tiles)):
+            spots, loads, stores = self._spots(number, count, self._workspace(tiling, count % tiling.slots))
+            copies, made = self._copies(number, count, spots, before), self._tile(number, count, spots)
+            made[0].loads += loads
+            made[-1].stores += stores
+            stages += copies + made
+            before = spots
         item = chain[-1].item
         if isinstance(item, Edge | FanInEdge):
             jobs = [(stage, at) for stage in stages for at in range(len(stage.jobs)) if _is_job(stage.jobs[at])]
@@ -149,23 +181,23 @@ class Emitter:
     def _workspace(self, tiling: Tiling, slot: int) -> dict[Buffer, int]:
         """First words of the buffers that a tile has in the workspace: those that all slots share, then its own."""
         places: dict[Buffer, int] = {}
-        common = {**tiling.shared, **tiling.inner}
+        common, own = tiling.common, tiling.own
         for sizes, start in (
             (common, tiling.base),
-            (tiling.outer, tiling.base + sum(common.values()) + slot * sum(tiling.outer.values())),
+            (own, tiling.base + sum(common.values()) + slot * sum(own.values())),
         ):
             for buffer, words in sizes.items():
                 places[buffer] = start
                 start += words
         return places
 
-    def _tile(
-        self, number: int, tile: Tile, workspace: Mapping[Buffer, int], there: Collection[Buffer]
-    ) -> list[Stage]:
-        """The stages of a tile: one for each operation, and for each range of channels that it is made in. What is
-        ``there`` already need not come in."""
-        schedule, chain = self._schedule, self._schedule.chains[number]
-        made, pieces = schedule.pieces(chain, tile)
+    def _spots(
+        self, number: int, count: int, workspace: Mapping[Buffer, int]
+    ) -> tuple[dict[Buffer, _Spot], list[Step], list[Step]]:
+        """Where a tile's buffers lie, what has to come in for it and what goes out."""
+        schedule, chain, tiling = self._schedule, self._schedule.chains[number], self._schedule.tiling(number)
+        _, pieces = schedule.pieces(chain, tiling.tiles[count])
+        there = tiling.shared if count else ()  # what all tiles read came in with the first one
         results = written(chain)
         spots: dict[Buffer, _Spot] = {}
         loads: list[Step] = []
@@ -182,47 +214,110 @@ class Emitter:
                 stores += self._moves(Opcode.STORE, spots[buffer])
             elif base is None and buffer not in (*results, *there):
                 loads += self._moves(Opcode.LOAD, spots[buffer])
-        stages = [
-            stage
-            for operation in chain
-            for stage in self._runs(operation, made[operation.over], spots)
-        ]
-        stages[0].loads += loads
-        stages[-1].stores += stores
+        return spots, loads, stores
+
+    def _copies(
+        self, number: int, count: int, spots: Mapping[Buffer, _Spot], before: Mapping[Buffer, _Spot]
+    ) -> list[Stage]:
+        """What copies the first rows of a tile that the tile before it has made, from where that one has them."""
+        kept = self._schedule.making(number, count).kept
+        if kept is None:
+            return []
+        name, rows = kept
+        return [self._copy(self._view(name, rows, before)[0], self._view(name, rows, spots)[0])]
+
+    def _tile(self, number: int, count: int, spots: Mapping[Buffer, _Spot]) -> list[Stage]:
+        """The stages of a tile: one for each operation, and for each range of channels that it is made in."""
+        making = self._schedule.making(number, count)
+        stages: list[Stage] = []
+        for operation in self._schedule.chains[number]:
+            fresh = making.fresh[operation.over]
+            if fresh is not None:
+                stages += self._runs(operation, fresh, spots)
         return stages
+
+    def _copy(self, source: StoreTensor, target: StoreTensor) -> Stage:
+        """A job that copies words within the store."""
+        limits = Requantise() if target.signed else Requantise(lo=0, hi=255)
+        job = JobBuilder(self._place.config).gather(target, [Source(tensor=source)], finish=limits)
+        step = Step(descriptor=Descriptor.of_job(job), reads=(_span(source, None),), writes=(_span(target, None),))
+        return Stage(jobs=[step])
 
     def _runs(self, operation: Operation, tile: Tile, spots: Mapping[Buffer, _Spot]) -> Iterator[Stage]:
         """Table entries and jobs of a tile, for as many channels at a time as the table has room for."""
-        place, schedule = self._place, self._schedule
-        name = operation.over
-        shape = place.whole(name).shape
+        shape = self._place.whole(operation.over).shape
+        for channels in self._channels(operation, shape[1]):
+            stage = Stage()
+            tables = self._tables(operation, channels, stage)
+            for part in self._parts(operation, tile):
+                self._jobs(operation, part, channels, tables, spots, stage)
+                yield stage
+                stage = Stage()
+
+    def _jobs(
+        self,
+        operation: Operation,
+        tile: Tile,
+        channels: tuple[int, int],
+        tables: Mapping[str, int],
+        spots: Mapping[Buffer, _Spot],
+        stage: Stage,
+    ) -> None:
+        """Add the jobs of a tile, or a part of it, for some channels to a stage."""
+        schedule, name = self._schedule, operation.over
         operands = {
             operand.name: self._view(operand.name, schedule.reached(operation, operand, tile), spots)
             for operand in operation.operands
         }
         out, _ = self._view(name, tile, spots)
         mask = None if operation.mask is None else spots[Mask(operation.mask)]
-        results = written((operation,))
-        touched: set[Buffer] = {*operands, *results} | ({mask.piece.buffer} if mask is not None else set())
-        spans = {buffer: spots[buffer].span for buffer in touched}
+        reads, writes = self._touched(operation, tile, channels, spots)
+        constants = tuple(Span(Space.TABLE, at, at + channels[1] - channels[0]) for at in tables.values())
+        setting = Setting(
+            part=Part(shape=self._place.whole(name).shape, image=tile.image, row=tile.row, channels=channels),
+            out=out,
+            operands=operands,
+            mask=None if mask is None else (mask.base, mask.stride),
+            tables=tables,
+            blocks=tile.blocks,
+        )
+        for job in self._program.jobs(operation, setting):
+            step = Step(
+                descriptor=self._descriptor(operation, job),
+                reads=(*reads, *constants),
+                writes=writes,
+                number=self._made,
+            )
+            stage.jobs.append(step)
+            self._made += 1
+
+    def _parts(self, operation: Operation, tile: Tile) -> list[Tile]:
+        """The parts of a tile whose jobs may run beside each other's: with two slots the images of a layer."""
+        apart = self._two_slots and isinstance(operation.item, Layer) and operation.mask is None
+        if not apart or tile.images == 1:
+            return [tile]
+        return [replace(tile, image=tile.image + image, images=1) for image in range(tile.images)]
+
+    def _touched(
+        self, operation: Operation, tile: Tile, channels: tuple[int, int], spots: Mapping[Buffer, _Spot]
+    ) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+        """What jobs of a part of an operation read of the store and what they write."""
+        results, mask = written((operation,)), None if operation.mask is None else Mask(operation.mask)
+        touched: set[Buffer] = {*(operand.name for operand in operation.operands), *results}
+        spans: dict[Buffer, Span] = {buffer: spots[buffer].span for buffer in touched}
+        if mask is not None:
+            spans[mask] = spots[mask].span
+        if isinstance(operation.item, Layer) and operation.result is not None:
+            # A channel of these is made of the same channel of what they read.
+            channelwise = not isinstance(operation.item, Convolution) or runs_depthwise(operation.item)
+            for operand in operation.operands:
+                view, _ = self._view(operand.name, self._schedule.reached(operation, operand, tile), spots)
+                spans[operand.name] = _span(view, channels if channelwise else None)
+            view, _ = self._view(operation.result, tile, spots)
+            spans[operation.result] = _span(view, channels)
         reads = tuple(span for buffer, span in spans.items() if buffer not in results)
         writes = tuple(span for buffer, span in spans.items() if buffer in results)
-        for channels in self._channels(operation, shape[1]):
-            stage = Stage()
-            tables = self._tables(operation, channels, stage)
-            constants = tuple(Span(Space.TABLE, at, at + channels[1] - channels[0]) for at in tables.values())
-            setting = Setting(
-                part=Part(shape=shape, image=tile.image, row=tile.row, channels=channels),
-                out=out,
-                operands=operands,
-                mask=None if mask is None else (mask.base, mask.stride),
-                tables=tables,
-                blocks=tile.blocks,
-            )
-            for job in self._program.jobs(operation, setting):
-                descriptor = self._descriptor(operation, job)
-                stage.jobs.append(Step(descriptor=descriptor, reads=(*reads, *constants), writes=writes))
-            yield stage
+        return reads, writes
 
     def _view(self, name: str, needed: Tile, spots: Mapping[Buffer, _Spot]) -> tuple[StoreTensor, int]:
         """A part of a tensor where it lies, and its first row."""
@@ -230,7 +325,7 @@ class Emitter:
         there = spot.piece.tile
         assert there is not None
         _, c, _, w = whole.shape
-        base = spot.base + (needed.row - there.row) * w
+        base = spot.base + ((needed.image - there.image) * whole.shape[2] + needed.row - there.row) * w
         return StoreTensor(base, (needed.images, c, needed.rows, w), whole.signed, spot.stride), needed.row
 
     def _descriptor(self, operation: Operation, job: dict[str, object]) -> Descriptor:
@@ -333,6 +428,13 @@ class Emitter:
         if rest:
             done = words - rest
             yield _transfer(opcode, address + WORD_BYTES * done, WORD_BYTES * rest, base + done, rest, rest, 1)
+
+
+def _span(tensor: StoreTensor, channels: tuple[int, int] | None) -> Span:
+    """The words of a tensor in the store, or those of some of its channels."""
+    first, end = (0, tensor.shape[1]) if channels is None else channels
+    base, rows = tensor.block_base(first // BLOCK), blocks(end) - first // BLOCK
+    return Span.of_rows(Space.STORE, base, words=tensor.pixels, pitch=tensor.block_stride, rows=rows)
 
 
 def _is_job(step: Step) -> bool:

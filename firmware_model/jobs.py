@@ -84,7 +84,8 @@ class StoreSums:
 
 
 _LEAST_TILE = 64
-"""Outputs that a tile has where there are as many: fewer would read rows too often."""
+"""Outputs that a tile has where there are as many: fewer would read rows too often. Half of it with two job slots,
+where layers are cut into shorter jobs."""
 SUM_BYTES = 4
 """Bytes of a sum."""
 Finish = Requantise | RoundError | StoreSums
@@ -290,7 +291,8 @@ class JobBuilder:
         config = self.config
         streamed = items * steps * PLANES * config.beats // config.pixels
         drained = config.slices // config.vector_width + 1  # cycles of an output's sums
-        most = min(config.acc_depth * config.pixels, max(streamed // (32 * drained), _LEAST_TILE))
+        least = _LEAST_TILE // config.job_slots
+        most = min(config.acc_depth * config.pixels, max(streamed // (32 * drained), least))
         tiles = -(-items // most)
         return min(-(-items // (tiles * config.pixels)) * config.pixels, items)
 

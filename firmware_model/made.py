@@ -13,6 +13,9 @@ from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting
 from respin.rtl.sequencer.descriptor import Opcode
 
+_APART = 1 << 40
+"""Bytes from one area to the next: more than there are."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
@@ -54,7 +57,7 @@ class _Recorder(Program):
 
 
 def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int, Made]:
-    """Return what each JOB of a program makes, by the descriptor's number.
+    """Return what each JOB of a program makes, by the descriptor's number; jobs that copy are left out.
 
     Parameters
     ----------
@@ -73,14 +76,18 @@ def made_by(image: ProgramImage, placement: Placement, program: str) -> dict[int
     network = placement.network
     loss = placement.loss
     ids = {loss.name: loss.tensor} | {edge.name: edge.tensor for edge in network.edges}
-    areas = dict.fromkeys((*placement.inputs, LABELS, loss.logits), 0)
+    # Jobs stand in the order in which those of the image do if areas lie apart, wherever that is.
+    areas = {name: (number + 2) * _APART for number, name in enumerate((*placement.inputs, LABELS, loss.logits))}
     recorder = _Recorder(placement)
     schedule = placement.schedule if program == TRAIN else placement.inference
-    list(Emitter(placement, schedule, recorder, Addresses(areas=areas, spilled=0, table=0), ids).descriptors())
-    last = {id(job.operation): number for number, job in enumerate(recorder.noted)}
-    made = [replace(job, ends=last[id(job.operation)] == number) for number, job in enumerate(recorder.noted)]
+    emitter = Emitter(placement, schedule, recorder, Addresses(areas=areas, spilled=0, table=_APART), ids)
+    list(emitter.descriptors())
     found = image.descriptors(program)
     jobs = [number for number, descriptor in enumerate(found) if descriptor.opcode is Opcode.JOB]
-    if len(jobs) != len(made):
-        raise ValueError(f"the image must be of this placement: {program} has {len(jobs)} jobs, not {len(made)}")
-    return dict(zip(jobs, made, strict=True))
+    if len(jobs) != len(emitter.order):
+        raise ValueError(
+            f"the image must be of this placement: {program} has {len(jobs)} jobs, not {len(emitter.order)}"
+        )
+    noted = {at: recorder.noted[number] for at, number in zip(jobs, emitter.order, strict=True) if number is not None}
+    last = {id(job.operation): at for at, job in noted.items()}
+    return {at: replace(job, ends=last[id(job.operation)] == at) for at, job in noted.items()}

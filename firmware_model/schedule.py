@@ -15,11 +15,20 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from respin.firmware_model.geometry import KernelRow
 from respin.firmware_model.layout import blocks
-from respin.firmware_model.operations import Operand, Operation, Reach, Shape
+from respin.firmware_model.operations import (
+    GATHERED_CYCLES,
+    Operand,
+    Operation,
+    Reach,
+    Shape,
+    geometry,
+    runs_depthwise,
+)
 from respin.firmware_model.residency import Residency, Stay, Touched
 from respin.firmware_model.storage import BufferPlan, CapacityError
-from respin.golden.network import Layer
+from respin.golden.network import Convolution, Layer
 from respin.rtl.config import BLOCK, PLANES, AcceleratorConfig
 
 
@@ -89,6 +98,9 @@ class Tiling:
         Words of the workspace of each buffer between its operations, in the largest of the tiles.
     outer:
         The same of each other spilled buffer that comes in or goes out; each slot has them.
+    apart:
+        Each slot has the inner buffers too: on a machine with two job slots one tile's depthwise layer then runs beside
+        the dense layers of the tiles next to it.
     """
 
     tiles: tuple[Tile, ...]
@@ -97,11 +109,41 @@ class Tiling:
     shared: Mapping[Buffer, int]
     inner: Mapping[Buffer, int]
     outer: Mapping[Buffer, int]
+    apart: bool = False
 
     @property
     def words(self) -> int:
         """Words of the workspace that it takes."""
-        return sum(self.shared.values()) + sum(self.inner.values()) + self.slots * sum(self.outer.values())
+        return sum(self.common.values()) + self.slots * sum(self.own.values())
+
+    @property
+    def common(self) -> Mapping[Buffer, int]:
+        """Words of the buffers of which there is one for all slots."""
+        return self.shared if self.apart else {**self.shared, **self.inner}
+
+    @property
+    def own(self) -> Mapping[Buffer, int]:
+        """Words of the buffers that each slot has."""
+        return {**self.inner, **self.outer} if self.apart else self.outer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """What a tile of a chain makes of each tensor, and what it need not make as the tile before it did.
+
+    Parameters
+    ----------
+    made:
+        The part of each tensor that the tile has when it is done.
+    fresh:
+        The part that its jobs make; None where all is there.
+    kept:
+        The tensor of which rows are taken over from the tile before, and these rows; None where there are none.
+    """
+
+    made: Mapping[str, Tile]
+    fresh: Mapping[str, Tile | None]
+    kept: tuple[str, Tile] | None = None
 
 
 _JOB_CYCLES, _TRANSFER_CYCLES = 400, 150
@@ -241,6 +283,28 @@ class Schedule:
                     made[operand.name] = needed
         return made, found
 
+    def making(self, number: int, count: int) -> Making:
+        """Return what the tile of number ``count`` of a chain makes."""
+        return self._making(self.chains[number], self._tilings[number], count)
+
+    def _making(self, chain: Chain, tiling: Tiling, count: int) -> Making:
+        tile, before = tiling.tiles[count], tiling.tiles[count - 1]
+        made, _ = self.pieces(chain, tile)
+        fresh: dict[str, Tile | None] = {operation.over: made[operation.over] for operation in chain}
+        kept = None
+        if not tiling.apart or count == 0 or tile.images > 1 or before.image != tile.image:
+            return Making(made=made, fresh=fresh)
+        made_before, _ = self.pieces(chain, before)
+        for operation in chain:
+            name = operation.over
+            own, there = made[name], made_before[name]
+            rows = min(there.row + there.rows - own.row, own.rows)
+            if rows > 0:
+                left = replace(own, row=own.row + rows, rows=own.rows - rows)
+                fresh[name] = left if left.rows else None
+                kept = (name, replace(own, rows=rows))
+        return Making(made=made, fresh=fresh, kept=kept)
+
     def reached(self, operation: Operation, operand: Operand, tile: Tile) -> Tile:
         """Return what a tile of an operation's result needs of an operand."""
         n, _, h, _ = self._shapes[operand.name]
@@ -298,26 +362,45 @@ class Schedule:
 
     def _fitting(self, chain: Chain, found: Collection[Hashable], words: int) -> Tiling:
         """How a chain runs in a workspace of ``words`` words: of the ways that fit the one that takes fewest cycles."""
+        kinds = ((1, False), (2, False), (2, True)) if self._config.job_slots == 2 else ((1, False), (2, False))
         ways = [
             tiling
             for tiles in self._cuts(chain)
-            for slots in ((1, 2) if len(tiles) > 1 else (1,))
-            if (tiling := self._tiling(chain, tiles, slots, found)).words <= words
+            for slots, apart in (kinds if len(tiles) > 1 else kinds[:1])
+            if (tiling := replace(self._tiling(chain, tiles, slots, found), apart=apart)).words <= words
         ]
         return min(ways, key=lambda tiling: self._cycles(chain, tiling))
 
     def _cycles(self, chain: Chain, tiling: Tiling) -> int:
         """About how many cycles a chain takes: its jobs, and the transfers during which none of its jobs run."""
-        jobs = 0
-        for tile in tiling.tiles:
-            made, _ = self.pieces(chain, tile)
+        jobs = [0, 0]  # of the dense slot, of the light one
+        for tile in range(len(tiling.tiles)):
+            making = self._making(chain, tiling, tile)
+            if making.kept is not None:
+                name, part = making.kept
+                jobs[1] += _JOB_CYCLES + GATHERED_CYCLES * self.blocks(name) * part.rows * self._shapes[name][3]
             for operation in chain:
-                part, name = made[operation.over], operation.over
-                pixels = part.images * part.rows * self._shapes[name][3]
-                jobs += _JOB_CYCLES + operation.pixel_cycles * self.blocks(name) * pixels
+                name = operation.over
+                fresh = making.fresh[name]
+                if fresh is None:
+                    continue
+                pixels = fresh.images * fresh.rows * self._shapes[name][3]
+                cycles = self._pixel_cycles(operation, self._shapes[name][3])
+                jobs[_is_light(operation)] += _JOB_CYCLES + cycles * self.blocks(name) * pixels
         count, word_cycles = len(tiling.tiles), BLOCK * PLANES // self._config.axi_bits
         moved = word_cycles * sum(tiling.outer.values())
-        return jobs + count * len(tiling.outer) * _TRANSFER_CYCLES + moved * (count if tiling.slots == 1 else 1)
+        beside = tiling.apart or tiling.tiles[0].images > 1
+        together = max(jobs) if beside and self._config.job_slots == 2 else sum(jobs)
+        return together + count * len(tiling.outer) * _TRANSFER_CYCLES + moved * (count if tiling.slots == 1 else 1)
+
+    def _pixel_cycles(self, operation: Operation, outputs: int) -> int:
+        """About how many cycles 32 channels of a pixel of an operation's result take, of rows of ``outputs``."""
+        item = operation.item
+        if not isinstance(item, Convolution) or not runs_depthwise(item):
+            return operation.pixel_cycles
+        shape, config = geometry(item), self._config
+        words = KernelRow.fastest(shape, outputs, config.depthwise_taps).words * BLOCK // config.depthwise_lanes
+        return max(shape.kh * words, BLOCK // config.vector_width)
 
     def _least(self, chain: Chain, found: Collection[Hashable] = ()) -> int:
         """Words of the workspace that a chain takes at least."""
@@ -477,6 +560,12 @@ class Schedule:
             and sum(reaches) <= 1
             and self._least((*chain, operation)) <= self._config.store_words // 2
         )
+
+
+def _is_light(operation: Operation) -> bool:
+    """Whether the jobs of an operation take the light one of two slots."""
+    item = operation.item
+    return isinstance(item, Layer) and (not isinstance(item, Convolution) or runs_depthwise(item))
 
 
 def _both(a: Tile, b: Tile) -> Tile:

@@ -117,6 +117,9 @@ class AcceleratorConfig:
     regions:
         Regions of MRAM that the chip can keep apart, at most 15: their locks, and the two slots of the task that is
         trained (docs/memory.md). 0 leaves all of that out.
+    job_slots:
+        Jobs under way at a time. With 2 the depthwise and gather units have a window and a vector path of their own and
+        work beside the engine (docs/decisions/0037-two-job-slots.md).
 
     Raises
     ------
@@ -151,6 +154,7 @@ class AcceleratorConfig:
     tensor_ids: int = 128
     axi_bits: int = 64
     regions: int = 8
+    job_slots: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -181,6 +185,7 @@ class AcceleratorConfig:
         _require_int(self, "tensor_ids", 2, 4096, power_of_two=True)
         _require_int(self, "axi_bits", AXI_BITS[0], AXI_BITS[-1], power_of_two=True)
         _require_int(self, "regions", 0, 15)
+        _require_int(self, "job_slots", 1, 2)
         if self.vector_width > self.slices:
             raise ValueError(f"vector_width must be at most slices ({self.slices}), not {self.vector_width!r}")
         if self.depthwise_lanes < self.vector_width:
@@ -244,7 +249,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
             transposers=1, ecc_decoders=2, vector_width=4, depthwise_lanes=8, table_channels=256, clock_mhz=50,
             spare_rows=4,
         ),
-        AcceleratorConfig(name="default"),
+        AcceleratorConfig(name="default", job_slots=2),
         AcceleratorConfig(
             name="large", lanes=32, slices=32, pixels=4, banks=32, mram_rows=16384, store_words=65536, acc_depth=256,
             transposers=8, vector_width=32, depthwise_taps=5, table_channels=4096, tensor_ids=256, axi_bits=256,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the units that a job needs, waits for them, and reports."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
@@ -23,10 +25,23 @@ UNITS = {
     "update": (Pass.GRADIENT,),
 }
 """The units, by the name of their part of a job, and the passes in which they take part."""
+LIGHT_PASSES = (Pass.DEPTHWISE, Pass.GATHER)
+"""Passes that leave the engine and its feeder alone: with two slots they have units of their own."""
+
+
+def slot_units(config: AcceleratorConfig) -> tuple[tuple[str, ...], ...]:
+    """The units of each job slot, of :data:`UNITS`: of the one slot all; of two those of the dense passes, then those
+    of :data:`LIGHT_PASSES`, with a window, a reader of rows and a vector path in both."""
+    if config.job_slots == 1:
+        return (tuple(UNITS),)
+    light = {name for name, kinds in UNITS.items() if any(kind in kinds for kind in LIGHT_PASSES)}
+    only_light = {name for name, kinds in UNITS.items() if all(kind in LIGHT_PASSES for kind in kinds)}
+    return tuple(name for name in UNITS if name not in only_light), tuple(name for name in UNITS if name in light)
+
 
 
 class JobControl(Component):
-    """Takes one job at a time.
+    """Takes one job at a time, for the units of a slot.
 
     A job is held at ``job.payload`` until its report is taken; units read their parts there. In a first cycle the
     delayed scale is looked up, then every unit that takes part is offered its job, until it takes it. When all have and
@@ -39,6 +54,8 @@ class JobControl(Component):
     ----------
     config : AcceleratorConfig
         ``watchdog_cycles`` is used.
+    units : sequence of str
+        The slot's, of :data:`UNITS`.
 
     Members
     -------
@@ -46,9 +63,9 @@ class JobControl(Component):
     report : Out(stream(Report))
     lookup : Out(1)
         Look the delayed scale of the job's tensor up.
-    offer : Out(len(UNITS))
-        Units, in the order of :data:`UNITS`, to which their job is offered.
-    taken : In(len(UNITS))
+    offer : Out(len(units))
+        Units, in their order, to which their job is offered.
+    taken : In(len(units))
         Units that take it in this cycle.
     busy : In(1)
         Some unit has not finished.
@@ -71,17 +88,18 @@ class JobControl(Component):
         If ``config`` is not an AcceleratorConfig.
     """
 
-    def __init__(self, *, config: AcceleratorConfig) -> None:
+    def __init__(self, *, config: AcceleratorConfig, units: Sequence[str] = tuple(UNITS)) -> None:
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._config = config
+        self.units = tuple(units)
         super().__init__(
             {
                 "job": In(stream.Signature(Job)),
                 "report": Out(stream.Signature(Report)),
                 "lookup": Out(1),
-                "offer": Out(len(UNITS)),
-                "taken": In(len(UNITS)),
+                "offer": Out(len(self.units)),
+                "taken": In(len(self.units)),
                 "busy": In(1),
                 "progress": In(1),
                 "settle": Out(1),
@@ -97,7 +115,7 @@ class JobControl(Component):
         job, report = self.job.payload, self.report.payload
         cycles, waited = Signal(32), Signal(range(self._config.watchdog_cycles + 1))
         stuck = Signal()
-        needed = Cat(Cat(job.kind == kind for kind in kinds).any() for kinds in UNITS.values())
+        needed = Cat(Cat(job.kind == kind for kind in kinds).any() for kinds in (UNITS[name] for name in self.units))
         m.d.comb += report.as_value().eq(self.measured.as_value())
         m.d.comb += report.cycles.eq(cycles)
         with m.If(stuck):

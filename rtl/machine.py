@@ -137,7 +137,7 @@ class Machine(Component):
         regs, machine = self._host.regs, self._machine
         control = machine.control
         for name, member in Control().members.items():
-            if name in ("blocked", "descriptor_done"):
+            if name in ("blocked", "descriptor_done", "ended"):
                 continue
             inner, outer = getattr(control, name), getattr(regs, name)
             m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)

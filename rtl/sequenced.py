@@ -17,6 +17,7 @@ from respin.rtl.sequencer.sequencer import Sequencer
 from respin.rtl.top import Accelerator
 
 _STREAMS = ("job", "report", "store_write", "store_read", "store_data", "table_write")
+_LIGHT_STREAMS = ("light_job", "light_report")
 _REQUESTS, _ANSWERS = ("row_write", "row_read"), ("row_written", "row_data")
 """Streams to and from the memory."""
 _SHOWN = ("ended", "error", "error_row", "committed", "version", "whole")
@@ -78,7 +79,10 @@ class SequencedAccelerator(Component):
         m.submodules.accelerator = accelerator = Accelerator(config=self.config)
         for name in ("control", "fetch", "load", "store"):
             connect(m, getattr(sequencer, name), flipped(getattr(self, name)))
-        for name in _STREAMS:
+        reports = [accelerator.report]
+        if self.config.job_slots == 2:
+            reports.append(accelerator.light_report)
+        for name in _STREAMS if len(reports) == 1 else (*_STREAMS, *_LIGHT_STREAMS):
             connect(m, getattr(sequencer, name), getattr(accelerator, name))
         if self.config.regions:
             m.submodules.keeper = keeper = Keeper(config=self.config)
@@ -98,10 +102,11 @@ class SequencedAccelerator(Component):
         m.d.comb += [
             self.counters.eq(accelerator.counters),
             self.units_busy.eq(accelerator.units_busy),
-            self.reported.eq(accelerator.report.valid & accelerator.report.ready),
-            self.report.eq(accelerator.report.payload),
             self.note.eq(sequencer.note),
         ]
+        for report in reports:
+            with m.If(report.valid & report.ready):
+                m.d.comb += [self.reported.eq(1), self.report.eq(report.payload)]
         return m
 
     def _keep(self, m: Module, keeper: Keeper, sequencer: Sequencer, accelerator: Accelerator) -> None:

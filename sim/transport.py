@@ -14,6 +14,8 @@ from cocotb.triggers import First, RisingEdge, Timer
 from respin.sim.payload import pack, unpack
 
 PERIOD_NS = 10
+_LIGHT = ("DEPTHWISE", "GATHER")
+"""Passes of the jobs that go to the second slot, where there is one."""
 
 
 class TransportError(Exception):
@@ -43,6 +45,10 @@ class CocotbTransport:
             getattr(dut, f"{name}__valid").value = 0
         for name in ("report", "row_written", "row_data", "store_data"):
             getattr(dut, f"{name}__ready").value = 1
+        self._two_slots = hasattr(dut, "light_job__valid")
+        if self._two_slots:
+            dut.light_job__valid.value = 0
+            dut.light_report__ready.value = 1
 
     async def _send(self, stream: str, values: Sequence[Any]) -> None:
         """Offer values one after the other until each is taken."""
@@ -107,14 +113,16 @@ class CocotbTransport:
         TransportError
             If no report comes.
         """
-        dut = self._dut
-        dut.job__payload.value = pack(self._shapes["job"], job)
-        dut.job__valid.value = 1
-        done = RisingEdge(dut.report__valid)
+        slot = "light_" if self._two_slots and job["kind"].name in _LIGHT else ""
+        payload, valid = (getattr(self._dut, f"{slot}job__{wire}") for wire in ("payload", "valid"))
+        report_valid, report_payload = (getattr(self._dut, f"{slot}report__{wire}") for wire in ("valid", "payload"))
+        payload.value = pack(self._shapes["job"], job)
+        valid.value = 1
+        done = RisingEdge(report_valid)
         first = await First(done, Timer(self._limit_ns, "ns"))
         if first is not done:
             raise TransportError(f"no report within {self._limit_ns // PERIOD_NS} cycles")
         await self._edge  # at the edge all that follows from ``valid`` has settled
-        report = int(dut.report__payload.value)
-        dut.job__valid.value = 0
+        report = int(report_payload.value)
+        valid.value = 0
         return unpack(self._shapes["report"], report)

@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-cycle", action="store_true", help="cut the power in every cycle of what is cut at all")
     parser.addoption("--fuzz-cases", type=int, default=2000, help="damaged programs that the machine is given")
     parser.addoption("--network-cases", type=int, default=10, help="random networks that run on the machine")
+    parser.addoption("--job-slots", type=int, default=1, choices=(1, 2), help="job slots of the machine that runs them")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

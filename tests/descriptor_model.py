@@ -67,6 +67,11 @@ class DescriptorModel:
         edge = is_job and flags["edge"]
         require(not flags["reserved"], "flags")
         require(flags["wait"] or not (flags["loads"] or flags["stores"]), "flags")
+        if flags["beside"]:
+            joins = is_job and not edge and kind in (CONVOLUTION, DEPTHWISE, GATHER)
+            own = 1 if kind == CONVOLUTION else 2
+            joins = joins and not flags["beside"] & own
+            require(joins or header["opcode"] in (LOAD, STORE, TABLE), "flags")
         if not is_job:
             require(not any(flags[name] for name in ("edge", "first", "last", "fan_in")), "flags")
         if edge:

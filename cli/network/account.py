@@ -19,6 +19,7 @@ PARTS = {
     "whole": "jobs, were the network in the store as a whole (predicted)",
     "tiles": "more for jobs of tiles: rows made twice, starts and ends (predicted)",
     "rewrites": "rows that updates rewrote, and what the prediction left out",
+    "beside": "less cycles in which two jobs ran, which both count",
     "transfers": "LOAD, STORE and TABLE that waited to begin",
     "biases": "BIASES",
     "waits": "waits of jobs for transfers, and for their descriptors",
@@ -52,7 +53,7 @@ class Account:
     descriptors:
         The program.
     made:
-        What each of its jobs makes, by the descriptor's number.
+        What each of its jobs makes, by the descriptor's number; what copies within the store makes nothing.
     training:
         Whether it is a training step.
     cycle:
@@ -69,44 +70,63 @@ class Account:
         cycle: int,
     ) -> None:
         config, network = placement.config, placement.network
-        self._place, self._descriptors, self._made, self._cycle = placement, descriptors, made, cycle
+        self._place, self._descriptors, self._made, self._began = placement, descriptors, made, cycle
         self._model = CycleModel(config, read_cycles=int(table_for(config, seed=1)[READ_CYCLES]))
         whole = predict(config, network, placement.whole(INPUT).shape, training=training)
         self._whole = {row["case"]: row["cycles"] for row in whole}
-        self._unspent = dict.fromkeys(PARTS, 0)
-        self.figures: dict[str, Figures] = {}
-        """By the operations' names, in their order."""
+        self._endings: list[Ending] = []
 
     def add(self, ending: Ending) -> None:
-        """Take the time of a descriptor; that of a transfer counts with the job after it."""
-        spent, self._cycle = ending.cycle - self._cycle, ending.cycle
-        made = self._made.get(ending.index)
-        if ending.index == 0:
-            self._unspent["first_pass"] = spent
-        elif made is None:
-            biases = self._descriptors[ending.index].opcode is Opcode.BIASES
-            self._unspent["biases" if biases else "transfers"] += spent
-        else:
-            self._unspent["waits"] += spent - ending.job_cycles
-        if made is None:
-            return
+        """Take the end of a descriptor."""
+        self._endings.append(ending)
+
+    def figures(self) -> dict[str, Figures]:
+        """Return what each operation took, by its name, in their order. Cycles in which no job ran count with the next
+        job, and so do copies."""
+        figures: dict[str, Figures] = {}
+        unspent = dict.fromkeys(PARTS, 0)
+        covered = self._began  # up to here cycles are accounted for
+        others = [ending for ending in self._endings if not ending.ran]
+        # A job begins before descriptors end that were begun after it.
+        for ending in sorted((ending for ending in self._endings if ending.ran), key=_start):
+            while others and others[0].cycle <= max(_start(ending), covered):
+                covered = self._between(others.pop(0), covered, unspent, figures)
+            start, copied = _start(ending), self._made.get(ending.index) is None
+            unspent["waits"] += max(start - covered, 0)
+            unspent["beside"] -= max(min(covered, ending.cycle) - start, 0)
+            covered = max(covered, ending.cycle)
+            if copied:
+                unspent["tiles"] += ending.job_cycles
+                continue
+            self._ran(self._made[ending.index], ending, figures)
+            _spend(unspent, figures[self._made[ending.index].operation.name])
+        for ending in others:
+            covered = self._between(ending, covered, unspent, figures)
+        if figures:
+            _spend(unspent, figures[next(reversed(figures))])
+        return figures
+
+    def _between(self, ending: Ending, covered: int, unspent: dict[str, int], figures: dict[str, Figures]) -> int:
+        """A descriptor that ends while no job runs; a job that was skipped waited in vain."""
+        descriptor, made = self._descriptors[ending.index], self._made.get(ending.index)
+        if made is not None and made.operation.name not in figures:
+            figures[made.operation.name] = Figures(stage=_stage(made))
+        part = "waits" if made is not None else "biases" if descriptor.opcode is Opcode.BIASES else "transfers"
+        unspent["first_pass" if ending.index == 0 else part] += max(ending.cycle - covered, 0)
+        return max(covered, ending.cycle)
+
+    def _ran(self, made: Made, ending: Ending, figures: dict[str, Figures]) -> None:
         operation = made.operation
-        figures = self.figures.get(operation.name)
-        if figures is None:
-            figures = self.figures[operation.name] = Figures(stage=_stage(made))
-            if ending.ran:
-                figures.parts["whole"] = self._whole.get(operation.name, 0)
-                figures.parts["tiles"] -= figures.parts["whole"]
-        if ending.ran:
-            predicted = self._model.cycles(made.job)
-            figures.jobs += 1
-            figures.parts["tiles"] += predicted
-            figures.parts["rewrites"] += ending.job_cycles - predicted
-            if made.ends:
-                figures.macs = self._macs(made)
-        for part, cycles in self._unspent.items():
-            figures.parts[part] += cycles
-        self._unspent = dict.fromkeys(PARTS, 0)
+        taken = figures.setdefault(operation.name, Figures(stage=_stage(made)))
+        if taken.jobs == 0:
+            taken.parts["whole"] = self._whole.get(operation.name, 0)
+            taken.parts["tiles"] -= taken.parts["whole"]
+        predicted = self._model.cycles(made.job)
+        taken.jobs += 1
+        taken.parts["tiles"] += predicted
+        taken.parts["rewrites"] += ending.job_cycles - predicted
+        if made.ends:
+            taken.macs = self._macs(made)
 
     def operations(self) -> list[dict[str, Any]]:
         """Return a row for each operation: its cycles, and which share of the peak its multiply-accumulates make."""
@@ -119,14 +139,15 @@ class Account:
                 "cycles": taken.cycles,
                 **taken.parts,
                 "macs": taken.macs or None,
-                "utilisation": taken.macs / (peak * taken.cycles) if taken.macs else None,
+                "utilisation": taken.macs / (peak * taken.cycles) if taken.macs and taken.cycles > 0 else None,
             }
-            for name, taken in self.figures.items()
+            for name, taken in self.figures().items()
         ]
 
     def parts(self, cycles: int) -> list[dict[str, Any]]:
         """Return a row for each of :data:`PARTS`, of a program that took ``cycles``; what is left is its end."""
-        sums = {part: sum(taken.parts[part] for taken in self.figures.values()) for part in PARTS}
+        figures = self.figures()
+        sums = {part: sum(taken.parts[part] for taken in figures.values()) for part in PARTS}
         sums["waits"] += cycles - sum(sums.values())
         return [
             {"part": part, "cycles": sums[part], "share": sums[part] / cycles, "what": what}
@@ -142,6 +163,17 @@ class Account:
             return 0
         n, _, oh, ow = self._place.whole(layer.name).shape
         return n * oh * ow * layer.weight.numel()
+
+
+def _start(ending: Ending) -> int:
+    """The cycle in which a job began."""
+    return ending.cycle - ending.job_cycles
+
+
+def _spend(unspent: dict[str, int], taken: Figures) -> None:
+    for part, cycles in unspent.items():
+        taken.parts[part] += cycles
+        unspent[part] = 0
 
 
 def _stage(made: Made) -> str:

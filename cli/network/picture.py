@@ -7,7 +7,7 @@ from typing import Any
 from respin.cli.network.account import PARTS
 from respin.cli.operation_bars import operation_bars
 
-COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb")
+COLOURS = ("#4477aa", "#66ccee", "#228833", "#dddddd", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb")
 
 
 def draw(rows: list[dict[str, Any]], path: Path, *, title: str) -> None:

@@ -224,7 +224,7 @@ class Trial:
             self.machine.on_descriptor = None
         cycles = self.machine.cycles - first
         seconds = time.perf_counter() - began - looked
-        macs = sum(taken.macs for taken in account.figures.values())
+        macs = sum(taken.macs for taken in account.figures().values())
         return {
             "program": program,
             "step": self.state.step,

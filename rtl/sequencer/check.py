@@ -159,6 +159,11 @@ class DescriptorCheck(Component):
         edge = is_job & flags.edge
         measuring = job.convolution | job.depthwise | job.gather
         yield flags.reserved.any() | (~flags.wait & (flags.loads | flags.stores).any()), Problem.FLAGS
+        # A job that stands alone would not know what runs beside it; of its own slot each job waits for the one before.
+        transfers = self._is[Opcode.LOAD] | self._is[Opcode.TABLE] | self._is[Opcode.STORE]
+        light = job.depthwise | job.gather
+        joins = is_job & measuring & ~flags.edge & ~(flags.beside & Mux(light, 0b10, 0b01)).any()
+        yield flags.beside.any() & ~(transfers | joins), Problem.FLAGS
         yield ~is_job & (flags.edge | flags.first | flags.last | flags.fan_in), Problem.FLAGS
         yield edge & ~(measuring & (self._job.vector.mode == VectorMode.ERROR)), Problem.FLAGS
         yield is_job & ~flags.edge & (flags.first | (flags.last & ~job.updating)), Problem.FLAGS

@@ -75,6 +75,7 @@ class Flags(data.Struct):
     those before it. ``edge``: a JOB of a backward edge, whose errors get the delayed scale of its tensor. ``first``,
     ``last``: the first and the last JOB of an edge; ``last`` alone also marks the last tile of a layer's gradient.
     ``fan_in``: the sequencer aligns the operands of a GATHER by their exponents; operand ``j`` is source ``j``.
+    ``beside``: it need not wait for the job under way in the dense (bit 0), the light slot (bit 1).
     """
 
     wait: unsigned(1)
@@ -84,7 +85,8 @@ class Flags(data.Struct):
     fan_in: unsigned(1)
     loads: WAIT_COUNT
     stores: WAIT_COUNT
-    reserved: unsigned(5)
+    beside: unsigned(2)
+    reserved: unsigned(3)
 
 
 class SourceId(data.Struct):

@@ -53,7 +53,7 @@ class Control(Signature):
     started.
     ``running``: from a start to the end of its program. ``done``, ``error``: how the last one ended; ``irq_done``,
     ``irq_error``: pulses at that. ``error_code``, ``error_index``, ``error_info``: of the last program. ``current``:
-    the descriptor under way. ``descriptor_done``: pulse at the end of each.
+    the descriptor under way. ``descriptor_done``: pulse at the end of each, and ``ended`` is the one.
     """
 
     def __init__(self) -> None:
@@ -77,6 +77,7 @@ class Control(Signature):
             "error_info": Out(32),
             "current": Out(INDEX_BITS),
             "descriptor_done": Out(1),
+            "ended": Out(INDEX_BITS),
         })
 
 

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.host.dma_ports import DmaError
 from respin.rtl.interfaces import ROW_ADDRESS_BITS
+from respin.rtl.job_control import LIGHT_PASSES
 from respin.rtl.jobs import LOG2_RATE, Job, Pass, ReadJob
 from respin.rtl.mram.keeper_ports import KeeperError
 from respin.rtl.mram.ports import ReadRow, WriteStatus
@@ -18,6 +19,7 @@ from respin.rtl.sequencer.descriptor import CRC_BITS, DESCRIPTOR, JOB_PARTS, PRO
 from respin.rtl.sequencer.edges import EdgeState
 from respin.rtl.sequencer.errors import ErrorCode, HeaderProblem
 from respin.rtl.sequencer.header import header_problem
+from respin.rtl.sequencer.job_slot import JobSlot
 from respin.rtl.sequencer.loader import Loader
 from respin.rtl.sequencer.ports import INDEX_BITS, Control, EdgeNote, MemoryRead, MemoryWrite
 from respin.rtl.sequencer.stager import Stager
@@ -28,6 +30,15 @@ _SUM_STEP_BITS = 8
 """Bits of a descriptor's CRC that enter the program's checksum in a cycle."""
 _PATIENCE = 2
 """Watchdog periods that the sequencer waits: the DMA and the bank controller tell of their own waits first."""
+_JOINING = (Pass.CONVOLUTION, Pass.DEPTHWISE, Pass.GATHER)
+"""Passes of which jobs may run beside others, unless they are an edge's."""
+_LIGHT_PORTS = {"light_job": Out(stream.Signature(Job)), "light_report": In(stream.Signature(Report))}
+"""Of the second job slot."""
+
+
+def _is_light(kind: Value) -> Value:
+    """Whether a pass, given by its number, takes the second of two job slots."""
+    return Cat(kind == light.value for light in LIGHT_PASSES).any()
 
 
 class Sequencer(Component):
@@ -36,13 +47,16 @@ class Sequencer(Component):
     A start fetches the program's header and refuses one that was not made for this machine. Then every descriptor is
     fetched and checked, before the first has an effect; then each is fetched and checked again and run, the next one
     while the one before it runs. Jobs come one after the other; LOAD and TABLE go on beside them in one queue, STORE in
-    another.
+    another. With two job slots a job of each may run at a time: a descriptor that is ``beside`` a slot does not wait
+    for the job there, all others do. What needs to know of a job's end before anything else happens, the jobs of edges,
+    the loss and gradients, waits for it as with one slot.
 
     What a training step knows of its tensors of errors is kept here (:class:`EdgeState`): a descriptor with sources
     runs only if all of them may be used, and its ``rebase``, the alignment of its operands and the exponent of what it
     makes follow from theirs.
 
-    Latency: 5 cycles from one job's report to the acceptance of the next one, and ``EdgeState.latency`` more for the
+    Latency: 5 cycles from one job's report to the acceptance of the next one (2 with two slots, of jobs that need not
+    wait for its end to be judged), and ``EdgeState.latency`` more for the
     first job of an edge, if the next descriptor has been staged by then. Staging, and so the first pass, takes the
     DMA's latency and 256 bytes, and :class:`DescriptorCheck`'s latency, for each descriptor.
 
@@ -61,7 +75,7 @@ class Sequencer(Component):
         Readers of external memory: for descriptors, and for what they name.
     store : Out(MemoryWrite())
     job : Out(stream(Job)), report : In(stream(Report))
-        The accelerator, and its memories:
+        The accelerator, its second slot where there are two (``light_job``, ``light_report``), and its memories:
     store_write : Out(stream(HostWord)), store_read : Out(stream(HostRange)), store_data : In(stream(256))
     table_write : Out(stream(TableWrite))
     row_write : Out(stream(HostRow)), row_written : In(stream(WriteStatus))
@@ -104,6 +118,7 @@ class Sequencer(Component):
             "commit": Out(1),
             "memory_error": In(KeeperError),
             "note": Out(EdgeNote),
+            **(_LIGHT_PORTS if config.job_slots == 2 else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -116,10 +131,16 @@ class Sequencer(Component):
         m.submodules.stores = self._stores = TransferQueue()
         m.submodules.watchdog = self._watchdog = Watchdog(cycles=_PATIENCE * self.config.watchdog_cycles)
         m.submodules.checksum = self._checksum = CRC32_ISO_HDLC(data_width=_SUM_STEP_BITS).create()
+        self._slots = []
+        if self.config.job_slots == 2:
+            m.submodules.dense = dense = JobSlot()
+            m.submodules.light = light = JobSlot()
+            self._slots = [dense, light]
         self._registers()
         self._connect(m)
         self._offer_job(m)
         self._bound_waits(m)
+        self._take_reports(m)
         with m.FSM():
             self._start_states(m)
             self._first_pass_states(m)
@@ -138,6 +159,10 @@ class Sequencer(Component):
         self._alive, self._measured = Signal(), Signal()  # over the jobs of an edge
         self._report = Signal(Report)
         self._stop = Signal()
+        self._busy = Cat(slot.busy for slot in self._slots)
+        self._own_done, self._job_done = Signal(), Signal()  # the descriptor at hand ends; a job that ran beside it
+        self._waits = Signal()  # for the report of a job that nothing runs beside
+        self._fault, self._fault_index = Signal(Fault), Signal(INDEX_BITS)  # of a job that ran beside other descriptors
         self._all_moved = (self._loads.pending == 0) & (self._stores.pending == 0)
 
     def _connect(self, m: Module) -> None:
@@ -185,7 +210,8 @@ class Sequencer(Component):
 
     def _offer_job(self, m: Module) -> None:
         """The job of the descriptor at hand; the rest of it comes from registers and from what was measured."""
-        header, job = self._current.header, self.job.payload
+        header = self._current.header
+        self._job = job = Signal(Job)
         m.d.comb += [job[name].eq(self._current.job[name]) for name, _ in JOB_PARTS]
         m.d.comb += [
             job.kind.eq(header.kind),
@@ -203,13 +229,53 @@ class Sequencer(Component):
                 source.align.eq(align)
                 for source, align in zip(job.gather.sources, self._edges.align, strict=True)
             ]
+        self._offered, self._accepted = Signal(), Signal()
+        self._reported, self._ended = Signal(Report), Signal()  # of the job that is waited for
+        if not self._slots:
+            m.d.comb += [
+                self.job.payload.eq(job),
+                self.job.valid.eq(self._offered),
+                self._reported.eq(self.report.payload),
+                self.report.ready.eq(self._offered),
+                self._ended.eq(self._offered & self.report.valid),
+            ]
+            return
+        ports = ((self.job, self.report), (self.light_job, self.light_report))
+        for number, (slot, (outer_job, outer_report)) in enumerate(zip(self._slots, ports, strict=True)):
+            connect(m, slot.held, flipped(outer_job))
+            connect(m, flipped(outer_report), slot.report)
+            m.d.comb += [slot.job.payload.eq(job), slot.index.eq(self.control.current)]
+            with m.If(_is_light(header.kind) == number):
+                m.d.comb += [
+                    slot.job.valid.eq(self._offered),
+                    self._accepted.eq(slot.job.ready),
+                    self._reported.eq(slot.ended.payload),
+                    self._ended.eq(slot.ended.valid),
+                ]
+
+    def _take_reports(self, m: Module) -> None:
+        """Tell the ends of descriptors: of the one at hand, and of jobs that ran beside it, one in a cycle."""
+        control = self.control
+        m.d.comb += [control.descriptor_done.eq(self._own_done | self._job_done), control.ended.eq(control.current)]
+        free = ~self._own_done
+        for slot in self._slots:
+            report = slot.ended.payload
+            m.d.comb += slot.ended.ready.eq(self._waits | free)
+            with m.If(slot.ended.valid & ~self._waits & free):
+                with m.If(report.fault == Fault.NONE):
+                    m.d.comb += [self._job_done.eq(1), control.ended.eq(slot.current)]
+                with m.Elif(self._fault == Fault.NONE):
+                    m.d.sync += [self._fault.eq(report.fault), self._fault_index.eq(slot.current)]
+            free = free & ~slot.ended.valid
+        with m.If(self._fault == Fault.WATCHDOG):
+            m.d.sync += self._stuck.eq(1)
 
     def _bound_waits(self, m: Module) -> None:
-        self._job_under_way = Signal()
+        under_way = self._waits | self._busy.any()
         ports = (self.fetch.command, self.fetch.words, self.fetch.status, self._stager)
         handshakes = [port.valid & port.ready for port in ports[:-1]]
         moves = Cat(*handshakes, self.memory_works, self._loader.moves, self._storer.moves, self._stager.take).any()
-        m.d.comb += self._watchdog.waiting.eq(self.control.running & ~self._job_under_way & ~moves)
+        m.d.comb += self._watchdog.waiting.eq(self.control.running & ~under_way & ~moves)
 
     def _fail(self, m: Module, code: ErrorCode | Value, index: Value, info: Value | int = 0) -> None:
         """End the program with an error, once what is under way has come to an end."""
@@ -263,6 +329,7 @@ class Sequencer(Component):
             with m.If(self.memory_ready):
                 m.d.comb += [stager.fetch_header.eq(1), self._edges.clear.eq(1)]
                 m.d.comb += [self._loader.clear.eq(1), self._storer.clear.eq(1)]
+                m.d.sync += self._fault.eq(Fault.NONE)
                 m.next = "Take the header"
             self._fail_waiting(m)
         with m.State("Take the header"):
@@ -323,12 +390,17 @@ class Sequencer(Component):
         control, stager, edges = self.control, self._stager, self._edges
         header, staged = self._current.header, stager.descriptor.header
         moved = (self._loads.pending <= staged.flags.loads) & (self._stores.pending <= staged.flags.stores)
+        # For its own slot a job waits when it is offered.
+        own = Mux(staged.opcode == Opcode.JOB, Mux(_is_light(staged.kind), 0b10, 0b01), 0)
+        free = ~(self._busy & ~(staged.flags.beside | own)).any()
         with m.State("Next"):
             with m.If(self._aborted):
                 self._fail(m, ErrorCode.ABORTED, stager.index)
+            with m.Elif(self._fault != Fault.NONE):
+                self._fail(m, ErrorCode.JOB, self._fault_index, self._fault)
             with m.Elif(stager.valid & (stager.error != ErrorCode.NONE)):
                 self._fail(m, stager.error, stager.index, stager.info)
-            with m.Elif(stager.valid & (~staged.flags.wait | moved)):
+            with m.Elif(stager.valid & free & (~staged.flags.wait | moved)):
                 m.d.comb += stager.take.eq(1)
                 m.d.sync += [self._current.eq(stager.descriptor), control.current.eq(stager.index)]
                 m.next = "Begin"
@@ -365,7 +437,7 @@ class Sequencer(Component):
             with m.If(self.memory_ready):
                 self._done(m)
                 with m.If(self.memory_error != KeeperError.NONE):
-                    m.d.comb += control.descriptor_done.eq(0)
+                    m.d.comb += self._own_done.eq(0)
                     self._fail(m, ErrorCode.MEMORY, control.current, self.memory_error)
 
     def _go(self, m: Module) -> None:
@@ -397,21 +469,25 @@ class Sequencer(Component):
         self._fail_background(m)
 
     def _done(self, m: Module) -> None:
-        m.d.comb += self.control.descriptor_done.eq(1)
+        m.d.comb += self._own_done.eq(1)
         m.next = "Next"
 
     def _job_states(self, m: Module) -> None:
         control, header, edges, report = self.control, self._current.header, self._edges, self._report
         is_loss = header.kind == Pass.LOSS.value
+        alone = header.flags.edge | ~Cat(header.kind == kind.value for kind in _JOINING).any()
         with m.State("Work"):
-            m.d.comb += [self.job.valid.eq(1), self.report.ready.eq(1), self._job_under_way.eq(1)]
-            m.d.sync += report.eq(self.report.payload)
-            with m.If(self.report.valid):
-                m.d.sync += [
-                    self._alive.eq(self._alive | self.report.payload.alive),
-                    self._measured.eq(self._measured | self.report.payload.magnitude.any()),
-                ]
-                m.next = "Judge"
+            m.d.comb += self._offered.eq(1)
+            if self._slots:
+                with m.If(self._accepted):
+                    m.next = "Next"
+                    with m.If(alone):
+                        m.next = "Wait for the report"
+            else:
+                self._await_report(m)
+        if self._slots:
+            with m.State("Wait for the report"):
+                self._await_report(m)
         with m.State("Judge"):
             m.d.comb += [
                 edges.state.usable.eq(is_loss | report.shift_valid),
@@ -422,23 +498,33 @@ class Sequencer(Component):
             ]
             self._done(m)
             with m.If(report.fault != Fault.NONE):
-                m.d.comb += [edges.commit.eq(0), control.descriptor_done.eq(0)]
+                m.d.comb += [edges.commit.eq(0), self._own_done.eq(0)]
                 self._fail(m, ErrorCode.JOB, control.current, report.fault)
                 m.d.sync += self._stuck.eq(report.fault == Fault.WATCHDOG)
+
+    def _await_report(self, m: Module) -> None:
+        m.d.comb += self._waits.eq(1)
+        m.d.sync += self._report.eq(self._reported)
+        with m.If(self._ended):
+            m.d.sync += [
+                self._alive.eq(self._alive | self._reported.alive),
+                self._measured.eq(self._measured | self._reported.magnitude.any()),
+            ]
+            m.next = "Judge"
 
     # Ending.
 
     def _end_states(self, m: Module) -> None:
         control, stager = self.control, self._stager
         with m.State("Tell the end"):
-            m.d.comb += [control.irq_done.eq(1), control.descriptor_done.eq(1)]
+            m.d.comb += [control.irq_done.eq(1), self._own_done.eq(1)]
             m.d.sync += [control.running.eq(0), control.done.eq(1)]
             m.next = "Idle"
         with m.State("Stop"):
             m.d.comb += self._stop.eq(1)
             with m.If((control.error_code == ErrorCode.DMA) & (control.error_info == DmaError.TIMEOUT.value)):
                 m.d.sync += self._stuck.eq(1)
-            with m.If(stager.idle & self._all_moved):
+            with m.If(stager.idle & self._all_moved & ~self._busy.any()):
                 m.next = "Tell the error"
             with m.If(self._watchdog.expired):
                 m.d.sync += self._stuck.eq(1)

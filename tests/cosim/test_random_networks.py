@@ -3,6 +3,7 @@
 
 import pickle
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from test_machine import TINY, start
 
 from respin.cli.network.trial import Trial
 from respin.firmware_model.storage import CapacityError
-from respin.rtl.config import preset
+from respin.rtl.config import AcceleratorConfig, preset
 from respin.sim.runner import seed
 
 CONFIG = preset("tiny")
@@ -35,11 +36,11 @@ MEETING = Plan(
 """Errors meet that come through a module, by it and past it."""
 
 
-def run(plan: Plan, settled: int) -> Counter[str]:
+def run(plan: Plan, settled: int, config: AcceleratorConfig) -> Counter[str]:
     """Provision, infer and train on the machine; returns what was compared."""
     x, labels = images_of(plan)
     trial = Trial.of_network(
-        CONFIG, build(plan), x, labels, batch=plan.batch, seed=plan.seed, settled=settled, say=lambda _: None
+        config, build(plan), x, labels, batch=plan.batch, seed=plan.seed, settled=settled, say=lambda _: None
     )
     try:
         trial.start(honest=True)
@@ -57,6 +58,7 @@ def run(plan: Plan, settled: int) -> Counter[str]:
 def test_random_networks(request: pytest.FixtureRequest) -> None:
     """More with ``--network-cases``. With scales that golden's steps before have made valid, every edge runs."""
     total: Counter[str] = Counter()
+    config = replace(CONFIG, job_slots=request.config.getoption("--job-slots"))
 
     @seeded(seed())
     @settings(
@@ -70,7 +72,7 @@ def test_random_networks(request: pytest.FixtureRequest) -> None:
     @example(plan=SHRINKING, settled=0)
     @example(plan=MEETING, settled=3)
     def check(plan: Plan, settled: int) -> None:
-        total.update(run(plan, settled), networks=1)
+        total.update(run(plan, settled, config), networks=1)
         total.update(type(step).__name__ for step in plan.steps)
 
     check()

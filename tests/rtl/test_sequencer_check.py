@@ -192,6 +192,8 @@ def test_problems_have_their_names() -> None:
 
     cases = [
         (replace(load, flags=frozenset({"first"})), Problem.FLAGS),
+        *((replace(alone, beside=1), Problem.FLAGS) for alone in (edge, fan_in, loss, gradient, rows, convolution)),
+        (replace(depthwise, beside=2), Problem.FLAGS),
         (replace(edge, flags=frozenset({"edge"})), Problem.ORDER),
         (Descriptor(opcode=Opcode.END), Problem.ORDER),
         (replace(edge, tensor=64), Problem.TENSOR),
@@ -222,6 +224,10 @@ def test_problems_have_their_names() -> None:
             await checker.restart(ctx)
             got = await checker.check(ctx, int.from_bytes(descriptor.pack(), "little"))
             assert got == (ErrorCode.FIELD, problem.value), f"case {number}: {problem} and not {got}"
+        for joining in (replace(load, beside=3), replace(convolution, beside=2), replace(depthwise, beside=1)):
+            await checker.restart(ctx)
+            got = await checker.check(ctx, int.from_bytes(joining.pack(), "little"))
+            assert got == (ErrorCode.NONE, 0)
         await checker.restart(ctx)
         bits = int.from_bytes(replace(load, opcode=Opcode.MUL).pack(), "little")
         assert await checker.check(ctx, bits) == (ErrorCode.OPCODE, Opcode.MUL.value)
