@@ -101,15 +101,18 @@ class Stager(Component):
             check.restart.eq(self.restart),
             self.descriptor.eq(block),
         ]
-        begins = self.fetch_header | self.restart
+        begins, waits = Signal(), Signal()  # an address that is asked for holds
+        m.d.comb += begins.eq((self.fetch_header | self.restart) & waits)
         with m.If(begins):
             m.d.sync += [self.index.eq(0), number.eq(0), header.eq(self.fetch_header)]
             m.d.sync += address.eq(Mux(self.fetch_header, self.base, self.base + DESCRIPTOR_BYTES))
 
         empty = Signal()
         with m.FSM(name="fetcher") as fetcher:
-            with m.State("Idle"), m.If(begins):
-                m.next = "Fetch"
+            with m.State("Idle"):
+                m.d.comb += waits.eq(1)
+                with m.If(begins):
+                    m.next = "Fetch"
             with m.State("Fetch"):
                 m.d.comb += fetch.start.eq(~self.stop)
                 m.next = "Wait for the block"
@@ -118,7 +121,7 @@ class Stager(Component):
             with m.State("Wait for the block"), m.If(fetch.done):
                 m.next = "Full"
             with m.State("Full"):
-                m.d.comb += full.eq(1)
+                m.d.comb += [full.eq(1), waits.eq(1)]
                 with m.If(released):
                     m.d.sync += [number.eq(number + 1), address.eq(address + DESCRIPTOR_BYTES)]
                     m.next = "Fetch"
