@@ -27,6 +27,14 @@ from respin.rtl.vector.unit import VectorUnit
 BISMO_LUT6_PER_BIT_MAC = 1.34
 """A BISMO dot unit of 256 lanes (1.17 * Dk + 44.1 LUTs): the dot slices with shift-accumulate may need no more."""
 WEIGHT_BITS = 8
+
+
+def bismo_lut6_per_bit_mac(lanes: int) -> float:
+    """Return what BISMO's model gives a dot unit of the ``8 * lanes`` products of bits that one dot slice makes."""
+    products = lanes * WEIGHT_BITS
+    return (1.17 * products + 44.1) / products
+
+
 ENGINE_LUT6_PER_BIT_MAC = 100 / 64
 """100 LUTs for each INT8 multiply-accumulate a cycle, which is 64 bit-MACs a cycle: latches, accumulators and control
 included."""
@@ -46,6 +54,8 @@ class Block:
         Builds it for a configuration.
     multiplies:
         Whether it holds the dot slices, so that its LUTs are also counted per bit-MAC.
+    beside_bismo:
+        Whether it does what BISMO's dot unit does.
     target:
         6-input LUTs per bit-MAC that it is to stay within where slices have all 32 lanes.
     """
@@ -54,6 +64,7 @@ class Block:
     title: str
     make: Callable[[AcceleratorConfig], Component]
     multiplies: bool = False
+    beside_bismo: bool = False
     target: float | None = None
 
     def bit_macs_per_cycle(self, config: AcceleratorConfig) -> int | None:
@@ -91,6 +102,7 @@ MEASURED = (
         title="dot slices with shift-accumulate",
         make=_dot_slices,
         multiplies=True,
+        beside_bismo=True,
         target=BISMO_LUT6_PER_BIT_MAC,
     ),
     *_BLOCKS,

@@ -7,7 +7,7 @@ import typer
 
 from respin.cli.bench.report import report
 from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail, require
-from respin.gen.blocks import MEASURED, Block
+from respin.gen.blocks import MEASURED, Block, bismo_lut6_per_bit_mac
 from respin.gen.emit import emit
 from respin.gen.synthesis import synthesise
 from respin.gen.versions import package_version
@@ -22,7 +22,8 @@ Blocks = Annotated[
 def area(preset: Preset = None, config: ConfigFile = None, block: Blocks = None, json: Json = False) -> None:
     """Count what each block takes in 6-input (7-series) and 4-input (ECP5) LUTs, by Yosys.
 
-    LUTs per bit-MAC stand beside their target where there is one. The figures are those of synthesis, before placement.
+    LUTs per bit-MAC stand beside their target where there is one, those of the dot slices beside BISMO's model. The
+    figures are those of synthesis, before placement.
     """
     chosen = configuration(preset, config)
     names = [item.name for item in MEASURED]
@@ -53,5 +54,6 @@ def measure(block: Block, config: AcceleratorConfig) -> dict[str, Any]:
         "bram_kbit": large.bram_kbit,
         "bit_macs_per_cycle": bit_macs,
         "lut6_per_bit_mac": round(large.luts / bit_macs, 3) if bit_macs else None,
+        "bismo_lut6_per_bit_mac": round(bismo_lut6_per_bit_mac(config.lanes), 3) if block.beside_bismo else None,
         "target_lut6_per_bit_mac": block.target if config.lanes == ROW_WEIGHTS else None,
     }

@@ -133,6 +133,7 @@ def test_bench_area_counts_a_block():
     assert row["block"] == "respin_dot"
     assert 0 < row["lut6"] < row["lut4"]
     assert row["lut6_per_bit_mac"] == round(row["lut6"] / row["bit_macs_per_cycle"], 3)
+    assert row["bismo_lut6_per_bit_mac"] == round((1.17 * 64 + 44.1) / 64, 3)
 
 
 @pytest.mark.parametrize(
