@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from respin.cli.span import span
 from respin.golden.memory.miscorrection import silent_probability
 from respin.golden.memory.secded import CODE_BITS, CODEWORDS
 from respin.rtl.config import AcceleratorConfig, preset
@@ -165,7 +166,7 @@ def stays(device: Device, rows: int) -> list[dict[str, Any]]:
     for condition, celsius, seconds in STAYS:
         loss = min(retention_loss(device, seconds, celsius), 0.5)
         try:
-            period = _span(scrub_period(device, rows=rows, celsius=celsius))
+            period = span(scrub_period(device, rows=rows, celsius=celsius))
         except ValueError:
             period = "less than 1 ms"
         found.append({
@@ -175,10 +176,3 @@ def stays(device: Device, rows: int) -> list[dict[str, Any]]:
             "scrub within": period,
         })  # fmt: skip
     return found
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("years", YEAR), ("days", DAY), ("h", 3600.0)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"

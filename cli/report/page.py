@@ -13,6 +13,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from respin.cli.span import span
+
 Markup = jinja2.utils.markupsafe.Markup
 
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "respin"}
@@ -33,7 +35,7 @@ def write_page(path: Path, found: Mapping[str, Any]) -> None:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"si": si, "number": number}
+    environment.filters |= {"si": si, "number": number, "span": span}
     programs = [
         {**made, "parts_picture": Markup(_parts(made)), "swings_picture": Markup(_swings(made, found["factor"]))}
         for made in found["programs"]
