@@ -39,7 +39,6 @@ def slot_units(config: AcceleratorConfig) -> tuple[tuple[str, ...], ...]:
     return tuple(name for name in UNITS if name not in only_light), tuple(name for name in UNITS if name in light)
 
 
-
 class JobControl(Component):
     """Takes one job at a time, for the units of a slot.
 
