@@ -17,4 +17,4 @@ def build_accelerator(config: AcceleratorConfig, simulator: str, *, optimise: bo
     """
     verilog = emit(Accelerator(config=config), TOP, config=config)
     texts = with_banks(verilog, TOP, rows=config.mram_rows)
-    return build("bench", texts, simulator=simulator, files=[BANK_MODEL], optimise=optimise)
+    return build("bench", texts, simulator=simulator, files=[BANK_MODEL], optimise=optimise, held=True)

@@ -28,6 +28,7 @@ from xml.etree import ElementTree
 import cocotb_tools.runner
 
 from respin.sim import tools
+from respin.sim.held import with_held_inputs
 
 SIMULATORS = ("verilator", "icarus")
 
@@ -230,6 +231,7 @@ def build(
     parameters: Mapping[str, object] | None = None,
     optimise: bool = False,
     netlist: bool = False,
+    held: bool = False,
     seconds: float = BUILD_SECONDS,
 ) -> Build:
     """Build a simulation, or find it built.
@@ -254,6 +256,9 @@ def build(
     netlist:
         The design is tens of thousands of single cells. Verilator makes one module of them, and the C++ compiler does
         not optimise, which would take it half an hour.
+    held:
+        Verilator gets ``top`` with held inputs (:mod:`respin.sim.held`), which is faster for a large design; ``top`` is
+        the name of one of the texts that :mod:`respin.sim.banks` or :mod:`respin.sim.memory` wrote.
     seconds:
         The build is ended after this long.
 
@@ -268,6 +273,9 @@ def build(
     runner.limit = seconds
     runner.effort = "-O0" if netlist else "-O2" if optimise else "-O1"
     texts = {f"{top}.v": verilog} if isinstance(verilog, str) else dict(verilog)
+    if held and simulator == "verilator":
+        inner, top = top, f"held_{top}"
+        texts = with_held_inputs(texts, inner, bench=top)
     generated = list(texts)
     used = [path for path in files if path.suffix != ".vlt" or simulator == "verilator"]
     texts |= {path.name: path.read_text(encoding="utf-8") for path in used}

@@ -101,4 +101,4 @@ def run_bench(
 def build_machine(config: AcceleratorConfig, simulator: str, *, words: int = 1 << 14) -> Build:
     """Generate the machine and build its simulation, with its banks and ``words`` words of external memory."""
     texts = machine_bench(config, machine_verilog(config), words=words)
-    return build("bench", texts, simulator=simulator, files=[BANK_MODEL, MEMORY_MODEL], optimise=True)
+    return build("bench", texts, simulator=simulator, files=[BANK_MODEL, MEMORY_MODEL], optimise=True, held=True)

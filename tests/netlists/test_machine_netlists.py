@@ -54,7 +54,7 @@ def learns(netlist: str, folder: Path) -> None:
     texts = machine_bench(NANO, waived(netlist)) | {"cells.v": cell_models(BOARD.family, netlist)}
     print("building the simulation", flush=True)
     models = [BANK_MODEL, MEMORY_MODEL]
-    dut = build("bench", texts, simulator="verilator", files=models, netlist=True, seconds=BUILD_SECONDS)
+    dut = build("bench", texts, simulator="verilator", files=models, netlist=True, held=True, seconds=BUILD_SECONDS)
     print("training", flush=True)
     run_bench(dut, NANO, "tb_small_module", folder, tests=1, seconds=RUN_SECONDS, steps=STEPS, batch=BATCH)
 
