@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from respin.gen.versions import package_version
@@ -16,6 +17,9 @@ FAILED = 1
 """Exit code when what was asked for went wrong."""
 BAD_INPUT = 2
 """Exit code when what was asked for makes no sense."""
+
+_WIDEST = 1000
+"""Letters to a line of a table, at most."""
 
 out = Console()
 err = Console(stderr=True)
@@ -64,18 +68,28 @@ def figure(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def _longest(rows: list[dict[str, Any]], key: str) -> int:
+    """Letters of the longest word in a column."""
+    return max(len(word) for row in rows for word in [*figure(row.get(key)).split(), ""])
+
+
 def print_rows(rows: list[dict[str, Any]], *, title: str) -> None:
-    """Print ``rows`` as a table with a column for each key; below it what all rows say alike, if there are three."""
+    """Print ``rows`` as a table with a column for each key; below it what all rows say alike, if there are three.
+
+    Figures are printed whole: a table that is too wide for the terminal has longer lines.
+    """
     keys = list(dict.fromkeys(key for row in rows for key in row))
     same = [key for key in keys[1:] if len(rows) > 2 and len({repr(row.get(key)) for row in rows}) == 1]
     table = Table(title=title, title_justify="left")
     keys = [key for key in keys if key not in same]
     for key in keys:
         numeric = any(isinstance(row.get(key), int | float) for row in rows)
-        table.add_column(key.replace("_", " "), justify="right" if numeric else "left", no_wrap=key == keys[0])
+        table.add_column(key.replace("_", " "), justify="right" if numeric else "left", min_width=_longest(rows, key))
     for row in rows:
         table.add_row(*(figure(row.get(key)) for key in keys))
-    out.print(table)
+    least = Measurement.get(out, out.options.update(max_width=_WIDEST), table).minimum
+    console = out if least <= out.width else Console(width=least)
+    console.print(table)
     if same:
         said = ", ".join(f"{key.replace('_', ' ')} {figure(rows[0].get(key))}" for key in same)
         out.print(f"in every row: {said}", highlight=False)

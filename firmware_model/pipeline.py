@@ -53,7 +53,7 @@ class _Planned:
         return cls(
             stage=stage,
             slot=slots[0] if slots else None,
-            alone=any(stands_alone(job) for job in jobs),
+            alone=_alone(stage.jobs),
             cycles=sum(model.cycles({**job.body, "kind": job.kind}) for job in jobs if slot_of(job) is not None),
             whole=_together([*stage.loads, *stage.jobs, *stage.stores]),
             coming=_together(stage.loads),
@@ -162,9 +162,22 @@ def _earliest(stages: Sequence[Stage], early: Sequence[Sequence[Step]], number: 
         at -= 1
         overtaken = (*stages[at].jobs, *stages[at].stores)
         just_out = [*(stages[at - 1].stores if at else ())]
-        just_out += [step for stage in stages[max(at - near, 0) : at] for step in stage.jobs]
+        just_out += _under_way(stages, at, near)
         if any(load.disturbs(step) for step in overtaken):
             break
         if len(early[at]) < _AT_ONCE and not any(load.disturbs(step) for step in just_out):
             best = at
     return best
+
+
+def _under_way(stages: Sequence[Stage], at: int, near: int) -> list[Step]:
+    """Jobs of the ``near`` stages before ``stages[at]`` that may not have ended when its own job begins: those since
+    the last one that nothing runs beside, and none if its own is such a one."""
+    before = [stage.jobs for stage in reversed(stages[max(at - near, 0) : at])]
+    if _alone(stages[at].jobs):
+        return []
+    return [step for jobs in takewhile(lambda jobs: not _alone(jobs), before) for step in jobs]
+
+
+def _alone(jobs: Sequence[Step]) -> bool:
+    return any(stands_alone(step.descriptor) for step in jobs)
