@@ -31,7 +31,9 @@ def network(
     dataset: Annotated[str, typer.Option(help="A data set of that list, or a folder of images.")] = "cifar10",
     size: Annotated[int, typer.Option(min=32, max=512, help="Side of an image, pixels.")] = 96,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Images in a step.")] = 2,
-    steps: Annotated[int, typer.Option("--steps", "-n", min=0, help="Training steps on the machine.")] = 1,
+    steps: Annotated[
+        int, typer.Option("--steps", "-n", min=0, help="Training steps on the machine; 0: inference alone.")
+    ] = 1,
     settled: Annotated[
         int,
         typer.Option(
@@ -71,7 +73,7 @@ def network(
         fail(f"--size must be a multiple of 32, by which the backbones shrink an image, not {size}", BAD_INPUT)
     try:
         trial = Trial.make(chosen, backbone, dataset, size=size, batch=batch, seed=seed, settled=settled, say=_say)
-        trial.start(honest=provision)
+        trial.start(honest=provision, training=steps > 0)
         runs = [trial.infer()] + [trial.train() for _ in range(steps)]
     except (SourceError, CapacityError, ValueError) as error:
         fail(str(error), BAD_INPUT)

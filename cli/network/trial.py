@@ -129,8 +129,9 @@ class Trial:
         index = torch.arange(first, first + self.batch) % len(self.labels)
         return self.images[index], self.labels[index]
 
-    def start(self, *, honest: bool) -> None:
-        """Compile program and machine; the machine then stands where golden does.
+    def start(self, *, honest: bool, training: bool = True) -> None:
+        """Compile program and machine, for inference alone or for ``training`` as well; the machine then stands where
+        golden does.
 
         Raises
         ------
@@ -139,11 +140,12 @@ class Trial:
         """
         began = time.perf_counter()
         shape = (self.batch, *self.images.shape[1:])
-        self.placement = Placement(self.config, self.network, shape, training=True)
+        self.placement = Placement(self.config, self.network, shape, training=training)
         image = Compiler(self.placement).compile(self.state.parameters)
+        counts = " and ".join(f"{image.count(name):,}" for name in ([INFER, TRAIN] if training else [INFER]))
         self.say(
-            f"program: {self.placement.rows.used:,} rows, {image.count(INFER):,} and {image.count(TRAIN):,}"
-            f" descriptors, {image.memory / 1e6:.1f} MB of external memory, {time.perf_counter() - began:.0f} s"
+            f"program: {self.placement.rows.used:,} rows, {counts} descriptors, {image.memory / 1e6:.1f} MB of"
+            f" external memory, {time.perf_counter() - began:.0f} s"
         )
         began = time.perf_counter()
         self.machine = compiled_machine(self.config, memory=image.base + image.memory)
@@ -155,7 +157,8 @@ class Trial:
             drive(self.session.provision())
         else:
             provision_without_writing(self.session, self.machine)
-        self._put_scales()
+        if training:
+            self._put_scales()
         self.say(f"provisioned in {self.machine.cycles - cycles:,} cycles, {time.perf_counter() - began:.1f} s")
 
     def _put_scales(self) -> None:

@@ -55,6 +55,18 @@ def run(plan: Plan, settled: int, config: AcceleratorConfig) -> Counter[str]:
     return Counter(tensors=compared.tensors, numbers=compared.numbers, edges=edges, spilled=spilled)
 
 
+def test_inference_alone() -> None:
+    x, labels = images_of(MEETING)
+    trial = Trial.of_network(
+        CONFIG, build(MEETING), x, labels, batch=2, seed=seed(), settled=0, say=lambda _: None
+    )
+    trial.start(honest=True, training=False)
+    trial.infer()
+    trial.machine.close()
+    assert not trial.comparison.different, trial.comparison.differences
+    assert trial.comparison.tensors > len(MEETING.steps)
+
+
 def test_random_networks(request: pytest.FixtureRequest) -> None:
     """More with ``--network-cases``. With scales that golden's steps before have made valid, every edge runs."""
     total: Counter[str] = Counter()
