@@ -90,7 +90,7 @@ def run(command: Sequence[str], folder: Path, log: Path, *, show: Callable[[str]
     errors: list[str] = []
     last = "nothing was said"
     with (
-        log.open("w", encoding="utf-8") as output,
+        log.open("w", buffering=1, encoding="utf-8") as output,
         subprocess.Popen(
             arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as process,
