@@ -68,15 +68,10 @@ def figure(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _longest(rows: list[dict[str, Any]], key: str) -> int:
-    """Letters of the longest word in a column."""
-    return max(len(word) for row in rows for word in [*figure(row.get(key)).split(), ""])
-
-
 def print_rows(rows: list[dict[str, Any]], *, title: str) -> None:
     """Print ``rows`` as a table with a column for each key; below it what all rows say alike, if there are three.
 
-    Figures are printed whole: a table that is too wide for the terminal has longer lines.
+    Figures, and the first column, are printed whole: a table that is too wide for the terminal has longer lines.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row))
     same = [key for key in keys[1:] if len(rows) > 2 and len({repr(row.get(key)) for row in rows}) == 1]
@@ -84,7 +79,13 @@ def print_rows(rows: list[dict[str, Any]], *, title: str) -> None:
     keys = [key for key in keys if key not in same]
     for key in keys:
         numeric = any(isinstance(row.get(key), int | float) for row in rows)
-        table.add_column(key.replace("_", " "), justify="right" if numeric else "left", min_width=_longest(rows, key))
+        cells = [figure(row.get(key)) for row in rows]
+        whole = cells if key == keys[0] else [word for cell in cells for word in cell.split()]
+        table.add_column(
+            key.replace("_", " "),
+            justify="right" if numeric else "left",
+            min_width=max((len(part) for part in whole), default=0),
+        )
     for row in rows:
         table.add_row(*(figure(row.get(key)) for key in keys))
     least = Measurement.get(out, out.options.update(max_width=_WIDEST), table).minimum

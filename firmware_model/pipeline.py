@@ -173,9 +173,9 @@ def _earliest(stages: Sequence[Stage], early: Sequence[Sequence[Step]], number: 
 def _under_way(stages: Sequence[Stage], at: int, near: int) -> list[Step]:
     """Jobs of the ``near`` stages before ``stages[at]`` that may not have ended when its own job begins: those since
     the last one that nothing runs beside, and none if its own is such a one."""
-    before = [stage.jobs for stage in reversed(stages[max(at - near, 0) : at])]
     if _alone(stages[at].jobs):
         return []
+    before = [stage.jobs for stage in reversed(stages[max(at - near, 0) : at])]
     return [step for jobs in takewhile(lambda jobs: not _alone(jobs), before) for step in jobs]
 
 

@@ -142,7 +142,7 @@ class Trial:
         shape = (self.batch, *self.images.shape[1:])
         self.placement = Placement(self.config, self.network, shape, training=training)
         image = Compiler(self.placement).compile(self.state.parameters)
-        counts = " and ".join(f"{image.count(name):,}" for name in ([INFER, TRAIN] if training else [INFER]))
+        counts = " and ".join(f"{image.count(name):,}" for name in (INFER, TRAIN) if name in image.programs)
         self.say(
             f"program: {self.placement.rows.used:,} rows, {counts} descriptors, {image.memory / 1e6:.1f} MB of"
             f" external memory, {time.perf_counter() - began:.0f} s"

@@ -36,18 +36,18 @@ MEETING = Plan(
 """Errors meet that come through a module, by it and past it."""
 
 
-def run(plan: Plan, settled: int, config: AcceleratorConfig) -> Counter[str]:
+def run(plan: Plan, settled: int, config: AcceleratorConfig, *, steps: int = STEPS) -> Counter[str]:
     """Provision, infer and train on the machine; returns what was compared."""
     x, labels = images_of(plan)
     trial = Trial.of_network(
         config, build(plan), x, labels, batch=plan.batch, seed=plan.seed, settled=settled, say=lambda _: None
     )
     try:
-        trial.start(honest=True)
+        trial.start(honest=True, training=steps > 0)
     except CapacityError:
         reject()
     trial.infer()
-    edges = sum(trial.train()["edges_run"] for _ in range(STEPS))
+    edges = sum(trial.train()["edges_run"] for _ in range(steps))
     trial.machine.close()
     compared = trial.comparison
     assert not compared.different, "\n".join(compared.differences)
@@ -56,15 +56,7 @@ def run(plan: Plan, settled: int, config: AcceleratorConfig) -> Counter[str]:
 
 
 def test_inference_alone() -> None:
-    x, labels = images_of(MEETING)
-    trial = Trial.of_network(
-        CONFIG, build(MEETING), x, labels, batch=2, seed=seed(), settled=0, say=lambda _: None
-    )
-    trial.start(honest=True, training=False)
-    trial.infer()
-    trial.machine.close()
-    assert not trial.comparison.different, trial.comparison.differences
-    assert trial.comparison.tensors > len(MEETING.steps)
+    assert run(MEETING, 0, CONFIG, steps=0)["tensors"] > len(MEETING.steps)
 
 
 def test_random_networks(request: pytest.FixtureRequest) -> None:
