@@ -17,7 +17,7 @@ def with_held_inputs(texts: Mapping[str, str], module: str, *, bench: str) -> di
     """Return Verilog texts by file name: those given, and a module ``bench`` around ``module`` with the same ports.
 
     Its inputs but ``clk`` pass through registers that follow them at once: their clock is that an input differs from
-    its register.
+    its register. What an input is before the first evaluation is taken over too: no register differs then.
 
     Raises
     ------
@@ -30,6 +30,9 @@ def with_held_inputs(texts: Mapping[str, str], module: str, *, bench: str) -> di
         *(f"    {port.net('reg', 'held_')};" for port in held),
         f"    wire changed = {{{', '.join(port.name for port in held)}}}",
         f"        !== {{{', '.join(f'held_{port.name}' for port in held)}}};",
+        "    initial begin",
+        *(f"        held_{port.name} = {port.name};" for port in held),
+        "    end",
         "    always @(posedge changed) begin",
         *(f"        held_{port.name} <= {port.name};" for port in held),
         "    end",
