@@ -86,6 +86,21 @@ def powercut(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure what the cocotb benches cover of the hardware: branches, and edges of bits; an hour or two."""
+    environment(session)
+    folder = ROOT / "build" / "coverage"
+    # Counts of earlier sources would be counted as well.
+    shutil.rmtree(folder, ignore_errors=True)
+    counted = {"RESPIN_COVERAGE": "1", "RESPIN_BUILD": str(folder), "OMP_NUM_THREADS": "1"}
+    # Compiled machines, without cocotb, leave no counts.
+    left_out = [f"--ignore=tests/cosim/test_{name}.py" for name in ("compiled", "random_networks", "job_slots")]
+    limits = ("--simulator", "verilator", "--timeout", "0", "-n", "2", "--dist", "worksteal")
+    run(session, "pytest", "tests/cosim", *limits, *left_out, **counted)
+    run(session, "python", "tests/coverage/report.py", str(folder), *session.posargs)
+
+
+@nox.session
 def formal(session: nox.Session) -> None:
     """Prove properties of the hardware, and refute broken copies of it: ./nox -s formal -- RowWriter; many minutes."""
     environment(session)

@@ -123,6 +123,8 @@ def emit(component: Component, name: str, *, config: AcceleratorConfig | None = 
     config:
         What the component was built with, to be written into the header.
 
+    With ``RESPIN_COVERAGE`` set, the text says from which lines of Python its names are.
+
     Raises
     ------
     TypeError
@@ -138,6 +140,9 @@ def emit(component: Component, name: str, *, config: AcceleratorConfig | None = 
         port: (wire, PortDirection.Input if member.flow == In else PortDirection.Output)
         for port, member, wire in _flatten(component)
     }
+    sources = os.environ.get("RESPIN_COVERAGE", "0") not in ("", "0")
     with _builtin_yosys(), _no_collector():
-        text = verilog.convert(component, name=name, ports=directions, emit_src=False, strip_internal_attrs=True)
+        text = verilog.convert(
+            component, name=name, ports=directions, emit_src=sources, strip_internal_attrs=not sources
+        )
     return f"{_header(component, name, config)}`timescale {TIMESCALE}\n{_NO_BITS.sub('', text)}"

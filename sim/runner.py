@@ -38,6 +38,8 @@ RUN_SECONDS = 600
 
 _LOG_TAIL = 60
 _VERILATE = ("-Wall", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing")
+_COUNTED = ("--coverage-line", "--coverage-toggle", "--coverage-max-width", "4096")
+"""With ``RESPIN_COVERAGE``: each run leaves a ``coverage.dat``. Signals wider than 256 bits, rows, count as well."""
 _NOTHING = "module runtime(input wire clk);\nendmodule\n"
 _ASSERTIONS = {"COCOTB_REWRITE_ASSERTION_FILES": "tb_*.py"}
 """Benches' assertions show their values. cocotb would rewrite those of torch as well, longer than many benches run."""
@@ -70,6 +72,15 @@ def simulators() -> list[str]:
 def seed() -> int:
     """Return the seed of every random choice in a bench: ``RESPIN_SEED``, 1 unless set."""
     return int(os.environ.get("RESPIN_SEED", "1"))
+
+
+def _asked_for(variable: str) -> bool:
+    return os.environ.get(variable, "0") not in ("", "0")
+
+
+def _bound(seconds: float) -> float:
+    """A simulation that counts what it covers is larger and slower."""
+    return seconds * (5 if _asked_for("RESPIN_COVERAGE") else 1)
 
 
 def build_root() -> Path:
@@ -270,7 +281,7 @@ def build(
         If it does not build.
     """
     runner = _make_runner(simulator)
-    runner.limit = seconds
+    runner.limit = _bound(seconds)
     runner.effort = "-O0" if netlist else "-O2" if optimise else "-O1"
     texts = {f"{top}.v": verilog} if isinstance(verilog, str) else dict(verilog)
     if held and simulator == "verilator":
@@ -279,12 +290,12 @@ def build(
     generated = list(texts)
     used = [path for path in files if path.suffix != ".vlt" or simulator == "verilator"]
     texts |= {path.name: path.read_text(encoding="utf-8") for path in used}
-    waves = os.environ.get("WAVES", "0") not in ("", "0")
+    waves, counts = _asked_for("WAVES"), _asked_for("RESPIN_COVERAGE")
     arguments: list[str] = []
     if simulator == "verilator":
         control = control_file(top, generated, _ports("\n".join(texts.values()), top), public)
         texts = {"respin.vlt": control} | texts
-        arguments = [*_VERILATE, *(["--flatten"] if netlist else [])]
+        arguments = [*_VERILATE, *(["--flatten"] if netlist else []), *(_COUNTED if counts else [])]
     else:
         # Yosys starts each `always @*` by the initial value of a register, which SystemVerilog's order of events,
         # cocotb's choice, lets pass unseen: outputs would be X until their inputs change.
@@ -294,7 +305,7 @@ def build(
     key = [top, simulator, tool.version, texts, options, arguments, runner.effort]
     with build_folder(f"{top}-{simulator}", key) as (folder, built):
         if not built:
-            if simulator == "verilator":
+            if simulator == "verilator" and not counts:
                 runner.compiled = _copy_runtime(tool.version, folder, waves=waves)
             _compile(runner, folder, texts, top=top, arguments=arguments, **options)
     return Build(simulator=simulator, top=top, folder=folder, waves=waves)
@@ -385,7 +396,7 @@ def run(
         If a test failed, or another number of tests ran, with the end of the log.
     """
     runner = _make_runner(dut.simulator)
-    runner.limit = seconds
+    runner.limit = _bound(seconds)
     settings = {"RESPIN_SEED": str(seed()), "COCOTB_ANSI_OUTPUT": "0", **_ASSERTIONS, **(env or {})}
     key = json.dumps([module, list(only), settings, list(plusargs)])
     name = f"{module.rpartition('.')[2]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
