@@ -97,7 +97,7 @@ def coverage(session: nox.Session) -> None:
     left_out = [f"--ignore=tests/cosim/test_{name}.py" for name in ("compiled", "random_networks", "job_slots")]
     limits = ("--simulator", "verilator", "--timeout", "0", "-n", "2", "--dist", "worksteal")
     run(session, "pytest", "tests/cosim", *limits, *left_out, **counted)
-    run(session, "python", "tests/coverage/report.py", str(folder), *session.posargs)
+    run(session, "python", "tests/rtl_coverage/report.py", str(folder), *session.posargs)
 
 
 @nox.session

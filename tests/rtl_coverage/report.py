@@ -122,7 +122,7 @@ def markdown(rows: Mapping[str, Row], holes: Sequence[Hole]) -> str:
 
 def main() -> int:
     """Print the table; returns 1 if a share is below the target or ``holes.toml`` is not true."""
-    parser = argparse.ArgumentParser(prog="tests/coverage/report.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tests/rtl_coverage/report.py", description=__doc__)
     parser.add_argument("folder", type=Path, help="that the benches were built in (RESPIN_BUILD)")
     parser.add_argument("--show", help="list what was not seen and not explained of files with this in their name")
     parser.add_argument("--write", action="store_true", help="write the tables of docs/coverage.md")
