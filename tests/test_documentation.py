@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents point at is there."""
+"""What the documents point at is there, and their tables are whole."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+from respin.rtl.config import PRESETS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -26,3 +28,22 @@ def test_links_lead_somewhere(document: Path) -> None:
         there = (document.parent / path).resolve() if path else document
         assert there.exists(), target
         assert not anchor or anchor in anchors(there), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rows_of_a_table_have_the_cells_of_its_head(document: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        cells = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+        assert set(cells) == {cells[0]}, table
+
+
+def test_presets_have_the_sizes_that_are_listed() -> None:
+    section = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Sizes")[2].partition("\n## ")[0]
+    header, _, *rows = [line for line in section.splitlines() if line.startswith("|")]
+    presets = re.findall(r"`(\w+)`", header)
+    assert sorted(presets) == sorted(PRESETS)
+    for row in rows:
+        _, name, *values = (cell.strip() for cell in row.strip("|").split("|"))
+        parameter = re.findall(r"`(\w+)`", name)[0]
+        assert [int(value.replace(",", "")) for value in values] == [getattr(PRESETS[p], parameter) for p in presets]
