@@ -56,9 +56,9 @@ class Sequencer(Component):
     makes follow from theirs.
 
     Latency: 5 cycles from one job's report to the acceptance of the next one (2 with two slots, of jobs that need not
-    wait for its end to be judged), and ``EdgeState.latency`` more for the
-    first job of an edge, if the next descriptor has been staged by then. Staging, and so the first pass, takes the
-    DMA's latency and 256 bytes, and :class:`DescriptorCheck`'s latency, for each descriptor.
+    wait for its end to be judged), and ``EdgeState.latency`` more for the first job of an edge, if the next descriptor
+    has been staged by then. Staging, and so the first pass, takes the DMA's latency and 256 bytes, and
+    :class:`DescriptorCheck`'s latency, for each descriptor.
 
     Every wait is bounded: jobs by the accelerator's watchdog, transfers by the DMA's, rows by the bank controller's,
     and all others by one of twice ``watchdog_cycles``, after which only a reset helps.
