@@ -76,7 +76,7 @@ COUNTERS = (
     Counter(name="rows_written", width=32, step=0, description="MRAM rows written."),
     Counter(name="strips_pulsed", width=32, step=0, description="Strips that got a write pulse."),
     Counter(name="bits_flipped", width=32, step=0, description="MTJs that writes turned over."),
-    Counter(name="retries", width=32, step=0, description="Write pulses after the first one of a row."),
+    Counter(name="retries", width=32, step=0, description="Attempts of row writes after the first one."),
     Counter(name="words_corrected", width=32, step=0, description="Codewords with a corrected bit."),
     Counter(name="uncorrectable", width=32, step=0, description="Codewords beyond correction."),
     Counter(name="writes_locked", width=32, step=0, description="Writes refused because their row is locked."),
