@@ -106,7 +106,7 @@ class _Verilog:
 
 
 def _counts(path: Path) -> Iterator[tuple[dict[str, str], int]]:
-    """Each point of a ``coverage.dat``: its fields by Verilator's letters (file, line, type, comment), and its count."""
+    """Each point of a ``coverage.dat``: its fields by Verilator's letters (file, line, type, comment), and count."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             if line.startswith("C "):

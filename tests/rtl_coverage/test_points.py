@@ -58,13 +58,14 @@ def fill(folder, *runs):
     (folder / "runs").mkdir(parents=True)
     (folder / "top.v").write_text(VERILOG)
     for number, counted in enumerate(runs):
-        lines = [
-            f"C '\x01f\x02/gone/top.v\x01l\x02{line}\x01n\x025\x01t\x02{kind}\x01page\x02v/top\x01o\x02{name}\x01h\x02TOP' {count}"
-            for kind, line, name, count in counted
-        ]
+        lines = ["# SystemC::Coverage-3"]
+        for kind, line, name, count in counted:
+            fields = {"f": "/gone/top.v", "l": line, "n": 5, "t": kind, "page": "v/top", "o": name, "h": "TOP"}
+            text = "".join(f"\x01{key}\x02{value}" for key, value in fields.items())
+            lines.append(f"C '{text}' {count}")
         run = folder / "runs" / str(number)
         run.mkdir()
-        (run / "coverage.dat").write_text("# SystemC::Coverage-3\n" + "\n".join(lines) + "\n")
+        (run / "coverage.dat").write_text("\n".join(lines) + "\n")
 
 
 WORDS = "host/words.py"
