@@ -8,8 +8,20 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail, out, print_json, require
-from respin.gen.folder import FolderError, write_folder
+from respin.cli.console import (
+    BAD_INPUT,
+    MAX_SEED,
+    ConfigFile,
+    Json,
+    Preset,
+    configuration,
+    err,
+    fail,
+    out,
+    print_json,
+    require,
+)
+from respin.gen.folder import FolderError, require_replaceable, write_folder
 from respin.gen.fpga.boards import BOARDS
 from respin.gen.fpga.build import PACKAGES, SDRAM_PACKAGES, CapacityError, Order, build, describe, require_known_room
 from respin.gen.fpga.tools import FAMILIES, FlowError
@@ -36,7 +48,7 @@ Vivado = Annotated[
 ]
 ClockMhz = Annotated[int | None, typer.Option("--clock", help="MHz; the board's own unless given.", show_default=False)]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, max=64, help="Placements to try; the fastest is kept.")]
-FirstSeed = Annotated[int, typer.Option("--seed", min=1, help="Seed of the first placement.")]
+FirstSeed = Annotated[int, typer.Option("--seed", min=1, max=MAX_SEED - 64, help="Seed of the first placement.")]
 Baud = Annotated[int, typer.Option("--baud", min=1, help="Bits a second on the serial line.")]
 LinkOnly = Annotated[
     bool, typer.Option("--link-only", help="Serial line and memory without a machine, to try a board out.")
@@ -150,6 +162,7 @@ def _vivado(part: str, config: AcceleratorConfig, folder: Path | None) -> None:
         fail(f"vivado must be one of {', '.join(PARTS)}, not {part!r}", BAD_INPUT)
     folder = folder or Path("build") / "vivado" / f"{part}-{config.name}"
     try:
+        require_replaceable(folder.absolute())
         files = project(config, PARTS[part], timing=bank_timing(config))
         write_folder(folder, files)
     except FolderError as error:

@@ -11,6 +11,7 @@ import typer
 
 from respin.cli.console import (
     BAD_INPUT,
+    MAX_SEED,
     ConfigFile,
     Json,
     Preset,
@@ -22,6 +23,7 @@ from respin.cli.console import (
     print_rows,
     require,
 )
+from respin.cli.output import require_file, whole
 from respin.cli.sources import TASK_IMAGES, calibration, image_shape, numbers, say
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ def compile_network(
     preset: Preset = None,
     config: ConfigFile = None,
     listing: Annotated[bool, typer.Option("--listing", help="Print the programs, a line for each descriptor.")] = False,
-    seed: Annotated[int, typer.Option(help="Of a new network's weights, the factory, and noise.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Of a new network's weights, the factory, and noise.")
+    ] = 1,
     program: Annotated[Path, typer.Option("--out", "-o", help="The program file.")] = Path("build") / "network.program",
     json: Json = False,
 ) -> None:
@@ -83,6 +87,7 @@ def compile_network(
     if recipe is not None and not learns:
         fail("--recipe needs --classes or --labels: modules learn together with a head", BAD_INPUT)
     chosen = configuration(preset, config)
+    require_file(program)
     with _refusals():
         source, count, names = _source(model, shape, images, labels, classes, (mean, deviation), seed)
         size = batch or (TRAINED if learns else INFERRED)
@@ -96,8 +101,8 @@ def compile_network(
         placement = _placed(chosen, network, (size, *sides), training=learns)
         image = Compiler(placement).compile(initial_parameters(network.layers))
         image = replace(image, input_format=form, classes=names)
-        program.parent.mkdir(parents=True, exist_ok=True)
-        image.save(program)
+    with whole(program) as beside:
+        image.save(beside)
     summary = summarise(placement, image)
     if json:
         found = {"program": str(program), "model": model, "preset": chosen.name, "shape": sides}
@@ -132,8 +137,6 @@ def _refusals() -> Iterator[None]:
         for refusal in error.refusals:
             err.print(f"respin: {refusal}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(BAD_INPUT) from None
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
     except (SourceError, ValueError) as error:
         fail(str(error), BAD_INPUT)
 

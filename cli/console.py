@@ -18,6 +18,9 @@ FAILED = 1
 BAD_INPUT = 2
 """Exit code when what was asked for makes no sense."""
 
+MAX_SEED = (1 << 31) - 1
+"""As large as whatever is seeded takes: nextpnr's seeds are 32 bits with a sign."""
+
 _WIDEST = 1000
 """Letters to a line of a table, at most."""
 

@@ -8,6 +8,7 @@ import typer
 
 from respin.cli.console import (
     BAD_INPUT,
+    MAX_SEED,
     ConfigFile,
     Json,
     Preset,
@@ -41,7 +42,12 @@ Compared = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the factory, and of noise where there are no images.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed", min=0, max=MAX_SEED, help="Seed of the factory, and of noise where there are no images."
+    ),
+]
 
 
 def inspect(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``respin`` command: one file of this folder for each command."""
 
+import os
 import sys
 
 import typer
@@ -53,10 +54,34 @@ app.add_typer(board)
 def main() -> None:
     """Run the command line; what a user can do something about ends in one line, not in a traceback."""
     try:
-        app()
+        code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        code = error.exit_code
+        message = error.format_message().rstrip(".")
+        if message:  # none where help was shown instead
+            context = getattr(error, "ctx", None)
+            _complain(f"{message}; see {context.command_path} --help" if context else message)
     except (ToolError, SimulationError) as error:
-        err.print(f"respin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(FAILED)
+        code = FAILED
+        _complain(str(error))
+    except BrokenPipeError:  # as of `respin ... | head -1`: nobody is there to be told
+        code = FAILED
+        _drop_output()
+    except OSError as error:
+        code = FAILED
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+        _drop_output()
+    sys.exit(code)
+
+
+def _complain(message: str) -> None:
+    err.print(f"respin: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _drop_output() -> None:
+    """Let what is still to be printed vanish, where Python would complain at its end that it cannot be."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

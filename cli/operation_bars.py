@@ -11,6 +11,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
+from respin.cli.output import whole
+
 
 @contextmanager
 def operation_bars(path: Path, *, title: str) -> Iterator[Axes]:
@@ -22,5 +24,6 @@ def operation_bars(path: Path, *, title: str) -> Iterator[Axes]:
     axes.margins(x=0.01)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    with whole(path) as beside:
+        figure.savefig(beside, dpi=150)
     pyplot.close(figure)

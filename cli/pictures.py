@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder of pictures as the input of a program."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Pictures:
         """
         channels, form = image.tensors[INPUT_AREA].shape[1], image.input_format
         if form is None:
-            raise ValueError("the program does not say how a pixel becomes its input")
+            raise ValueError("the program does not say how a pixel becomes its input: it was compiled without --images")
         if channels not in (1, 3):
             raise ValueError(f"the program takes {channels} channels; pictures have 1 or 3")
         if not folder.is_dir():
@@ -89,6 +89,12 @@ class Pictures:
             for place in places
         ]
         return self.image.input_format.to_integer(torch.cat(resized))
+
+    def require_readable(self, places: Iterable[int]) -> None:
+        """Raise :class:`respin.golden.data.SourceError` if one of some pictures cannot be read: before long work."""
+        channels = self.image.tensors[INPUT_AREA].shape[1]
+        for place in sorted(set(places)):
+            read_picture(self.files[place], channels=channels)
 
     def batches(self, count: int) -> Iterator[list[int]]:
         """Yield the first ``count`` pictures by their places, a program's batch at a time, the last one filled up

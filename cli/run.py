@@ -41,8 +41,9 @@ def run(
     try:
         runner = Runner.of_file(program, images)
         pictures = runner.pictures
-        runner.start(honest=provision)
         count = min(limit or len(pictures), len(pictures))
+        pictures.require_readable(range(count))
+        runner.start(honest=provision)
         rows: list[dict[str, Any]] = []
         logits, cycles, began = [], 0, time.perf_counter()
         for places in pictures.batches(count):

@@ -3,12 +3,14 @@
 
 import time
 from dataclasses import asdict
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from respin.cli.console import BAD_INPUT, Json, err, fail, print_json, print_rows, require
+from respin.cli.console import BAD_INPUT, MAX_SEED, Json, err, fail, print_json, print_rows, require
+from respin.cli.output import require_file, whole
 from respin.cli.run import Honest, Images, Program
 
 FIRST_RATE, LAST_RATE = -1.0, -7.0
@@ -23,7 +25,9 @@ def train_rtl(
         float, typer.Option(min=-128, max=0, help="Binary logarithm of the learning rate of the first step.")
     ] = FIRST_RATE,
     last: Annotated[float, typer.Option(min=-128, max=0, help="Of the last step.")] = LAST_RATE,
-    seed: Annotated[int, typer.Option(min=0, help="Of the machine's random numbers and the pictures' order.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Of the machine's random numbers and the pictures' order.")
+    ] = 1,
     provision: Honest = False,
     out: Annotated[
         Path | None,
@@ -56,11 +60,12 @@ def train_rtl(
         pictures = runner.pictures
         if TRAIN not in runner.image.programs:
             raise ImageError(f"{program}: has no training program; it was compiled for inference")
-        batches = pictures.training_batches(seed=seed)
-        if out is not None and not out.parent.is_dir():
-            raise ValueError(f"--out: {out.parent} is no folder")
+        batches = list(islice(pictures.training_batches(seed=seed), steps))
+        if out is not None:
+            require_file(out)
+        pictures.require_readable(chain(*batches))
         runner.start(honest=provision)
-        for step, places in zip(range(steps), batches, strict=False):
+        for step, places in enumerate(batches):
             labels = pictures.labels[places]
             began = time.perf_counter()
             with runner.progress(f"step {step} of {steps}"):
@@ -78,7 +83,8 @@ def train_rtl(
             })
             err.print(", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in rows[-1].items()), style="dim")
         if out is not None:
-            runner.learned().save(out)
+            with whole(out) as beside:
+                runner.learned().save(beside)
     except (ImageError, SourceError, ValueError) as error:
         fail(str(error), BAD_INPUT)
     if json:

@@ -10,6 +10,7 @@ import typer
 
 from respin.cli.bench.report import report_parts
 from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail, require
+from respin.cli.output import require_picture
 from respin.rtl.config import AcceleratorConfig
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def layers(
     chosen = configuration(preset, config)
     if network not in (DIGITS, *BACKBONES):
         fail(f"--network must be one of {', '.join((DIGITS, *BACKBONES))}, not {network!r}", BAD_INPUT)
+    if picture is not None:
+        require_picture(picture)
     try:
         made, shape = _network(network, size, batch)
     except SourceError as error:

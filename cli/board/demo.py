@@ -11,10 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from respin.cli.board.options import BAUD, WAIT, Baud, Port, Wait, any_machine, preset_there, require_pyserial
 from respin.cli.console import (
     BAD_INPUT,
+    MAX_SEED,
     ConfigFile,
     Json,
     Preset,
     configuration,
+    err,
     fail,
     out,
     print_json,
@@ -34,7 +36,7 @@ def demo(
     preset: Preset = None,
     config: ConfigFile = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, batches and rounding.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of weights, batches and rounding.")] = 1,
     wait: Wait = WAIT,
     as_json: Json = False,
 ) -> None:
@@ -132,7 +134,7 @@ def _progress(transport: Any) -> Iterator[Any]:
     """A bar for each part, which bytes of memory on the line move on."""
     moved = TextColumn("{task.completed:,.0f} bytes")
     columns = (TextColumn("{task.description}"), BarColumn(), moved, TimeElapsedColumn())
-    with Progress(*columns, console=out) as progress:
+    with Progress(*columns, console=err) as progress:
 
         @contextmanager
         def show(name: str, total: int | None = None) -> Iterator[None]:

@@ -12,11 +12,25 @@ import numpy as np
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, fail, out, print_json, require
+from respin.cli.console import (
+    BAD_INPUT,
+    MAX_SEED,
+    ConfigFile,
+    Json,
+    Preset,
+    configuration,
+    err,
+    fail,
+    out,
+    print_json,
+    require,
+)
 from respin.cli.demo.options import ENVIRONMENT, MEMORY_FILES, REFUSED, DemoOptions
 from respin.cli.demo.result import DemoResult
+from respin.cli.output import require_folder
 from respin.cli.simulation import build_accelerator
 from respin.firmware_model.storage import CapacityError
+from respin.gen.folder import FolderError
 from respin.gen.verilog import write
 from respin.rtl.config import AcceleratorConfig
 from respin.sim.banks import model_plusargs
@@ -39,7 +53,7 @@ def demo(
     steps: Annotated[int, typer.Option(min=1, help="Training steps in the hardware.")] = 60,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Images in a step.")] = 16,
     test_images: Annotated[int, typer.Option(min=0, help="Test images run through the hardware, too.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, batches, rounding and faults.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of weights, batches, rounding and faults.")] = 1,
     write_error: Rate = 1e-3,
     read_error: Rate = 1e-6,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = FOLDER,
@@ -68,9 +82,12 @@ def demo(
         read_error=read_error,
         folder=str(folder.absolute()),
     )
+    require_folder(folder)
     try:
         dut = _build(chosen, simulator, folder)
         _simulate(dut, options)
+    except FolderError as error:
+        fail(str(error), BAD_INPUT)
     except (SimulationError, ToolError, CapacityError, DeviceError) as error:
         fail(str(error))
     from respin.cli.demo.report import write_report  # matplotlib comes with the extra `learn` only
@@ -88,13 +105,13 @@ def demo(
 def _build(config: AcceleratorConfig, simulator: str, folder: Path) -> Build:
     """Generate and build, saying how long each took."""
     began = time.monotonic()
-    with out.status(f"generating the Verilog of {config.name}"):
+    with err.status(f"generating the Verilog of {config.name}"):
         write(config, folder / "verilog")
-    out.print(f"Verilog of [b]{config.name}[/b] in {folder / 'verilog'} ({time.monotonic() - began:.0f} s)")
+    err.print(f"Verilog of [b]{config.name}[/b] in {folder / 'verilog'} ({time.monotonic() - began:.0f} s)")
     began = time.monotonic()
-    with out.status(f"building the simulation with {simulator} (a minute or two; kept for the next time)"):
+    with err.status(f"building the simulation with {simulator} (a minute or two; kept for the next time)"):
         dut = build_accelerator(config, simulator)
-    out.print(f"simulation built with {simulator} ({time.monotonic() - began:.0f} s)")
+    err.print(f"simulation built with {simulator} ({time.monotonic() - began:.0f} s)")
     return dut
 
 
@@ -154,7 +171,7 @@ def _follow(thread: threading.Thread, path: Path) -> Iterator[dict[str, Any]]:
 def _show(thread: threading.Thread, path: Path) -> str | None:
     """Show phases as a bar each, steps as a line each; returns why the network was refused, if it was."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
-    with Progress(*columns, console=out) as progress:
+    with Progress(*columns, console=err) as progress:
         bar = None
         for event in _follow(thread, path):
             if event["event"] == "phase":

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from respin.cli.demo.result import DemoResult, ImageRows
+from respin.cli.output import write_whole
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -104,6 +105,4 @@ def write_report(path: Path, result: DemoResult, *, before: NDArray[np.uint8], a
             cycles=jinja2.utils.markupsafe.Markup(cycle_breakdown(result)),
             array=jinja2.utils.markupsafe.Markup(array_picture(result.images, before, after)),
         )
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, page)

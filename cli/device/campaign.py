@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from respin.cli.console import BAD_INPUT, Json, err, fail, figure, out, print_json, print_rows, require
 from respin.cli.device.choice import Name, chosen
 from respin.cli.device.style import STYLE
+from respin.cli.output import require_folder, whole, write_whole
 from respin.golden.memory.secded import CODEWORDS
 
 MEANING = (
@@ -32,7 +33,7 @@ Only = Annotated[
 Folder = Annotated[
     Path | None,
     typer.Option(
-        "--out", "-o", file_okay=False, help="Also write campaign.json, campaign.md and campaign.svg there.",
+        "--out", "-o", help="Also write campaign.json, campaign.md and campaign.svg there.",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -58,6 +59,8 @@ def campaign(
     kinds = list(dict.fromkeys(case.kind for case in every))
     wanted = kinds if only is None else _names(only, kinds)
     selected = [case for case in every if case.kind in wanted]
+    if folder is not None:
+        require_folder(folder)
     done = []
     with _progress(len(selected)) as begin:
         for case in selected:
@@ -131,16 +134,15 @@ def _write(folder: Path, record: dict[str, Any]) -> None:
 
     from respin.cli.device.campaign_picture import outcomes
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "campaign.json").write_text(json_text.dumps(record) + "\n", encoding="utf-8")
+    write_whole(folder / "campaign.json", json_text.dumps(record) + "\n")
     tables = [
         f"{title}:\n\n{_markdown(rows)}"
         for title, rows in zip(_titles(record), (_rows(record), record["retention"]), strict=True)
         if rows
     ]
-    (folder / "campaign.md").write_text("\n".join([*tables, MEANING, ""]), encoding="utf-8")
-    with mpl.rc_context(STYLE):
-        outcomes(record).savefig(folder / "campaign.svg", metadata={"Date": None})
+    write_whole(folder / "campaign.md", "\n".join([*tables, MEANING, ""]))
+    with mpl.rc_context(STYLE), whole(folder / "campaign.svg") as beside:
+        outcomes(record).savefig(beside, metadata={"Date": None})
     for path in ("campaign.json", "campaign.md", "campaign.svg"):
         err.print(str(folder / path), highlight=False, soft_wrap=True)
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from respin.cli.console import BAD_INPUT, err, fail, out, require
+from respin.cli.console import BAD_INPUT, MAX_SEED, err, fail, out, require
 from respin.cli.device.choice import Name, chosen, require_solver
 from respin.cli.device.style import STYLE
+from respin.cli.output import require_folder, whole
 from respin.sim.device import Device
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Table = Annotated[
     Path | None,
     typer.Option("--table", help="The sweep's table; build/device/NAME.csv or the shipped one.", show_default=False),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the trajectories.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of the trajectories.")]
 Folder = Annotated[
     Path | None, typer.Option("--out", "-o", help="The folder; build/device/NAME unless given.", show_default=False)
 ]
@@ -58,7 +59,7 @@ def plot(
         "strip": lambda: pictures.strip(device),
     }
     folder = folder or Path("build") / "device" / device.name
-    folder.mkdir(parents=True, exist_ok=True)
+    require_folder(folder)
     for each in wanted:
         if each == "strip" and device.geometry == "y":
             err.print("strip: left out, on geometry y SOT and STT come in pulses of their own", highlight=False)
@@ -67,10 +68,10 @@ def plot(
             err.print(f"write_error: left out, there is no table; respin device sweep {name} makes it", highlight=False)
             continue
         path = folder / f"{each}.{form}"
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(STYLE), whole(path) as beside:
             # The same figures give the same bytes.
             draw[each]().savefig(
-                path, metadata=None if form == "png" else {"Date" if form == "svg" else "CreationDate": None}
+                beside, metadata=None if form == "png" else {"Date" if form == "svg" else "CreationDate": None}
             )
         out.print(str(path), highlight=False, soft_wrap=True)
 

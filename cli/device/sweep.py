@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from respin.cli.console import BAD_INPUT, Json, err, fail, out, print_json, print_rows, require
+from respin.cli.console import BAD_INPUT, MAX_SEED, Json, err, fail, out, print_json, print_rows, require
 from respin.cli.device.choice import Name, chosen, require_solver
+from respin.cli.output import require_file
 from respin.sim.device import DEVICE_FOLDER, Device
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ Operation = Annotated[
     ),
 ]
 Trials = Annotated[int, typer.Option("--trials", min=64, help="Trials of each point.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the thermal field.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of the thermal field.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Threads; one a core unless given.", show_default=False)
 ]
@@ -114,6 +115,7 @@ def sweep(
     if shipped:
         _print(device, shipped, json=json, source=str(standard_table(device)))
         return
+    require_file(path)
     kept = {each.point: each for each in known}
     missing = [point for point in points if point not in kept or kept[point].trials < trials]
     with _executor(workers, scheduler) as executor, _progress(len(missing) * trials) as advance:

@@ -12,6 +12,7 @@ import typer
 from respin.cli.console import BAD_INPUT, Json, err, fail, out, print_json, require
 from respin.cli.learn.choices import list_choices
 from respin.cli.learn.printed import print_study
+from respin.cli.output import require_folder, write_whole
 
 if TYPE_CHECKING:
     from respin.golden.data import Dataset
@@ -89,14 +90,14 @@ def learn(
         ),
     )
     request.check()
+    require_folder(folder)
     try:
         study = request.study(folder, jobs)
     except (SourceError, ValueError, RuntimeError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail(f"interrupted; the same command goes on from what is in {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / "study.json", json.dumps(study, indent=1) + "\n")
     if report:
         from respin.cli.learn.markdown import write_results
         from respin.cli.learn.page import write_page

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from respin.cli.learn.contents import contents
-from respin.cli.learn.tables import KIND_TITLES, MEGABYTE, SATURATION_NOTED, Study, signed, write_whole
+from respin.cli.learn.tables import KIND_TITLES, MEGABYTE, SATURATION_NOTED, Study, signed
+from respin.cli.output import write_whole
 
 NOTHING = "–"
 

@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from respin.cli.learn import figures
 from respin.cli.learn.contents import contents
-from respin.cli.learn.tables import KIND_TITLES, MEGABYTE, SATURATION_NOTED, Study, signed, write_whole
+from respin.cli.learn.tables import KIND_TITLES, MEGABYTE, SATURATION_NOTED, Study, signed
+from respin.cli.output import write_whole
 
 Markup = jinja2.utils.markupsafe.Markup
 

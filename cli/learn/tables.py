@@ -244,14 +244,6 @@ def _label_cell(cell: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if cell is None else {**cell, "count": len(cell["seeds"])}
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 def command_of(study: Study) -> str | None:
     """The command line."""
     command = study.get("command")

@@ -9,6 +9,7 @@ import typer
 
 from respin.cli.console import (
     BAD_INPUT,
+    MAX_SEED,
     ConfigFile,
     Json,
     Preset,
@@ -20,6 +21,7 @@ from respin.cli.console import (
     print_rows,
     require,
 )
+from respin.cli.output import require_picture
 from respin.rtl.config import preset
 
 ROOM = replace(preset("default"), name="whole", mram_rows=1 << 16, tensor_ids=512)
@@ -44,7 +46,7 @@ def network(
     ] = 8,
     presets: Preset = None,
     config: ConfigFile = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")] = 1,
     provision: Annotated[
         bool, typer.Option("--provision", help="Write the MRAM rows by the program, pulse by pulse.")
     ] = False,
@@ -71,6 +73,8 @@ def network(
         fail(f"--backbone must be one of {', '.join(BACKBONES)}, not {backbone!r}", BAD_INPUT)
     if size % 32:
         fail(f"--size must be a multiple of 32, by which the backbones shrink an image, not {size}", BAD_INPUT)
+    if picture is not None:
+        require_picture(picture)
     try:
         trial = Trial.make(chosen, backbone, dataset, size=size, batch=batch, seed=seed, settled=settled, say=_say)
         trial.start(honest=provision, training=steps > 0)

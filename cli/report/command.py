@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from respin.cli.console import BAD_INPUT, Json, fail, out, print_json, print_rows, require
+from respin.cli.output import require_file
 
 
 def report(
@@ -50,6 +51,7 @@ def report(
     from respin.sim.cost import COSTS, load_costs
     from respin.sim.device import load
 
+    require_file(page)
     try:
         image = ProgramImage.load(program)
         chosen, prices = load(device or image.config.device), load_costs(costs or COSTS)
@@ -58,8 +60,6 @@ def report(
             image, chosen, prices, measured=measured, steps_per_day=steps_per_day, factor=factor
         )
         write_page(page, found)
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}", BAD_INPUT)
     except (SourceError, ValueError) as error:
         fail(str(error), BAD_INPUT)
     if json:

@@ -3,6 +3,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +69,10 @@ def measure(program: Path, pictures: Path, *, steps: int, settle: int) -> Measur
     """
     runner = Runner.of_file(program, pictures)
     learns = TRAIN in runner.image.programs and steps > 0
-    batches = runner.pictures.training_batches(seed=1) if learns else iter(())
-    runner.start(honest=False)
+    batches = list(islice(runner.pictures.training_batches(seed=1), settle + steps)) if learns else []
     places = next(runner.pictures.batches(runner.batch))
+    runner.pictures.require_readable(chain(places, *batches))
+    runner.start(honest=False)
     with runner.progress("a batch of inference"):
         runner.infer(runner.pictures.take(places).numpy())
     counters: dict[str, dict[str, float]] = {INFER: {**runner.counters()}}
@@ -80,7 +82,7 @@ def measure(program: Path, pictures: Path, *, steps: int, settle: int) -> Measur
     written = _writable(runner)
     before, changes = _strips(runner, written), np.zeros((len(written), STRIPS), dtype=np.int64)
     schedule = Schedule(steps=steps, first=FIRST_RATE, last=LAST_RATE)
-    for step, batch in zip(range(-settle, steps), batches, strict=False):
+    for step, batch in zip(range(-settle, steps), batches, strict=True):
         with runner.progress(f"step {step} of {steps}" if step >= 0 else "scales settle"):
             x, labels = runner.pictures.take(batch).numpy(), runner.pictures.labels[batch].tolist()
             runner.train(x, labels, log2_rate=schedule.log2_rate(max(step, 0)))

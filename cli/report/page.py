@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from respin.cli.output import write_whole
 from respin.cli.span import span
 
 Markup = jinja2.utils.markupsafe.Markup
@@ -41,10 +42,7 @@ def write_page(path: Path, found: Mapping[str, Any]) -> None:
         for made in found["programs"]
     ]
     page = environment.get_template("page.html").render({**found, "programs": programs})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, page)
 
 
 def si(value: float | None, unit: str) -> str:

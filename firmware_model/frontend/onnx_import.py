@@ -40,9 +40,12 @@ def load_onnx(path: Path) -> InferenceNetwork:
         model = onnx.load(str(path))
     except Exception as error:
         # Whatever the parser of the file, or of weights beside it, raises.
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"{path} cannot be read as ONNX: {lines[0]}") from error
-    return import_onnx(model, name=path.stem)
+        reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+        raise ModelError(f"{path} cannot be read as ONNX: {reason.splitlines()[0]}") from error
+    try:
+        return import_onnx(model, name=path.stem)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def import_onnx(model: onnx.ModelProto, *, name: str = "") -> InferenceNetwork:

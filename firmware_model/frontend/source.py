@@ -4,6 +4,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -218,10 +219,11 @@ def _made(path: Path, factory: str) -> tuple[nn.Module, Tensor | None]:
     sys.modules[spec.name] = loaded
     sys.path.insert(0, str(path.resolve().parent))
     try:
-        spec.loader.exec_module(loaded)
-        make = getattr(loaded, factory, None)
-        made: Any = make() if callable(make) else None
-    except Exception as error:
+        with redirect_stdout(sys.stderr):  # stdout is for results, JSON among them
+            spec.loader.exec_module(loaded)
+            make = getattr(loaded, factory, None)
+            made: Any = make() if callable(make) else None
+    except (Exception, SystemExit) as error:
         lines = str(error).strip().splitlines() or [""]
         raise ModelError(f"{path}:{factory} raises {type(error).__name__}: {lines[0]}") from error
     finally:

@@ -281,8 +281,10 @@ def read_table(path: Path, device: Device, *, seed: int | None = None) -> list[O
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SweepError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise SweepError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SweepError(f"{path}: is not UTF-8 text") from error
     words = lines[0].split() if lines else []
     if len(words) != 7 or words[:2] != ["#", "device"]:
         raise SweepError(f"{path}: is no table of a sweep")
