@@ -44,6 +44,9 @@ class Pictures:
         ValueError
             If there is none, or the program does not take pictures; one line.
         """
+        for name in (INPUT_AREA, LOGITS_AREA):
+            if name not in image.tensors:
+                raise ValueError(f"the program does not say of what shape its {name} is")
         channels, form = image.tensors[INPUT_AREA].shape[1], image.input_format
         if form is None:
             raise ValueError("the program does not say how a pixel becomes its input: it was compiled without --images")

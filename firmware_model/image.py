@@ -109,6 +109,8 @@ class ProgramImage:
                 raise ImageError("deviations and scale of input_format must be above 0")
             if form.signed != about.signed:
                 raise ImageError(f"signed of input_format must be {about.signed}, as of the input")
+        if not all(isinstance(name, str) for name in self.classes):
+            raise ImageError("classes must be names")
         logits = self.tensors.get("logits")
         if self.classes and logits is not None and len(self.classes) != logits.shape[1]:
             raise ImageError(f"classes must be {logits.shape[1]} names, not {len(self.classes)}")
@@ -194,7 +196,9 @@ class ProgramImage:
         length = int.from_bytes(whole[len(FILE_MAGIC) : start], "little")
         try:
             return cls._read(json.loads(whole[start : start + length]), whole[start + length : -_LENGTH_BYTES])
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise ImageError(f"{path}: {error} is missing") from error
+        except (AttributeError, IndexError, RecursionError, TypeError, ValueError) as error:
             raise ImageError(f"{path}: {error}") from error
 
     @classmethod

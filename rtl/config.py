@@ -281,7 +281,7 @@ def load(path: Path) -> AcceleratorConfig:
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: is not TOML: {error}") from error
     known = [field.name for field in fields(AcceleratorConfig)]
     for key in table:

@@ -151,7 +151,7 @@ def load_costs(path: Path = COSTS) -> dict[str, Figure]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CostError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise CostError(f"{path}: is not TOML: {error}") from error
     found = {}
     for section, entries in table.items():

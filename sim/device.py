@@ -230,7 +230,7 @@ def parse(text: str) -> Device:
     """Make a device of the text of a device file; raises DeviceError."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise DeviceError(f"is not TOML: {error}") from error
     sections: dict[str, set[str]] = {}
     for name in _LIMITS:

@@ -68,6 +68,7 @@ def learn(
     if as_list:
         list_choices(as_json)
         return
+    from respin.cli.learn.pool import ProcessError
     from respin.golden.data import SourceError
     from respin.golden.learn.experiment import Conditions
 
@@ -93,7 +94,9 @@ def learn(
     require_folder(folder)
     try:
         study = request.study(folder, jobs)
-    except (SourceError, ValueError, RuntimeError) as error:
+    except (SourceError, ValueError) as error:
+        fail(str(error), BAD_INPUT)
+    except ProcessError as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail(f"interrupted; the same command goes on from what is in {folder}")
@@ -183,12 +186,15 @@ class _Request:
 
 
 def _conditions_of(name: str, dataset: "Dataset", shared: "Conditions") -> "Conditions":
-    """The conditions of a task: what all share, with as many training images as its data set has."""
+    """The conditions of a task: what all share, with as many training images as its data set has.
+
+    ValueError if they are too few for a batch.
+    """
     count = min(shared.train_images, dataset.trainable)
     if count < shared.train_images:
         _say(f"{dataset.name} has {count:,} images to train on: all of them are used")
     if shared.batch > count - shared.chosen_on:
-        fail(f"--chosen-on {shared.chosen_on} leaves less than a batch of {count} training images", BAD_INPUT)
+        raise ValueError(f"--chosen-on {shared.chosen_on} leaves less than a batch of {count} training images")
     return replace(shared, dataset=name, train_images=count)
 
 

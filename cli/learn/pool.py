@@ -23,6 +23,10 @@ from respin.golden.learn.learner import Progress
 Message = tuple[Any, Progress]
 
 
+class ProcessError(Exception):
+    """A process of the runs died; the message is one line."""
+
+
 def _end_with_parent() -> None:
     """Let this process end as soon as the one that started it is gone, however that was ended."""
     parent = parent_process()
@@ -70,7 +74,7 @@ class Pool:
         ------
         SourceError
             If a data set or backbone cannot be had.
-        RuntimeError
+        ProcessError
             If a process died, for want of memory, say.
         """
         kept = ResultFolder(self._folder)
@@ -102,7 +106,7 @@ class Pool:
                 except (SourceError, BrokenProcessPool, KeyboardInterrupt) as error:
                     executor.shutdown(wait=False, cancel_futures=True)
                     if isinstance(error, BrokenProcessPool):
-                        raise RuntimeError("a process of the runs died, perhaps for want of memory") from None
+                        raise ProcessError("a process of the runs died, perhaps for want of memory") from None
                     raise
         return results
 

@@ -72,12 +72,23 @@ def import_onnx(model: onnx.ModelProto, *, name: str = "") -> InferenceNetwork:
     first, last = OPSETS
     if not first <= opset <= last:
         raise ModelError(f"opset must be in {first}..{last}, not {opset}: onnx.version_converter brings it there")
-    network = _Importer(model, name or model.graph.name, opset).network()
+    try:
+        network = _Importer(model, name or model.graph.name, opset).network()
+    except RefusedError:
+        raise
+    except Exception:
+        _check(model)  # an attribute that is missing, say, or of another type
+        raise
+    _check(model)
+    return network
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """Raise ModelError if the model is not as the standard wants it."""
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"the model is not valid: {str(error).strip().splitlines()[0]}") from error
-    return network
 
 
 class _Importer:

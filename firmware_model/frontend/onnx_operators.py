@@ -147,6 +147,8 @@ def _linear(
     if levels.shape[0] % groups:
         raise ValueError(f"groups must divide {levels.shape[0]} outputs, not {groups}")
     kernel = (levels.shape[2], levels.shape[3])
+    if (given := tuple(call.attributes.get("kernel_shape", kernel))) != kernel:
+        raise refused(call.label, f"kernel_shape {given!r} and a weight of {kernel!r}", "the weight's own")
     padding = _padding(call, x.shape[1:], kernel, stride)
     outputs = levels.shape[0]
     linear = Linear(

@@ -30,6 +30,8 @@ IMAGE_SIDE = 96
 """Side of a pretrained backbone's image unless another one is given."""
 PIXELS = ((0.0,), (255.0,))
 """Mean and deviation of a module's pixels unless others are given: its input is 0 to 1."""
+DEVIATIONS = 1e-3, 1e6
+"""The least and the most that a deviation may be; a mean may be as much."""
 CLOSE = 0.5
 """Logits that are less than this apart are close."""
 Load = Callable[[tuple[int, int]], Tensor]
@@ -85,6 +87,8 @@ class Source:
         if self.model.endswith(".onnx"):
             if self.images is not None:
                 raise ModelError(f"{self.model} is quantised already: images calibrate modules and backbones")
+            if self.shape is not None or self.pixels != PIXELS:
+                raise ModelError(f"{self.model} says what its input is: shape, mean and deviation are for modules")
             # ONNX is read only where a file is: modules need no package for it.
             from respin.firmware_model.frontend.onnx_import import load_onnx
 
@@ -173,6 +177,8 @@ class Source:
         if images is not None:
             flat = self.shape is not None and len(self.shape) == 1
             shape = images.shape[1:2] if flat else images.shape[1:]
+            if self.shape is not None and tuple(self.shape) != tuple(shape):
+                raise ModelError(f"shape must be that of the images of {factory}, {tuple(shape)!r}, not {self.shape!r}")
         elif self.shape is None:
             raise ModelError(f"{factory} returns no images: say the shape of one (C,H,W)")
         else:
@@ -190,8 +196,13 @@ class Source:
 
     def _input_format(self, channels: int) -> InputFormat:
         mean, deviation = (column * channels if len(column) == 1 else column for column in self.pixels)
-        if len(mean) != channels or len(deviation) != channels or min(deviation) <= 0:
-            raise ModelError(f"mean and deviation must be 1 or {channels} numbers, deviations above 0")
+        low, high = DEVIATIONS
+        fits = len(mean) == len(deviation) == channels
+        if not fits or not all(abs(m) <= high and low <= d <= high for m, d in zip(mean, deviation, strict=True)):
+            raise ModelError(
+                f"mean and deviation must be 1 or {channels} numbers, means at most {high:g} from 0, deviations in "
+                f"{low:g}..{high:g}"
+            )
         return InputFormat.reaching(mean, deviation)
 
     def _pixels(self, shape: Shape) -> Tensor:

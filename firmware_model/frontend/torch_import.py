@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a PyTorch module, through ``torch.export``, to a float graph; what is not supported is refused by its node."""
 
+import io
+import logging
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -51,9 +54,7 @@ def import_module(module: nn.Module, shape: Sequence[int], *, name: str = "") ->
     dtypes = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     try:
         example = torch.zeros((1, *shape), dtype=dtypes.pop() if len(dtypes) == 1 else None)
-        with torch.no_grad(), warnings.catch_warnings():
-            # Of PyTorch's own making.
-            warnings.simplefilter("ignore", FutureWarning)
+        with torch.no_grad(), _quiet():
             program = torch.export.export(module, (example,))
     except Exception as error:
         # Whatever the module or the tracer raises: the first line says what.
@@ -65,10 +66,25 @@ def import_module(module: nn.Module, shape: Sequence[int], *, name: str = "") ->
 def import_program(program: ExportedProgram, *, name: str) -> FloatGraph:
     """Return an exported program of one input and one output as a graph; raises as :func:`import_module` does."""
     # No decompositions: operators stay the user's, only what works in place becomes a function.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+    with _quiet():
         functional = program.run_decompositions({})
     return _Importer(functional, name).graph()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep off the terminal what is said while a module is traced.
+
+    That is warnings of PyTorch's own making, pages of code where it fails, and what the module prints.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 class _Importer:

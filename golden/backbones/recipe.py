@@ -130,7 +130,7 @@ def parse_recipe(text: str) -> Recipe:
     """Make a recipe of the text of a file; raises RecipeError."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(f"is not TOML: {error}") from error
     _known("the recipe", table, ("first_reads", "module"))
     reads = table.get("first_reads", "block")
