@@ -3,8 +3,10 @@
 
 import os
 import sys
+import warnings
 
 import typer
+from amaranth.hdl import UnusedElaboratable
 
 from respin.cli.bench.command import bench
 from respin.cli.bitstream import bitstream
@@ -53,6 +55,7 @@ app.add_typer(board)
 
 def main() -> None:
     """Run the command line; what a user can do something about ends in one line, not in a traceback."""
+    warnings.simplefilter("ignore", UnusedElaboratable)  # of hardware whose generation was interrupted
     try:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()

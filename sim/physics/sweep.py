@@ -24,7 +24,8 @@ TEMPERATURES = (-40.0, 25.0, 85.0)
 OUT_OF_PLANE = (0.07, 0.08, 0.09, 0.10, 0.11, 0.12, 0.13, 0.20)
 SHARES = (0.7, 0.7875, 0.9, 1.0)
 """Of the first pulse's currents: on ``scrubbed`` 280, 315, 360 and 400 uA."""
-_BLOCKS_PER_TASK = 16
+_BLOCKS_PER_TASK = 4
+"""A second or two of work: an interrupt from the keyboard waits for what has begun."""
 _SOLVER = 1
 """Counts changes of the solver that change results."""
 _UNITS = {
