@@ -186,6 +186,6 @@ def test_all_variations(tmp_path: Path) -> None:
 )
 def test_too_many_and_too_few_images_a_class(arguments: list[str], message: str, tmp_path: Path) -> None:
     result = learn("--method", "linear", "--out", str(tmp_path), *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in " ".join(result.output.split())
     assert not list(tmp_path.iterdir())
