@@ -166,11 +166,13 @@ def _identity(config: AcceleratorConfig) -> tuple[Register, ...]:
             ),
         ),
         Register(
-            name="CONFIG4", offset=0x018, description="Regions of the memory, when rows are remapped, what rows hold.",
+            name="CONFIG4", offset=0x018,
+            description="Regions of the memory, when rows are remapped, what rows hold; job slots.",
             fields=(
                 constant("regions", 0, 4, config.regions, "`regions`."),
                 constant("remap_defects", 4, 1, int(config.remap_defects), "`remap_defects`."),
                 constant("gray_code", 5, 1, int(config.gray_code), "`gray_code`."),
+                constant("job_slots", 6, 2, config.job_slots, "`job_slots`."),
             ),
         ),
     )  # fmt: skip

@@ -58,6 +58,19 @@ class Circuit:
                 binary.append(value)
         path.write_bytes("\n".join([*lines, str(self.output), ""]).encode() + bytes(binary))
 
+    def disjuncts(self) -> "list[Circuit]":
+        """Circuits of which one has its output high where this one's is: the terms of the ``or`` that it is."""
+        first = 1 + self.inputs + len(self.following)
+        terms, pending = set(), [self.output]
+        while pending:
+            literal = pending.pop()
+            number = (literal >> 1) - first
+            if literal & 1 and number >= 0:  # an `or` is an `and` of inverted terms, inverted
+                pending += [term ^ 1 for term in self.gates[number]]
+            else:
+                terms.add(literal)
+        return [Circuit(self.inputs, self.following, term, self.gates) for term in sorted(terms)]
+
     def looking_ahead(self) -> "Circuit":
         """The circuit whose output is what this one's is a cycle later; inputs of that cycle come after its own.
 

@@ -17,7 +17,7 @@ def written(text: str) -> str:
 
 
 def table(seconds: dict[str, str]) -> str:
-    """The proofs by part, with the seconds that each took, and the handshakes without one."""
+    """The proofs by part, with the seconds that each took, and the handshakes without one, if there are any."""
     lines = []
     for part, proofs in PROOFS.items():
         lines += [f"### {part}\n", "| proof | what holds | method | broken copies | seconds |", "|---|---|---|---|---|"]
@@ -26,8 +26,9 @@ def table(seconds: dict[str, str]) -> str:
             cells = (f"{proof.name}{quick}", proof.claim, proof.method, len(proof.breaks), seconds.get(proof.name, "-"))
             lines.append(f"| {' | '.join(map(str, cells))} |")
         lines.append("")
-    lines += ["### Handshakes without a proof\n", "| component | why |", "|---|---|"]
-    lines += [f"| {kind} | {reason} |" for kind, reason in NOT_PROVEN.items()]
+    if NOT_PROVEN:
+        lines += ["### Handshakes without a proof\n", "| component | why |", "|---|---|"]
+        lines += [f"| {kind} | {reason} |" for kind, reason in NOT_PROVEN.items()]
     return "\n".join(lines) + "\n"
 
 

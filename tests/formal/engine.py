@@ -29,7 +29,11 @@ from respin.gen.synthesis import run_yosys
 ABC = Path(pyosys.__file__).parent / "yosys-abc"
 METHODS = {1: "strash; sat -C 0"}
 """How a circuit is looked at for so many cycles, where there is something better than for more."""
+TOGETHER = "scleanup; dc2; ind -F 1; pdr -T {seconds}"
+APART = "scleanup; dc2; scorr; sat -C 0; pdr -T {seconds}"
+"""A property by itself is small enough to merge registers that are equal, until there may be none left."""
 ASSERTED = r"asserted in frame (\d+)|^SATISFIABLE"
+PROVEN = r"Property proved|Networks are equivalent|UNSATISFIABLE"
 
 Properties = Callable[..., Iterable[Value]]
 """Given a module to put logic into, the component, and by name what else is free: values that must never be high."""
@@ -42,7 +46,8 @@ class Harness(Component):
     to the properties, which drive them. Parts of the component whose classes are in ``free`` are taken out: what they
     put out is free too, and the properties are given the ``parts``. Memories of more words than ``largest_memory`` are
     cut out: whatever is read from them, the property is to hold. With ``orderly`` what is offered to the component
-    stays until it is taken; what free parts offer always does.
+    stays until it is taken; what free parts offer always does. With ``apart`` each property is judged by itself: so are
+    those of large components, of which each property concerns a part.
     """
 
     def __init__(
@@ -54,9 +59,10 @@ class Harness(Component):
         free: tuple[str, ...] = (),
         largest_memory: int = 32,
         orderly: bool = False,
+        apart: bool = False,
         **choices: int,
     ) -> None:
-        self.largest_memory, self._orderly = largest_memory, orderly
+        self.largest_memory, self._orderly, self.apart = largest_memory, orderly, apart
         self._dut = self._component = dut
         self._properties, self._choices = properties, choices
         self._free = [
@@ -128,22 +134,21 @@ def check(
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _write_circuit(build(), folder)
+        harness = build()
+        _write_circuit(harness, folder)
         circuit = Circuit.read(folder / "harness.aig")
-        circuit.looking_ahead().write(folder / "ahead.aig")
         if bound is None:
             said = _abc(folder, "harness", "bmc3 -F 2", seconds)
             ahead = not re.search(ASSERTED, said)
             if ahead:
-                # What cannot be from any state is no matter of reachability, which pdr does not say of it.
-                said = _abc(folder, "ahead", f"scleanup; dc2; ind -F 1; pdr -T {seconds}", seconds)
+                said = _ahead(folder, circuit, seconds, apart=harness.apart)
         else:
             said, ahead = _abc(folder, "harness", METHODS.get(bound, f"bmc3 -F {bound} -T {seconds}"), seconds), False
         kind, depth, replayed = "unknown", None, False
         if refuted := re.search(ASSERTED, said, re.MULTILINE):
             kind, depth = "refuted", int(refuted[1] or 0) + 1 + ahead
             replayed = _replay(build(), _stimuli(folder, circuit.inputs), trace)
-        elif re.search(r"Property proved|Networks are equivalent|UNSATISFIABLE", said):
+        elif re.search(PROVEN, said):
             kind = "proven"
         elif bound is not None and (covered := re.search(r"No output asserted in (\d+) frames", said)):
             kind, depth = ("bounded" if int(covered[1]) >= bound else "unknown"), int(covered[1])
@@ -166,6 +171,18 @@ def _write_circuit(harness: Harness, folder: Path) -> None:
         "setundef -undriven -anyseq; setundef -anyseq; aigmap; opt_clean -purge",
         f"write_aiger -zinit -map {folder / 'harness.aim'} {folder / 'harness.aig'}",
     ])  # fmt: skip
+
+
+def _ahead(folder: Path, circuit: Circuit, seconds: int, *, apart: bool) -> str:
+    """What ABC says of a circuit a cycle ahead, or of the first of its properties that is not proven."""
+    said = ""
+    for one in circuit.disjuncts() if apart else [circuit]:
+        one.looking_ahead().write(folder / "ahead.aig")
+        # What cannot be from any state is no matter of reachability, which pdr does not say of it.
+        said = _abc(folder, "ahead", (APART if apart else TOGETHER).format(seconds=seconds), seconds)
+        if not re.search(PROVEN, said):
+            break
+    return said
 
 
 def _abc(folder: Path, circuit: str, commands: str, seconds: int) -> str:

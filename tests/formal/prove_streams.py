@@ -57,7 +57,7 @@ def _harness(name: str, wrapper: Callable[[Component], Component] = lambda dut: 
     case = CASES[name]
     return Harness(
         wrapper(find(kind_of(name), case.configuration)), partial(keeps, name=name), free=case.free,
-        largest_memory=case.largest_memory, orderly=True,
+        largest_memory=case.largest_memory, orderly=True, apart=case.apart,
     )  # fmt: skip
 
 

@@ -101,6 +101,22 @@ def _walks(m: Module, dut: Component) -> Value:
     return ~stands | same(m, Cat(dut.errors, dut.ones, dut.index, dut.present, dut.end))
 
 
+def _controls(m: Module, dut: Component) -> Value:
+    began = dut.offer & ~before(m, dut.offer)
+    under_way = dut.settle | dut.offer.any()
+    return (
+        _together(dut.job, dut.report)
+        & (dut.job.valid | dut.idle)
+        & (~began.any() | before(m, dut.idle))
+        & ~((dut.idle | dut.report.valid) & under_way)
+        & ~(dut.lookup & under_way)
+    )
+
+
+def _answers(m: Module, dut: Component) -> Value:
+    return with_its_request(dut.report, dut.job) & with_its_request(dut.row_written, dut.row_write)
+
+
 def _stays_resolved(m: Module, dut: Component) -> Value:
     under_way = Signal()
     with m.If(dut.resolve):
@@ -148,6 +164,16 @@ PROMISES = {
     "RandomLanes": Rule(_STILL, lambda m, dut: before(m, dut.en) | same(m, dut.random)),
     "StepProbability": Rule(_STILL, lambda m, dut: before(m, dut.en) | same(m, dut.probabilities)),
     "GatherLanes": Rule(_STILL, lambda m, dut: before(m, dut.en) | same(m, dut.sums)),
+    "DelayedScales": Rule(
+        "What was found stays until the next ``lookup``",
+        lambda m, dut: before(m, dut.lookup) | same(m, Cat(dut.valid, dut.shift)),
+    ),
+    "JobControl": Rule(
+        "a job is taken together with its report; units are offered theirs from its beginning on, and it looks nothing"
+        " up, reports and rests only while they are offered nothing and nothing is settled",
+        _controls,
+    ),
+    "Accelerator": Rule("no job is reported and no write ended before it is taken", _answers),
     "BlockWalk": Rule("What it says of a word holds until it goes on", _walks),
     "EdgeState": Rule("What was resolved holds until the next ``resolve``", _stays_resolved),
     "WordWriter": Rule("it stays ``ready`` until it takes a group, and offers nothing before one", _writes),

@@ -2,8 +2,9 @@
 """The quick proofs; that every handshake has one or is said to have none; and that docs/proofs.md says so."""
 
 import pytest
+from amaranth.hdl import Module
 from amaranth.lib import data
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import Component, In, Out
 from design import components
 from document import DOCUMENT, seconds_written, table, written
 from engine import Harness, check
@@ -76,6 +77,33 @@ def test_nothing_is_said_of_components_that_are_not_there():
 def test_document_lists_the_proofs():
     text = DOCUMENT.read_text(encoding="utf-8")
     assert written(text) == table(seconds_written(text)), "run ./nox -s formal -- --write"
+
+
+class Saturating(Component):
+    """Counts cycles in which ``go`` is high, up to 5."""
+
+    go: In(1)
+    count: Out(3)
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.If(self.go & (self.count != 5)):
+            m.d.sync += self.count.eq(self.count + 1)
+        return m
+
+
+@pytest.mark.parametrize(("limit", "kind"), [(5, "proven"), (4, "refuted")])
+def test_properties_apart(limit, kind):
+    """One of several that fails, long after reset, makes the verdict, and is replayed."""
+
+    def properties(m, dut):
+        yield dut.count == 7
+        yield dut.count > limit
+        yield (dut.count == 6) & dut.go
+
+    verdict = check(lambda: Harness(Saturating(), properties, apart=True), seconds=20)
+    assert (verdict.kind, verdict.replayed) == (kind, kind == "refuted")
+    assert verdict.depth == (6 if kind == "refuted" else None)
 
 
 def test_a_fault_must_be_where_it_is_put():
