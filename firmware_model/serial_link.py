@@ -96,8 +96,9 @@ class SerialTransport:
         try:
             line = serial.Serial(self.port, self.baud, timeout=0, write_timeout=10, exclusive=True)
         except (serial.SerialException, OSError, ValueError) as error:
-            number = getattr(error, "errno", None)
-            reason = os.strerror(number) if number else str(error)
+            # Of what is no terminal pyserial gives the system's error as text only.
+            number = getattr(error, "errno", None) or next(iter(getattr(error.__context__, "args", ())), None)
+            reason = os.strerror(number) if isinstance(number, int) else str(error)
             there = ", ".join(sorted(found.device for found in comports())) or "none"
             raise LinkError(f"{self.port}: cannot be opened: {reason}; serial ports here: {there}") from error
         # Some USB adapters keep short answers for 16 ms unless they are told not to; others cannot be told.

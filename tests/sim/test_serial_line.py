@@ -243,6 +243,8 @@ def test_no_board(board):
     """One line for each way in which there is none."""
     with pytest.raises(LinkError, match="^/dev/nothing: cannot be opened: No such file or directory; serial ports"):
         SerialTransport("/dev/nothing")
+    with pytest.raises(LinkError, match="^/dev/null: cannot be opened: Inappropriate ioctl for device; serial ports"):
+        SerialTransport("/dev/null")
     ours, theirs = os.openpty()
     path = os.ttyname(theirs)
     with pytest.raises(LinkError, match=f"^{path}: no board answers at 9600 baud: a request was sent 2 times"):
