@@ -95,6 +95,8 @@ def coverage(session: nox.Session) -> None:
     counted = {"RESPIN_COVERAGE": "1", "RESPIN_BUILD": str(folder), "OMP_NUM_THREADS": "1"}
     # Compiled machines, without cocotb, leave no counts.
     left_out = [f"--ignore=tests/cosim/test_{name}.py" for name in ("compiled", "random_networks", "job_slots")]
+    # Simulations may take longer here, one that is ended for it as well.
+    left_out += ["--deselect", "tests/cosim/test_streams.py::test_a_run_that_takes_too_long_is_ended"]
     limits = ("--simulator", "verilator", "--timeout", "0", "-n", "2", "--dist", "worksteal")
     run(session, "pytest", "tests/cosim", *limits, *left_out, **counted)
     run(session, "python", "tests/rtl_coverage/report.py", str(folder), *session.posargs)
