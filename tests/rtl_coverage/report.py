@@ -116,8 +116,10 @@ def markdown(rows: Mapping[str, Row], holes: Sequence[Hole]) -> str:
     text = [f"| {' | '.join(HEAD)} |", "|---|" + "---:|" * (len(HEAD) - 1)]
     text += [f"| {' | '.join(cells)} |" for cells in lines(rows)]
     text += ["", "| not seen | why |", "|---|---|"]
-    text += [f"| `{hole.file}` `{hole.signal}` | {hole.reason} |" for hole in holes]
-    return "\n".join(text).replace("`.*`", "all") + "\n"
+    for hole in holes:
+        signals = "all" if hole.signal == ".*" else f"`{hole.signal}`".replace("|", "\\|")
+        text.append(f"| `{hole.file}`: {signals} | {hole.reason} |")
+    return "\n".join(text) + "\n"
 
 
 def main() -> int:
