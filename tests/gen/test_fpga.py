@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from respin.gen.fpga import tools
 from respin.gen.fpga.boards import BOARDS, constraints, pins
 from respin.gen.fpga.build import CapacityError, Order, describe, refuse
 from respin.gen.fpga.floorplan import picture, tiles
 from respin.gen.fpga.mapping import flip_flops, needs
-from respin.gen.fpga.measured import known_shortage, measured, short_of, too_many_flip_flops
+from respin.gen.fpga.measured import is_crowded, known_shortage, measured, short_of, too_many_flip_flops
 from respin.gen.fpga.timing import read
 from respin.gen.fpga.vivado import PARTS, package_ip, project_script
 from respin.rtl.config import preset
@@ -121,6 +122,17 @@ def test_the_slowest_path_of_the_slowest_clock(tmp_path: Path) -> None:
     assert "clock: 48.12 MHz of 50 MHz, seed 3: MISSED" in text
     assert "TRELLIS_COMB" in text
     assert "DCCA" not in text
+
+
+def test_machines_crowd_their_chip_and_links_do_not(monkeypatch, tmp_path):
+    commands = []
+    monkeypatch.setattr(tools, "run", lambda command, *rest, **named: commands.append(command))
+    for preset_name, cells in (("nano", measured()["ecp5"]["nano"]["TRELLIS_COMB"]), ("link", 3046)):
+        crowded = is_crowded({"TRELLIS_COMB": cells}, BOARDS["ulx3s-85f"])
+        assert crowded == (preset_name == "nano")
+        tools.place_and_route(BOARDS["ulx3s-85f"], tmp_path, 1, mhz=25, crowded=crowded, show=print)
+    assert ["--router" in command for command in commands] == [True, False]
+    assert not is_crowded({"ICESTORM_LC": 681}, BOARDS["icebreaker"])
 
 
 @pytest.mark.parametrize("bel", ["X3/Y5/SLICEA.LUT0", "X3Y5/LUT0"])

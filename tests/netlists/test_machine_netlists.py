@@ -71,5 +71,5 @@ def test_mapped_to_cells(mapped: Mapped, tmp_path: Path) -> None:
 def test_placed_and_routed(mapped: Mapped, folder: Path, tmp_path: Path) -> None:
     """Without pins: a machine has more ports than a chip, so what is routed is all but the way to them."""
     print(f"placing and routing, seed {SEED}", flush=True)
-    route_alone(BOARD, folder, SEED, mhz=BOARD.clock_mhz, show=say)
+    route_alone(BOARD, folder, SEED, mhz=BOARD.clock_mhz, crowded=True, show=say)
     learns(routed_verilog(folder / "routed.json", TOP, tmp_path), tmp_path)
