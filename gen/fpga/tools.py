@@ -28,8 +28,8 @@ class Family:
     constraints, bitstream:
         Names of files.
     crowded:
-        Options for a design that takes much of a chip, which nextpnr does not get routed with what it takes of itself; a
-        small one is faster without.
+        Options for a design that takes much of a chip, which nextpnr does not get routed with what it takes of itself;
+        a small one is faster without.
     """
 
     packages: tuple[str, ...]
@@ -114,7 +114,7 @@ def run(command: Sequence[str], folder: Path, log: Path, *, show: Callable[[str]
 def place_and_route(
     board: Board, folder: Path, seed: int, *, mhz: int, crowded: bool, show: Callable[[str], None]
 ) -> None:
-    """Place and route ``mapped.json`` of ``folder`` with its constraints; ``crowded`` where it takes much of the chip."""
+    """Place and route ``mapped.json`` of ``folder`` with its constraints; ``crowded``: it takes much of the chip."""
     family = FAMILIES[board.family]
     name, *options = family.place_and_route
     filled = [option.format(seed=seed, mhz=mhz) for option in (*options, *(family.crowded if crowded else ()))]
