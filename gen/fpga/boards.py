@@ -51,7 +51,7 @@ def _ulx3s(size: str, preset: str | None, memory_bytes: int, resources: dict[str
     return Board(
         name=f"ulx3s-{size}f", title=f"ULX3S, ECP5 LFE5U-{size}F, speed grade 6", family="ecp5",
         chip=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), platform=("ulx3s", f"ULX3S_{size}F_Platform"),
-        oscillator="clk25", oscillator_mhz=25, pll=True, preset=preset, clock_mhz=25, memory_bytes=memory_bytes,
+        oscillator="clk25", oscillator_mhz=25, pll=True, preset=preset, clock_mhz=50, memory_bytes=memory_bytes,
         resources=resources, sdram=True,
     )  # fmt: skip
 
