@@ -33,7 +33,7 @@ def test_training_on_a_board(board):
     with PseudoTerminal(board) as line:
         result = run("demo", "--port", line.path, "--steps", str(STEPS), "--wait", "20", "--json")
         assert result.exit_code == 0, result.output
-        made = json.loads(result.stdout[result.stdout.index("\n{") :])
+        made = json.loads(result.stdout)
         assert made["machine"] == "nano"
         assert [row["what"] for row in made["rows"]] == [*(f"step {step}" for step in range(STEPS)), "inference"]
         assert all(row["wrong"] == 0 and row["compared"] == 20 for row in made["rows"])
