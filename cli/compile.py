@@ -11,7 +11,6 @@ import typer
 
 from respin.cli.console import (
     BAD_INPUT,
-    MAX_SEED,
     ConfigFile,
     Json,
     Preset,
@@ -22,6 +21,7 @@ from respin.cli.console import (
     print_json,
     print_rows,
     require,
+    seed_option,
 )
 from respin.cli.output import require_file, whole
 from respin.cli.sources import TASK_IMAGES, calibration, image_shape, numbers, say
@@ -64,9 +64,7 @@ def compile_network(
     preset: Preset = None,
     config: ConfigFile = None,
     listing: Annotated[bool, typer.Option("--listing", help="Print the programs, a line for each descriptor.")] = False,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Of a new network's weights, the factory, and noise.")
-    ] = 1,
+    seed: Annotated[int, seed_option("Of a new network's weights, the factory, and noise.")] = 1,
     program: Annotated[Path, typer.Option("--out", "-o", help="The program file.")] = Path("build") / "network.program",
     json: Json = False,
 ) -> None:

@@ -8,7 +8,6 @@ import typer
 
 from respin.cli.console import (
     BAD_INPUT,
-    MAX_SEED,
     ConfigFile,
     Json,
     Preset,
@@ -19,6 +18,7 @@ from respin.cli.console import (
     print_json,
     print_rows,
     require,
+    seed_option,
 )
 from respin.cli.sources import calibration, compared, image_shape
 
@@ -42,12 +42,7 @@ Compared = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[
-    int,
-    typer.Option(
-        "--seed", min=0, max=MAX_SEED, help="Seed of the factory, and of noise where there are no images."
-    ),
-]
+Seed = Annotated[int, seed_option("Seed of the factory, and of noise where there are no images.")]
 
 
 def inspect(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from respin.cli.console import BAD_INPUT, MAX_SEED, fail, out
+from respin.cli.console import BAD_INPUT, fail, out, seed_option
 from respin.rtl.config import PRESETS
 from respin.sim.runner import SIMULATORS, simulators
 from respin.sim.tools import icarus, verilator_toolchain
@@ -21,9 +21,7 @@ Simulator = Annotated[
     str | None, typer.Option("--simulator", "-s", help=f"{' or '.join(SIMULATORS)}; all there are unless given.")
 ]
 PresetName = Annotated[str | None, typer.Option("--preset", "-p", help="Only the cases of this configuration.")]
-Seed = Annotated[
-    int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of every random choice; 1 unless given.")
-]
+Seed = Annotated[int | None, seed_option("Seed of every random choice; 1 unless given.")]
 Waves = Annotated[bool, typer.Option("--waves", help="Write waveforms into the bench's build folder.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from respin.cli.console import BAD_INPUT, MAX_SEED, Json, err, fail, print_json, print_rows, require
+from respin.cli.console import BAD_INPUT, Json, err, fail, print_json, print_rows, require, seed_option
 from respin.cli.output import require_file, whole
 from respin.cli.run import Honest, Images, Program
 
@@ -25,9 +25,7 @@ def train_rtl(
         float, typer.Option(min=-128, max=0, help="Binary logarithm of the learning rate of the first step.")
     ] = FIRST_RATE,
     last: Annotated[float, typer.Option(min=-128, max=0, help="Of the last step.")] = LAST_RATE,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Of the machine's random numbers and the pictures' order.")
-    ] = 1,
+    seed: Annotated[int, seed_option("Of the machine's random numbers and the pictures' order.")] = 1,
     provision: Honest = False,
     out: Annotated[
         Path | None,

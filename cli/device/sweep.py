@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from respin.cli.console import BAD_INPUT, MAX_SEED, Json, err, fail, out, print_json, print_rows, require
+from respin.cli.console import BAD_INPUT, Json, err, fail, out, print_json, print_rows, require, seed_option
 from respin.cli.device.choice import Name, chosen, require_solver
 from respin.cli.output import require_file
 from respin.sim.device import DEVICE_FOLDER, Device
@@ -58,7 +58,7 @@ Operation = Annotated[
     ),
 ]
 Trials = Annotated[int, typer.Option("--trials", min=64, help="Trials of each point.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of the thermal field.")]
+Seed = Annotated[int, seed_option("Seed of the thermal field.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Threads; one a core unless given.", show_default=False)
 ]

@@ -9,7 +9,6 @@ import typer
 
 from respin.cli.console import (
     BAD_INPUT,
-    MAX_SEED,
     ConfigFile,
     Json,
     Preset,
@@ -20,6 +19,7 @@ from respin.cli.console import (
     print_json,
     print_rows,
     require,
+    seed_option,
 )
 from respin.cli.output import require_picture
 from respin.rtl.config import preset
@@ -46,7 +46,7 @@ def network(
     ] = 8,
     presets: Preset = None,
     config: ConfigFile = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")] = 1,
+    seed: Annotated[int, seed_option("Of everything random.")] = 1,
     provision: Annotated[
         bool, typer.Option("--provision", help="Write the MRAM rows by the program, pulse by pulse.")
     ] = False,

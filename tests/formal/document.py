@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 from proofs import PROOFS
-from stream_cases import NOT_PROVEN
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "proofs.md"
 BEGIN, END = "<!-- proofs -->\n", "<!-- end of proofs -->\n"
@@ -17,7 +16,7 @@ def written(text: str) -> str:
 
 
 def table(seconds: dict[str, str]) -> str:
-    """The proofs by part, with the seconds that each took, and the handshakes without one, if there are any."""
+    """The proofs by part, with the seconds that each took."""
     lines = []
     for part, proofs in PROOFS.items():
         lines += [f"### {part}\n", "| proof | what holds | method | broken copies | seconds |", "|---|---|---|---|---|"]
@@ -26,9 +25,6 @@ def table(seconds: dict[str, str]) -> str:
             cells = (f"{proof.name}{quick}", proof.claim, proof.method, len(proof.breaks), seconds.get(proof.name, "-"))
             lines.append(f"| {' | '.join(map(str, cells))} |")
         lines.append("")
-    if NOT_PROVEN:
-        lines += ["### Handshakes without a proof\n", "| component | why |", "|---|---|"]
-        lines += [f"| {kind} | {reason} |" for kind, reason in NOT_PROVEN.items()]
     return "\n".join(lines) + "\n"
 
 

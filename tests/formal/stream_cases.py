@@ -291,5 +291,3 @@ CASES = {
 }
 KINDS = {*map(kind_of, CASES)}
 """Classes of components that are proven."""
-NOT_PROVEN: dict[str, str] = {}
-"""Components that offer something of which nothing is proven here, and why. Their benches check what comes out."""
