@@ -81,8 +81,10 @@ def tests(session: nox.Session) -> None:
 def powercut(session: nox.Session) -> None:
     """Cut the power in every cycle of each procedure on the memory and of its upkeep; many minutes."""
     environment(session)
-    benches = ("tests/cosim/test_power_cut.py", "tests/cosim/test_upkeep_power_cut.py")
-    run(session, "pytest", *benches, "--every-cycle", "--timeout", "0", *session.posargs)
+    procedures, upkeep = "tests/cosim/test_power_cut.py", "tests/cosim/test_upkeep_power_cut.py"
+    run(session, "pytest", procedures, upkeep, "--every-cycle", "--timeout", "0", *session.posargs)
+    # Of a large memory in cycles at random.
+    run(session, "pytest", procedures, "--cut-preset", "default", "--cuts", "40", "--timeout", "0", *session.posargs)
 
 
 @nox.session

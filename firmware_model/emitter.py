@@ -12,7 +12,7 @@ from respin.firmware_model.operations import Operation, runs_depthwise
 from respin.firmware_model.pipeline import Stage, pipelined, side_by_side
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting, edge_fraction
-from respin.firmware_model.schedule import Buffer, Mask, Piece, Schedule, Tile, Tiling, written
+from respin.firmware_model.schedule import Buffer, Mask, Piece, Schedule, Tile, written
 from respin.firmware_model.storage import CapacityError
 from respin.golden.network import Convolution, Edge, FanInEdge, Gradient, Layer, sources
 from respin.rtl.config import BLOCK
@@ -161,7 +161,7 @@ class Emitter:
         stages = [Stage(loads=[step for buffer in schedule.comes(number) for step in self._brings(number, buffer)])]
         before: dict[Buffer, _Spot] = {}
         for count in range(len(tiling.tiles)):
-            spots, loads, stores = self._spots(number, count, self._workspace(tiling, count % tiling.slots))
+            spots, loads, stores = self._spots(number, count)
             copies, made = self._copies(number, count, spots, before), self._tile(number, count, spots)
             made[0].loads += loads
             made[-1].stores += stores
@@ -178,25 +178,11 @@ class Emitter:
             stages[-1].jobs.append(Step(descriptor=self.biases(item.layer, sources=(self._ids[item.error],))))
         return stages
 
-    def _workspace(self, tiling: Tiling, slot: int) -> dict[Buffer, int]:
-        """First words of the buffers that a tile has in the workspace: those that all slots share, then its own."""
-        places: dict[Buffer, int] = {}
-        common, own = tiling.common, tiling.own
-        for sizes, start in (
-            (common, tiling.base),
-            (own, tiling.base + sum(common.values()) + slot * sum(own.values())),
-        ):
-            for buffer, words in sizes.items():
-                places[buffer] = start
-                start += words
-        return places
-
-    def _spots(
-        self, number: int, count: int, workspace: Mapping[Buffer, int]
-    ) -> tuple[dict[Buffer, _Spot], list[Step], list[Step]]:
+    def _spots(self, number: int, count: int) -> tuple[dict[Buffer, _Spot], list[Step], list[Step]]:
         """Where a tile's buffers lie, what has to come in for it and what goes out."""
         schedule, chain, tiling = self._schedule, self._schedule.chains[number], self._schedule.tiling(number)
         _, pieces = schedule.pieces(chain, tiling.tiles[count])
+        workspace = tiling.places(count)
         there = tiling.shared if count else ()  # what all tiles read came in with the first one
         results = written(chain)
         spots: dict[Buffer, _Spot] = {}
@@ -209,7 +195,7 @@ class Emitter:
                 first = base + piece.first_block * stride + piece.first
                 spots[buffer] = _Spot(base=first, stride=stride, piece=piece)
             else:
-                spots[buffer] = _Spot(base=workspace[buffer], stride=piece.words, piece=piece)
+                spots[buffer] = _Spot(base=workspace[buffer].start, stride=piece.words, piece=piece)
             if buffer in results and schedule.leaves(buffer):
                 stores += self._moves(Opcode.STORE, spots[buffer])
             elif base is None and buffer not in (*results, *there):

@@ -101,6 +101,8 @@ class Tiling:
     apart:
         Each slot has the inner buffers too: on a machine with two job slots one tile's depthwise layer then runs beside
         the dense layers of the tiles next to it.
+    first_slot:
+        The slot of the first tile.
     """
 
     tiles: tuple[Tile, ...]
@@ -110,6 +112,7 @@ class Tiling:
     inner: Mapping[Buffer, int]
     outer: Mapping[Buffer, int]
     apart: bool = False
+    first_slot: int = 0
 
     @property
     def words(self) -> int:
@@ -125,6 +128,17 @@ class Tiling:
     def own(self) -> Mapping[Buffer, int]:
         """Words of the buffers that each slot has."""
         return {**self.inner, **self.outer} if self.apart else self.outer
+
+    def places(self, tile: int) -> dict[Buffer, range]:
+        """Return the words of a tile's buffers in the workspace: those that all slots share, then its slot's own."""
+        places: dict[Buffer, range] = {}
+        first_own = self.base + sum(self.common.values())
+        slot = (self.first_slot + tile) % self.slots
+        for sizes, start in ((self.common, self.base), (self.own, first_own + slot * sum(self.own.values()))):
+            for buffer, words in sizes.items():
+                places[buffer] = range(start, start + words)
+                start += words
+        return places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -513,16 +527,19 @@ class Schedule:
 
     def _fitted(self, residency: Residency) -> list[Tiling]:
         """How each chain runs in what is free above the buffers that stay: at that end of it where the one before
-        leaves room for what has to come in meanwhile."""
+        leaves room for what has to come in meanwhile, beginning with the slot that its last tile leaves alone."""
         store, (first, end) = self._config.store_words, (0, 0)
-        tilings = []
+        tilings: list[Tiling] = []
+        busy: Collection[range] = ()
         for number, chain in enumerate(self.chains):
             top = residency.top(number)
             tiling = self._fitting(chain, residency.found(number), store - top)
             low, high = top, store - tiling.words
             base = low if min(end, low + tiling.words) - max(first, low) <= end - max(first, high) else high
             first, end = base, base + tiling.words
-            tilings.append(replace(tiling, base=base))
+            ways = [replace(tiling, base=base, first_slot=slot) for slot in range(tiling.slots)]
+            tilings.append(min(ways, key=lambda way: _met(way, written(chain), busy)))
+            busy = tilings[-1].places(len(tiling.tiles) - 1).values()
         return tilings
 
     def _chained(self) -> tuple[Chain, ...]:
@@ -566,6 +583,12 @@ def _is_light(operation: Operation) -> bool:
     """Whether the jobs of an operation take the light one of two slots."""
     item = operation.item
     return isinstance(item, Layer) and (not isinstance(item, Convolution) or runs_depthwise(item))
+
+
+def _met(tiling: Tiling, results: Collection[Buffer], busy: Collection[range]) -> int:
+    """Words that come in for a chain's first tile where something else is busy."""
+    comes = [place for buffer, place in tiling.places(0).items() if buffer not in results]
+    return sum(max(min(a.stop, b.stop) - max(a.start, b.start), 0) for a in comes for b in busy)
 
 
 def _both(a: Tile, b: Tile) -> Tile:

@@ -17,6 +17,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--simulator", choices=simulators(), help="run the benches on this simulator only")
     parser.addoption("--write-waves", action="store_true", help="draw the documentation's timing diagrams anew")
     parser.addoption("--every-cycle", action="store_true", help="cut the power in every cycle of what is cut at all")
+    parser.addoption("--cuts", type=int, default=12, help="cycles of each procedure that power is cut in, if not all")
+    parser.addoption("--cut-preset", default="tiny", help="whose memory loses power")
     parser.addoption("--fuzz-cases", type=int, default=2000, help="damaged programs that the machine is given")
     parser.addoption("--network-cases", type=int, default=10, help="random networks that run on the machine")
     parser.addoption("--job-slots", type=int, default=1, choices=(1, 2), help="job slots of the machine that runs them")

@@ -53,7 +53,7 @@ class DescriptorModel:
             self._header(fields, last)
             {
                 JOB: self._job, LOAD: self._transfer, STORE: self._transfer, TABLE: self._table, BIASES: self._biases,
-                ROWS: self._rows,
+                ROWS: self._rows, COMMIT: self._commit,
             }.get(header["opcode"], lambda _: None)(fields)  # fmt: skip
         except RefusedError as refused:
             return str(refused)
@@ -131,6 +131,9 @@ class DescriptorModel:
         require(body["count"] > 0, "count")
         self._writes(range(body["row"], body["row"] + body["count"]))
         self._external(body["address"], body["address"] + 32 * body["count"])
+
+    def _commit(self, _: dict[str, Any]) -> None:
+        require(len(self.rows) > 0, "rows")
 
     def _writes(self, rows: range) -> None:
         require(self.rows.start <= rows[0] and rows[-1] < self.rows.stop, "rows")

@@ -200,6 +200,7 @@ class DescriptorCheck(Component):
         yield biases & (body.biases.row + blocks > config.usable_rows), Problem.ROWS
         inside = (body.rows.row >= self.row_first) & (body.rows.row + body.rows.count <= self.row_end)
         yield rows & ~inside, Problem.ROWS
+        yield self._is[Opcode.COMMIT] & (self.row_first == self.row_end), Problem.ROWS
         aligned = body.table.address[:WORD_LOG2] == 0
         yield (moves | table | biases | rows) & ~aligned, Problem.EXTERNAL
         yield moves & body.transfer.pitch[:WORD_LOG2].any(), Problem.EXTERNAL

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs programs: the first pass checks all of one, the second one runs it."""
+"""Runs programs; what may write rows is checked as a whole before it runs."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
@@ -44,9 +44,10 @@ def _is_light(kind: Value) -> Value:
 class Sequencer(Component):
     """Runs programs of descriptors (docs/sequencer.md).
 
-    A start fetches the program's header and refuses one that was not made for this machine. Then every descriptor is
-    fetched and checked, before the first has an effect; then each is fetched and checked again and run, the next one
-    while the one before it runs. Jobs come one after the other; LOAD and TABLE go on beside them in one queue, STORE in
+    A start fetches the program's header and refuses one that was not made for this machine. If the header lets the
+    program write rows, every descriptor is fetched and checked, before the first has an effect. Then each is fetched,
+    checked (again) and run, the next one while the one before it runs; all together have to be those that the header
+    was made for. Jobs come one after the other; LOAD and TABLE go on beside them in one queue, STORE in
     another. With two job slots a job of each may run at a time: a descriptor that is ``beside`` a slot does not wait
     for the job there, all others do. What needs to know of a job's end before anything else happens, the jobs of edges,
     the loss and gradients, waits for it as with one slot.
@@ -141,6 +142,7 @@ class Sequencer(Component):
         self._offer_job(m)
         self._bound_waits(m)
         self._take_reports(m)
+        self._sum(m)
         with m.FSM():
             self._start_states(m)
             self._first_pass_states(m)
@@ -152,7 +154,7 @@ class Sequencer(Component):
     def _registers(self) -> None:
         self._base, self._count = Signal(32), Signal(INDEX_BITS)
         self._seed, self._step, self._log2_rate = Signal(32), Signal(20), Signal(LOG2_RATE)
-        self._wanted_sum = Signal(CRC_BITS)
+        self._wanted_sum, self._summing = Signal(CRC_BITS), Signal()
         self._current = Signal(DESCRIPTOR)
         self._aborted, self._stuck = Signal(), Signal()
         self._skipping, self._edge_skipped = Signal(), Signal()  # the descriptor at hand, the edge under way
@@ -270,6 +272,25 @@ class Sequencer(Component):
         with m.If(self._fault == Fault.WATCHDOG):
             m.d.sync += self._stuck.eq(1)
 
+    def _sum(self, m: Module) -> None:
+        """Add the CRC of each descriptor that is taken to the checksum of the pass over the program."""
+        part = Signal(range(CRC_BITS // _SUM_STEP_BITS))
+        m.d.comb += [
+            self._checksum.start.eq(self._stager.restart),
+            self._checksum.valid.eq(self._summing),
+            self._checksum.data.eq(self._current.crc.word_select(part, _SUM_STEP_BITS)),
+        ]
+        with m.If(self._summing):
+            m.d.sync += part.eq(part + 1)
+            with m.If(part == CRC_BITS // _SUM_STEP_BITS - 1):
+                m.d.sync += self._summing.eq(0)
+        with m.If(self._stager.take):
+            m.d.sync += [
+                self._current.eq(self._stager.descriptor),
+                self.control.current.eq(self._stager.index),
+                self._summing.eq(1),
+            ]
+
     def _bound_waits(self, m: Module) -> None:
         under_way = self._waits | self._busy.any()
         ports = (self.fetch.command, self.fetch.words, self.fetch.status, self._stager)
@@ -343,8 +364,9 @@ class Sequencer(Component):
             ]
             with m.If(stager.valid):
                 m.d.comb += stager.restart.eq(1)
-                m.d.comb += self._checksum.start.eq(1)
                 m.next = "Check"
+                with m.If(info.row_count == 0):
+                    m.next = "Wait for the edges"
                 with m.If(stager.error == ErrorCode.DMA):
                     self._fail(m, ErrorCode.DMA, control.current, stager.info)
                 with m.Elif(stager.error == ErrorCode.CRC):
@@ -354,35 +376,25 @@ class Sequencer(Component):
             self._fail_waiting(m)
 
     def _first_pass_states(self, m: Module) -> None:
-        """Look at every descriptor."""
+        """Look at every descriptor of a program that may write rows."""
         control, stager, checksum = self.control, self._stager, self._checksum
-        part = Signal(range(CRC_BITS // _SUM_STEP_BITS))
         with m.State("Check"):
-            m.d.sync += [part.eq(0), control.current.eq(stager.index)]
             with m.If(self._aborted):
                 self._fail(m, ErrorCode.ABORTED, stager.index)
-            with m.Elif(stager.valid):
-                m.next = "Sum"
-                with m.If(stager.error != ErrorCode.NONE):
-                    self._fail(m, stager.error, stager.index, stager.info)
-            self._fail_waiting(m)
-        with m.State("Sum"):
-            m.d.comb += [
-                checksum.valid.eq(1),
-                checksum.data.eq(stager.descriptor.crc.word_select(part, _SUM_STEP_BITS)),
-            ]
-            m.d.sync += part.eq(part + 1)
-            with m.If(part == CRC_BITS // _SUM_STEP_BITS - 1):
+            with m.Elif(stager.valid & (stager.error != ErrorCode.NONE)):
+                self._fail(m, stager.error, stager.index, stager.info)
+            with m.Elif(stager.valid & ~self._summing):
                 m.d.comb += stager.take.eq(1)
-                m.next = "Check"
                 with m.If(stager.index + 1 == self._count):
                     m.next = "Compare the sum"
-        with m.State("Compare the sum"):
+            self._fail_waiting(m)
+        with m.State("Compare the sum"), m.If(~self._summing):
+            m.d.comb += stager.restart.eq(1)
+            m.next = "Wait for the edges"
             with m.If(checksum.crc != self._wanted_sum):
                 self._fail(m, ErrorCode.HEADER, control.current, HeaderProblem.CHECKSUM)
-            with m.Elif(self._edges.ready):
-                m.d.comb += stager.restart.eq(1)
-                m.next = "Next"
+        with m.State("Wait for the edges"), m.If(self._edges.ready):
+            m.next = "Next"
 
     # Running.
 
@@ -400,9 +412,8 @@ class Sequencer(Component):
                 self._fail(m, ErrorCode.JOB, self._fault_index, self._fault)
             with m.Elif(stager.valid & (stager.error != ErrorCode.NONE)):
                 self._fail(m, stager.error, stager.index, stager.info)
-            with m.Elif(stager.valid & free & (~staged.flags.wait | moved)):
+            with m.Elif(stager.valid & free & (~staged.flags.wait | moved) & ~self._summing):
                 m.d.comb += stager.take.eq(1)
-                m.d.sync += [self._current.eq(stager.descriptor), control.current.eq(stager.index)]
                 m.next = "Begin"
             self._fail_background(m)
             self._fail_waiting(m)
@@ -442,7 +453,7 @@ class Sequencer(Component):
 
     def _go(self, m: Module) -> None:
         """Begin with the descriptor at hand."""
-        header, loads, stores = self._current.header, self._loads, self._stores
+        control, header, loads, stores = self.control, self._current.header, self._loads, self._stores
         with m.If(self._skipping):
             self._done(m)
             with m.If(header.flags.edge & header.flags.last):
@@ -464,8 +475,10 @@ class Sequencer(Component):
                 m.next = "Wait for the memory"
             with m.Case(Opcode.BARRIER), m.If(self._all_moved):
                 self._done(m)
-            with m.Case(Opcode.END), m.If(self._all_moved):
+            with m.Case(Opcode.END), m.If(self._all_moved & ~self._summing):
                 m.next = "Tell the end"
+                with m.If(self._checksum.crc != self._wanted_sum):
+                    self._fail(m, ErrorCode.HEADER, control.current, HeaderProblem.CHECKSUM)
         self._fail_background(m)
 
     def _done(self, m: Module) -> None:

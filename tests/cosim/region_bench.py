@@ -81,7 +81,7 @@ class Bench:
 
     def __init__(self, machine: CompiledMachine) -> None:
         self.machine = machine
-        self.memory = Memory(Machine(CONFIG, machine))
+        self.memory = Memory(Machine(machine.config, machine))
 
     def start(self, array: np.ndarray, prepare: Callable[["Bench"], None] = lambda _: None) -> None:
         """Begin with these rows, after a reset."""
@@ -133,7 +133,8 @@ class Bench:
             Descriptor(opcode=Opcode.ROWS, body={"address": 0x1000, **rows}), Descriptor(opcode=Opcode.END)
         ]  # fmt: skip
         drive(self.machine.write_memory(0x1000, content.tobytes()))
-        drive(self.machine.write_memory(0, pack_program(CONFIG, made, row_first=row, row_count=len(content))))
+        program = pack_program(self.machine.config, made, row_first=row, row_count=len(content))
+        drive(self.machine.write_memory(0, program))
         try:
             drive(self.memory.machine.run(0, len(made)))
         except ProgramError as error:

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Power goes in a cycle of a procedure on regions and slots: start-up finds the old state or the new one.
 
-The default tests cut in some cycles; ``./nox -s powercut`` in every one (``--every-cycle``).
+The default tests cut in some cycles of a small memory; ``./nox -s powercut`` in every one (``--every-cycle``), and in
+random ones of the memory of ``default`` (``--cut-preset default --cuts 40``).
 """
 
 import random
 from dataclasses import replace
 
 import pytest
-from region_bench import BACKBONE, CONFIG, CONTENT, OTHER, TABLE, TASK, USED, Bench, as_bytes, formatted, virgin
+from region_bench import BACKBONE, CONTENT, OTHER, TABLE, TASK, USED, Bench, as_bytes, formatted, virgin
 
 from respin.cli.machine import compiled_machine
 from respin.golden.memory.secded import decode, encode
+from respin.rtl.config import preset
 from respin.rtl.mram.keeper_ports import KeeperError, Procedure
 from respin.rtl.mram.regions import TABLE_ROWS, TABLE_STARTS, RegionError, RegionTable
 from respin.sim.compiled import drive
 from respin.sim.runner import seed
 
-CUTS = 12
-"""Cycles that power is cut in, of each procedure, in the default tests."""
 GOES_ON = 5
 """After each of as many cuts a training is begun and committed."""
 
@@ -52,8 +52,8 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def bench() -> Bench:
-    return Bench(compiled_machine(CONFIG))
+def bench(pytestconfig) -> Bench:
+    return Bench(compiled_machine(preset(pytestconfig.getoption("--cut-preset"))))
 
 
 def test_a_cut_strip_ends_with_random_bits(bench):
@@ -81,7 +81,8 @@ def test_old_or_new_and_never_mixed(bench, name, request):
     length = bench.machine.cycles - first
     assert drive(bench.memory.machine.read_field("MEMORY_STATUS", "error")) == KeeperError.NONE.value
     every = request.config.getoption("--every-cycle")
-    cycles = range(length) if every else sorted(random.Random(seed()).sample(range(length), CUTS))
+    cuts = length if every else request.config.getoption("--cuts")
+    cycles = sorted(random.Random(seed()).sample(range(length), cuts))
     seen = set()
     for number, cycle in enumerate(cycles):
         bench.start(make(), prepare)

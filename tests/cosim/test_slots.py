@@ -159,5 +159,5 @@ def commit_program(simulation, address: int) -> tuple[int, int]:
     """Put a program that commits into external memory."""
     address += -address % 256
     made = [Descriptor(opcode=Opcode.COMMIT), Descriptor(opcode=Opcode.END)]
-    drive(simulation.write_memory(address, pack_program(CONFIG, made)))
+    drive(simulation.write_memory(address, pack_program(CONFIG, made, row_count=1)))
     return address, len(made)

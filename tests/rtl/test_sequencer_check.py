@@ -17,6 +17,7 @@ from respin.firmware_model.jobs import JobBuilder, Requantise, RoundError, Sourc
 from respin.firmware_model.layout import StoreTensor
 from respin.firmware_model.structures import from_bits, leaves
 from respin.rtl.config import AcceleratorConfig, preset
+from respin.rtl.jobs import Pass
 from respin.rtl.sequencer.check import DescriptorCheck
 from respin.rtl.sequencer.descriptor import BODIES, DESCRIPTOR, JOB_PARTS, Header, Opcode
 from respin.rtl.sequencer.errors import ErrorCode, Problem
@@ -108,10 +109,13 @@ class Checker:
         await ctx.tick()
         ctx.set(self.dut.restart, 0)
 
+    def let_write(self, ctx: SimulatorContext, rows: range) -> None:
+        ctx.set(self.dut.row_first, rows.start)
+        ctx.set(self.dut.row_end, rows.stop)
+
     def run(self, bench: Callable[[SimulatorContext], Any]) -> None:
         async def bounded(ctx: SimulatorContext) -> None:
-            ctx.set(self.dut.row_first, ROWS.start)
-            ctx.set(self.dut.row_end, ROWS.stop)
+            self.let_write(ctx, ROWS)
             await bench(ctx)
 
         simulator = Simulator(self.dut)
@@ -150,7 +154,10 @@ def test_fields_changed_are_judged_as_the_model_does(config: AcceleratorConfig) 
             assert model.judge(from_bits(DESCRIPTOR, bits), last=False) == "", opcode
             assert await checker.check(ctx, bits) == (ErrorCode.NONE, 0), opcode
         for number in range(MUTATIONS):
-            model = DescriptorModel(config, ROWS)
+            start = rng.randrange(config.usable_rows)
+            rows = rng.choice([ROWS, ROWS, ROWS, range(start, start)])
+            model = DescriptorModel(config, rows)
+            checker.let_write(ctx, rows)
             await checker.restart(ctx)
             opcode, bits = good[number % len(good)]
             bits = mutate(bits, opcode, rng)
@@ -231,6 +238,30 @@ def test_problems_have_their_names() -> None:
         await checker.restart(ctx)
         bits = int.from_bytes(replace(load, opcode=Opcode.MUL).pack(), "little")
         assert await checker.check(ctx, bits) == (ErrorCode.OPCODE, Opcode.MUL.value)
+
+    checker.run(bench)
+
+
+def test_a_program_without_rows_to_write_writes_none() -> None:
+    """What writes is refused, all else passes: such a program runs without having been looked at as a whole."""
+    config = preset("tiny")
+    checker = Checker(config)
+    made = [*samples(config), Descriptor(opcode=Opcode.COMMIT)]
+    writes = [
+        descriptor for descriptor in made
+        if descriptor.opcode in (Opcode.ROWS, Opcode.COMMIT)
+        or (descriptor.opcode is Opcode.JOB and descriptor.kind is Pass.GRADIENT)
+    ]  # fmt: skip
+    assert {descriptor.opcode for descriptor in writes} == {Opcode.ROWS, Opcode.COMMIT, Opcode.JOB}
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for first in (0, ROWS.start, config.usable_rows):
+            checker.let_write(ctx, range(first, first))
+            for descriptor in made:
+                await checker.restart(ctx)
+                got = await checker.check(ctx, int.from_bytes(descriptor.pack(), "little"))
+                want = (ErrorCode.FIELD, Problem.ROWS.value) if descriptor in writes else (ErrorCode.NONE, 0)
+                assert got == want, f"{descriptor.opcode.name} {descriptor.kind.name}"
 
     checker.run(bench)
 

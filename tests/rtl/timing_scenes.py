@@ -165,8 +165,8 @@ def sequencer() -> dict[str, Any]:
     reports = Signal(8)
 
     async def memory(ctx: SimulatorContext) -> None:
-        """A word every fourth cycle, as 64 bits a cycle give it: the header, and all descriptors twice."""
-        for _ in range(1 + 2 * len(descriptors)):
+        """A word every fourth cycle, as 64 bits a cycle give it: the header, and all descriptors."""
+        for _ in range(1 + len(descriptors)):
             ctx.set(fetch.command.ready, 1)
             (command,) = await ctx.tick().sample(fetch.command.payload).until(fetch.command.valid)
             ctx.set(fetch.command.ready, 0)
