@@ -14,6 +14,7 @@ os.environ["COLUMNS"] = "200"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests that take minutes each, too")
     parser.addoption("--simulator", choices=simulators(), help="run the benches on this simulator only")
     parser.addoption("--write-waves", action="store_true", help="draw the documentation's timing diagrams anew")
     parser.addoption("--every-cycle", action="store_true", help="cut the power in every cycle of what is cut at all")
@@ -28,6 +29,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "simulator" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--simulator")
         metafunc.parametrize("simulator", [chosen] if chosen else simulators())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_report_header() -> str:

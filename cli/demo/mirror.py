@@ -106,10 +106,9 @@ class MirroredTransport:
         taps, o0 = window["kh"] * window["kw"], job["update"]["o0"]
         lanes = np.arange(ROW_WEIGHTS) // slices == o0 % BLOCK // slices
         images = [(place.image(layer.name), place.forward_rows(layer, move).astype(np.int64))]
-        images += [
-            (base, rows.astype(np.int64))
-            for base, rows in zip(place.transposed_images(layer.name), place.transposed_rows(layer, move), strict=False)
-        ]
+        if starts := place.transposed_images(layer.name):
+            transposed = place.transposed_rows(layer, move)
+            images += [(base, rows.astype(np.int64)) for base, rows in zip(starts, transposed, strict=True)]
         first = window["block0"] * taps + window["ky0"] * window["kw"] + window["kx0"]
         for step in range(first, first + window["steps"]):
             block, tap = divmod(step, taps)

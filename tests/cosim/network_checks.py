@@ -65,11 +65,9 @@ def compare_learned(placement: Placement, learned: Mapping[str, Parameters], arr
         base, count = placement.rows.images[f"{layer.name} bias"]
         got = placement.learned_bias(layer.name, array[base : base + count])
         np.testing.assert_array_equal(got.numpy(), want.bias.numpy(), err_msg=f"{layer.name} bias, step {step}")
-        for base, image in zip(
-            placement.transposed_images(layer.name), placement.transposed_rows(layer, want.weight.numpy()),
-            strict=bool(placement.transposed_images(layer.name)),
-        ):  # fmt: skip
-            np.testing.assert_array_equal(array[base : base + len(image)], image)
+        if starts := placement.transposed_images(layer.name):
+            for base, image in zip(starts, placement.transposed_rows(layer, want.weight.numpy()), strict=True):
+                np.testing.assert_array_equal(array[base : base + len(image)], image)
 
 
 def compare_edges(network: IntegerNetwork, record: StepRecord, notes: Notes) -> int:

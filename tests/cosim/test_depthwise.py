@@ -24,6 +24,7 @@ def test_depthwise(config: AcceleratorConfig, simulator: str) -> None:
     run(dut, "tb_depthwise", env=env, only=only, tests=len(only) or 5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["default", "large"])
 def test_depthwise_of_larger_presets(name: str) -> None:
     test_depthwise(preset(name), "verilator")

@@ -20,6 +20,8 @@ from respin.rtl.config import preset
 from respin.sim import tools
 from respin.sim.runner import control_file, lint
 
+SLOW = ("respin_update",)
+"""Takes Yosys minutes."""
 FOLDER = {"respin.v": "module respin;\nendmodule\n", MANIFEST: "{}\n"}
 
 
@@ -78,7 +80,7 @@ def test_nothing_is_left_of_a_folder_that_could_not_be_made(quick, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("config", ["tiny", "default"])
+@pytest.mark.parametrize("config", ["tiny", pytest.param("default", marks=pytest.mark.long)])
 def test_verilator_and_icarus_take_it(config, tmp_path):
     for block in DELIVERED:
         text = generated(config)[f"{block.name}.v"]
@@ -97,7 +99,10 @@ def test_yosys_takes_the_whole(tmp_path):
     run_yosys([f"read_verilog {source}", f"hierarchy -check -top {DELIVERED[0].name}", "proc", "memory_collect"])
 
 
-@pytest.mark.parametrize("block", DELIVERED[1:], ids=lambda block: block.name)
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(block, marks=[pytest.mark.long] * (block.name in SLOW), id=block.name) for block in DELIVERED[1:]],
+)
 def test_yosys_synthesises_it(block):
     area = synthesise(generated("tiny")[f"{block.name}.v"], block.name, next(iter(FAMILIES)))
     assert area.luts > 0
