@@ -86,6 +86,3 @@ def _drop_output() -> None:
     """Let what is still to be printed vanish, where Python would complain at its end that it cannot be."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-
-if __name__ == "__main__":
-    main()

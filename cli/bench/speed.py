@@ -19,7 +19,7 @@ PATHS = (*SIMULATORS, COMPILED)
 TARGETS = {"verilator": 20_000, COMPILED: 100_000}
 """Cycles a second of ``default`` with the memory's model in Verilog."""
 PROGRAM_JOBS = 100
-"""Jobs of a program on the compiled machine: its first pass over the descriptors is not what is measured."""
+"""Jobs of a program on the compiled machine: what it takes to begin one is not what is measured."""
 
 Simulator = Annotated[
     str | None, typer.Option("--simulator", "-s", help=f"{', '.join(PATHS)}; all there are unless given.")

@@ -47,10 +47,10 @@ class Sequencer(Component):
     A start fetches the program's header and refuses one that was not made for this machine. If the header lets the
     program write rows, every descriptor is fetched and checked, before the first has an effect. Then each is fetched,
     checked (again) and run, the next one while the one before it runs; all together have to be those that the header
-    was made for. Jobs come one after the other; LOAD and TABLE go on beside them in one queue, STORE in
-    another. With two job slots a job of each may run at a time: a descriptor that is ``beside`` a slot does not wait
-    for the job there, all others do. What needs to know of a job's end before anything else happens, the jobs of edges,
-    the loss and gradients, waits for it as with one slot.
+    was made for. Jobs come one after the other; LOAD and TABLE go on beside them in one queue, STORE in another. With
+    two job slots a job of each may run at a time: a descriptor that is ``beside`` a slot does not wait for the job
+    there, all others do. What needs to know of a job's end before anything else happens, the jobs of edges, the loss
+    and gradients, waits for it as with one slot.
 
     What a training step knows of its tensors of errors is kept here (:class:`EdgeState`): a descriptor with sources
     runs only if all of them may be used, and its ``rebase``, the alignment of its operands and the exponent of what it
@@ -389,10 +389,11 @@ class Sequencer(Component):
                     m.next = "Compare the sum"
             self._fail_waiting(m)
         with m.State("Compare the sum"), m.If(~self._summing):
-            m.d.comb += stager.restart.eq(1)
-            m.next = "Wait for the edges"
             with m.If(checksum.crc != self._wanted_sum):
                 self._fail(m, ErrorCode.HEADER, control.current, HeaderProblem.CHECKSUM)
+            with m.Else():
+                m.d.comb += stager.restart.eq(1)
+                m.next = "Wait for the edges"
         with m.State("Wait for the edges"), m.If(self._edges.ready):
             m.next = "Next"
 

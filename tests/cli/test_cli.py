@@ -2,6 +2,7 @@
 """The command line: exit codes that scripts can trust, one line for an error, JSON that parses."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from respin.cli.sim import benches
 
 def respin(*arguments, cwd=None, env=None):
     return subprocess.run(
-        [sys.executable, "-m", "respin.cli.main", *arguments],
+        [sys.executable, "-m", "respin.cli", *arguments],
         capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=env,
     )  # fmt: skip
 
@@ -85,6 +86,21 @@ def test_the_command_starts_without_the_packages_of_an_extra():
     """Generating Verilog must not need them; ``respin demo`` does, and gets them when it runs."""
     code = "import sys; sys.modules |= dict.fromkeys(['torch', 'sklearn', 'matplotlib']); import respin.cli.main"
     subprocess.run([sys.executable, "-c", code], timeout=120, check=True)
+
+
+def test_an_interrupt_while_the_commands_are_imported_leaves_no_traceback():
+    code = """if True:
+        import importlib.abc, os, signal, sys
+        class Interrupts(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name == "respin.cli.main":
+                    os.kill(os.getpid(), signal.SIGINT)
+        sys.meta_path.insert(0, Interrupts())
+        from respin.cli.__main__ import main
+        main()
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def test_registers_writes_a_folder(tmp_path):

@@ -205,6 +205,8 @@ def write_images(folder: Path, *, level: int = 0, side: int = 20) -> None:
 def test_image_folder_without_a_split(tmp_path: Path) -> None:
     write_images(tmp_path / "set")
     (tmp_path / "set" / "readme.png").write_bytes(b"a file beside the classes")
+    (tmp_path / "set" / ".thumbnails").mkdir()
+    (tmp_path / "set" / "cat" / "._1.png").write_bytes(b"what a file manager leaves")
     data = load_dataset(str(tmp_path / "set"))
     assert (data.name, data.classes, data.test) == ("set", ("cat", "dog"), None)
     assert data.folds > 1
