@@ -11,12 +11,10 @@ from respin.cli.console import err
 from respin.cli.machine import compiled_machine, provision_without_writing, rows_of
 from respin.cli.pictures import Pictures
 from respin.firmware_model.compiler import INPUT_AREA, ROWS_AREA, TRAIN
-from respin.firmware_model.descriptors import read_header
 from respin.firmware_model.image import ProgramImage
 from respin.firmware_model.layout import IntArray
 from respin.firmware_model.machine import Machine, ProgramSession
 from respin.rtl.config import ROW_WEIGHTS
-from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES
 from respin.sim.compiled import drive
 
 
@@ -74,20 +72,14 @@ class Runner:
         """Return the cycles that the last program took, by the machine's own counter."""
         return self.counters()["cycles"]
 
-    @property
-    def trained_rows(self) -> tuple[int, int]:
-        """The first row that training may write, and how many."""
-        header = read_header(self.image.bytes_of(TRAIN)[:DESCRIPTOR_BYTES])
-        return header["row_first"], header["row_count"]
-
     def learned(self) -> ProgramImage:
         """Return the program with the trained rows as they are in the array now, so that it goes on from there.
 
         No register or program reads rows: they are taken out of the simulated array, corrected.
         """
-        first, count = self.trained_rows
-        rows = rows_of(self.machine)[first : first + count].tobytes()
-        at = self.image.areas[ROWS_AREA].address - self.image.base + ROW_WEIGHTS * first
+        trained = self.image.writable_rows(TRAIN)
+        rows = rows_of(self.machine)[trained.start : trained.stop].tobytes()
+        at = self.image.areas[ROWS_AREA].address - self.image.base + ROW_WEIGHTS * trained.start
         content = self.image.content[:at] + rows + self.image.content[at + len(rows) :]
         return replace(self.image, content=content)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from respin.firmware_model.descriptors import Descriptor, list_program
+from respin.firmware_model.descriptors import Descriptor, list_program, read_header
 from respin.firmware_model.layout import IntArray, require_input, tensor_bytes
 from respin.firmware_model.packing import PackedWindows
 from respin.golden.backbones import InputFormat
@@ -151,6 +151,11 @@ class ProgramImage:
         return [
             Descriptor.unpack(content[at : at + DESCRIPTOR_BYTES]) for at in range(0, len(content), DESCRIPTOR_BYTES)
         ]
+
+    def writable_rows(self, program: str) -> range:
+        """Return the MRAM rows that a program may write."""
+        header = read_header(self.bytes_of(program)[:DESCRIPTOR_BYTES])
+        return range(header["row_first"], header["row_first"] + header["row_count"])
 
     def listing(self, program: str) -> list[str]:
         """Return a program as lines to read."""

@@ -21,8 +21,6 @@ Fields = Mapping[str, Any]
 
 BETWEEN_JOBS = 5
 """Cycles of the sequencer from a job's report to the next job (docs/sequencer.md)."""
-FETCHES = 2
-"""Each descriptor is fetched to be checked, and again to be run."""
 
 
 class Work:
@@ -41,16 +39,17 @@ class Work:
         self._lanes = config.slices * config.pixels * config.lanes
         self._model = CycleModel(config, read_cycles=read_cycles)
 
-    def of_program(self, descriptors: Iterable[Descriptor]) -> dict[str, int]:
+    def of_program(self, descriptors: Iterable[Descriptor], *, writes_rows: bool) -> dict[str, int]:
         """Return the counts of a program of which every descriptor runs.
 
-        Keys are :data:`KEYS`. ``cycles`` are those of jobs and between them; ``macs`` are those of engine
-        and depthwise unit, channels that pad a row or a word included.
+        One that ``writes_rows`` is fetched twice: as a whole to be checked, and again to be run. Keys are
+        :data:`KEYS`. ``cycles`` are those of jobs and between them; ``macs`` are those of engine and depthwise unit,
+        channels that pad a row or a word included.
         """
         counts = Counter(dict.fromkeys(KEYS, 0))
         counts["descriptor_bytes"] = DESCRIPTOR_BYTES  # the header's
         for descriptor in descriptors:
-            counts["descriptor_bytes"] += FETCHES * DESCRIPTOR_BYTES
+            counts["descriptor_bytes"] += DESCRIPTOR_BYTES * (2 if writes_rows else 1)
             if descriptor.opcode is Opcode.JOB:
                 counts.update(self.of_job(job_fields(descriptor)))
             else:

@@ -16,12 +16,19 @@ from respin.sim.device import SOURCES, Device
 
 COSTS = Path(__file__).parent / "costs.toml"
 """The costs that ship."""
-NAMES = (
-    "mram.sense", "engine.bit_mac", "engine.accumulate", "engine.latch_bit", "depthwise.mac", "vector.channel",
-    "vector.element", "update.sum", "store.bit", "external.bit", "background.lane",
-)  # fmt: skip
-"""What a file of costs says, each in pJ."""
-MOST_PICOJOULES = 1e6
+UNITS = dict.fromkeys(
+    (
+        "mram.sense", "engine.bit_mac", "engine.accumulate", "engine.latch_bit", "depthwise.mac", "vector.channel",
+        "vector.element", "update.sum", "store.bit", "external.bit", "background.lane",
+    ),
+    "pJ",
+) | {
+    "area.mtj": "µm²", "area.array_share": "1", "area.sram_bit": "µm²", "area.gate": "µm²", "area.lut6": "gates",
+    "area.flip_flop": "gates", "area.logic_share": "1",
+}  # fmt: skip
+"""What a file of costs says, and in which unit."""
+LIMITS = {"pJ": (0, 1e6), "µm²": (0, 1e6), "gates": (0, 1e6), "1": (1e-3, 1)}
+"""The least and the most of each."""
 DAYS_A_YEAR = 365.25
 DEVICE = "device."
 """What the names of the device file's parameters begin with here."""
@@ -158,31 +165,32 @@ def load_costs(path: Path = COSTS) -> dict[str, Figure]:
         if not isinstance(entries, dict):
             raise CostError(f"{path}: {section} must be a table, not {entries!r}")
         found |= {f"{section}.{key}": entry for key, entry in entries.items()}
-    for name in NAMES:
+    for name in UNITS:
         if name not in found:
             raise CostError(f"{path}: {name} is missing")
     for name in found:
-        if name not in NAMES:
-            raise CostError(f"{path}: {name} is no cost; the costs are {', '.join(NAMES)}")
-    return {name: _figure(f"{path}: {name}", found[name]) for name in NAMES}
+        if name not in UNITS:
+            raise CostError(f"{path}: {name} is no cost; the costs are {', '.join(UNITS)}")
+    return {name: _figure(f"{path}: {name}", found[name], unit) for name, unit in UNITS.items()}
 
 
-def _figure(where: str, entry: Any) -> Figure:
+def _figure(where: str, entry: Any, unit: str) -> Figure:
     keys = {"value", "unit", "source", "where"}
     if not isinstance(entry, dict) or entry.keys() != keys:
         raise CostError(f"{where} must have the keys {', '.join(sorted(keys))}, not {entry!r}")
     value = entry["value"]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise CostError(f"{where}: value must be a number, not {value!r}")
-    if not 0 <= value <= MOST_PICOJOULES:
-        raise CostError(f"{where}: value must be in 0..{MOST_PICOJOULES:g}, not {value!r}")
-    if entry["unit"] != "pJ":
-        raise CostError(f"{where}: unit must be pJ, not {entry['unit']!r}")
+    least, most = LIMITS[unit]
+    if not least <= value <= most:
+        raise CostError(f"{where}: value must be in {least:g}..{most:g}, not {value!r}")
+    if entry["unit"] != unit:
+        raise CostError(f"{where}: unit must be {unit}, not {entry['unit']!r}")
     if entry["source"] not in SOURCES:
         raise CostError(f"{where}: source must be one of {', '.join(SOURCES)}, not {entry['source']!r}")
     if not isinstance(entry["where"], str) or not entry["where"]:
         raise CostError(f"{where}: where must say what the figure was taken from, not {entry['where']!r}")
-    return Figure(value=float(value), unit="pJ", source=entry["source"], where=entry["where"])
+    return Figure(value=float(value), unit=unit, source=entry["source"], where=entry["where"])
 
 
 def figures(device: Device, costs: Mapping[str, Figure]) -> dict[str, Figure]:

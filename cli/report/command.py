@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``respin report``: energy, latency and endurance of a program, each figure with its source."""
+"""``respin report``: energy, latency, area and endurance of a program, each figure with its source."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +30,13 @@ def report(
     costs: Annotated[
         Path | None, typer.Option(help="A file of costs instead of sim/costs.toml.", show_default=False)
     ] = None,
+    area: Annotated[
+        Path | None,
+        typer.Option(
+            "--area", show_default=False,
+            help="What `respin bench area --json` printed of the program's configuration: the area of its logic, too.",
+        ),
+    ] = None,
     steps_per_day: Annotated[
         float, typer.Option(min=1e-3, max=1e9, help="Training steps a day, for endurance.")
     ] = 86400.0,
@@ -37,12 +44,13 @@ def report(
     page: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("build") / "report.html",
     json: Json = False,
 ) -> None:
-    """Say what a program costs: energy by part, latency, endurance, what the result hangs on, published silicon beside.
+    """Say what a program costs: energy by part, latency, area, endurance, what they hang on, published silicon beside.
 
     Counts are predicted from the program's fields, or with --run measured by the machine's counters, as far as it has
-    them; the page says of each which it is. Every figure of energy has its source, or the word assumption.
+    them; the page says of each which it is. Every figure has its source, or the word assumption.
     """
     require("learn", "torch", "matplotlib", "jinja2", "pillow")
+    from respin.cli.report.blocks import read_blocks
     from respin.cli.report.measured import measure
     from respin.cli.report.model import report as made_report
     from respin.cli.report.page import write_page
@@ -55,9 +63,10 @@ def report(
     try:
         image = ProgramImage.load(program)
         chosen, prices = load(device or image.config.device), load_costs(costs or COSTS)
+        blocks = None if area is None else read_blocks(area, image.config)
         measured = None if images is None else measure(program, images, steps=steps, settle=settle)
         found: dict[str, Any] = {"program": program.name} | made_report(
-            image, chosen, prices, measured=measured, steps_per_day=steps_per_day, factor=factor
+            image, chosen, prices, measured=measured, steps_per_day=steps_per_day, factor=factor, blocks=blocks
         )
         write_page(page, found)
     except (SourceError, ValueError) as error:
@@ -75,6 +84,10 @@ def report(
         out.print(
             f"{made['cycles']:,.0f} cycles ({made['cycles_basis']}), {1e3 * made['seconds']:,.3g} ms", highlight=False
         )
+    space = found["area"]
+    rows = [{"part": row["part"], "mm2": row["mm2"]} for row in space["parts"]]
+    without = "" if space["logic"] else ", logic not known without --area"
+    print_rows(rows, title=f"area, by assumptions: {space['mm2']:.3g} mm²{without}")
     out.print(f"{page}: all of it, with sources", markup=False, highlight=False)
 
 

@@ -122,8 +122,7 @@ def counts(config: AcceleratorConfig, counters: dict[str, float]) -> dict[str, f
 
 
 def _writable(runner: Runner) -> NDArray[np.int64]:
-    first, count = runner.trained_rows
-    return np.arange(first, first + count)
+    return np.array(runner.image.writable_rows(TRAIN), dtype=np.int64)
 
 
 def _strips(runner: Runner, rows: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a program as plain data: counts and where they come from, energy, latency, endurance, sensitivity."""
+"""The report of a program as plain data: counts and where they come from, energy, latency, area, endurance,
+sensitivity."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -12,6 +13,8 @@ from respin.firmware_model.image import ImageError, ProgramImage
 from respin.firmware_model.work import EXTERNAL, Work
 from respin.gen.versions import versions
 from respin.rtl.config import BLOCK, PLANES, ROW_COLUMNS, AcceleratorConfig
+from respin.sim.area import FIGURES, Logic, area_swings
+from respin.sim.area import parts as area_parts
 from respin.sim.cost import EVENTS, PARTS, TERMS, Figure, energies, figures, row_read, sensitivity, years
 from respin.sim.device import SOURCES, Device
 from respin.sim.reliability import LOSSES_A_YEAR, scrub_period
@@ -34,8 +37,9 @@ def report(
     measured: Measured | None,
     steps_per_day: float,
     factor: float,
+    blocks: Mapping[str, Logic] | None = None,
 ) -> dict[str, Any]:
-    """Return the report; energies in J, times in s. What is not known is absent or None, never 0.
+    """Return the report; energies in J, times in s, areas in mm². What is not known is absent or None, never 0.
 
     Parameters
     ----------
@@ -49,6 +53,8 @@ def report(
         Training steps a day, for endurance.
     factor:
         By how much each figure moves, down and up.
+    blocks:
+        What synthesis counted of the machine's blocks; without it the area is that of the memories alone.
 
     Raises
     ------
@@ -62,7 +68,7 @@ def report(
     programs = []
     for name in (INFER, TRAIN):
         if name in image.programs:
-            predicted = work.of_program(image.descriptors(name))
+            predicted = work.of_program(image.descriptors(name), writes_rows=bool(image.writable_rows(name)))
             found = None if measured is None else measured.counters.get(name)
             seen = {} if found is None else counts(config, found)
             batch = image.tensors[INPUT_AREA].shape[0]
@@ -75,10 +81,10 @@ def report(
         "endurance": _endurance(config, device, None if measured is None else measured.wear, steps_per_day)
         if TRAIN in image.programs
         else None,
-        "memory": _memory(config, device),
+        "area": _area(config, device, costs, blocks or {}, factor),
         "scrub": [_scrub(config, device, of, celsius) for celsius in SCRUB_CELSIUS],
         "silicon": _silicon(programs[0], costs, config),
-        "figures": [{"name": name, **asdict(figure)} for name, figure in of.items()],
+        "figures": [{"name": name, **asdict(figure)} for name, figure in (of | _area_figures(costs)).items()],
         "factor": factor,
     }
 
@@ -191,10 +197,35 @@ def _endurance(config: AcceleratorConfig, device: Device, wear: Wear | None, ste
     return row
 
 
-def _memory(config: AcceleratorConfig, device: Device) -> Row:
-    """What is known of the area: counts. Square millimetres are not."""
-    cells, each = config.total_rows * ROW_COLUMNS, device.parameters["strip.transistors_per_bit"]
-    return {"mtjs": cells, "transistors": cells * each.value, "source": each.source}
+def _area_figures(costs: Mapping[str, Figure]) -> dict[str, Figure]:
+    return {name: costs[name] for name in FIGURES}
+
+
+def _area(
+    config: AcceleratorConfig,
+    device: Device,
+    costs: Mapping[str, Figure],
+    blocks: Mapping[str, Logic],
+    factor: float,
+) -> Row:
+    """What is counted of the machine, and an estimate of the square millimetres that it takes."""
+    of, made, each = _area_figures(costs), area_parts(config, blocks), device.parameters["strip.transistors_per_bit"]
+    return {
+        "parts": [
+            {"part": part.name, "mtjs": part.mtjs, **asdict(part.logic), "mm2": 1e-6 * part.square_micrometres(of)}
+            for part in made
+        ],
+        "mm2": 1e-6 * sum(part.square_micrometres(of) for part in made),
+        "logic": bool(blocks),
+        "source": _rests_on(of, of),
+        "transistors": config.total_rows * ROW_COLUMNS * each.value,
+        "transistors_source": each.source,
+        "sensitivity": [
+            {"name": swing.name, "divided": 1e-6 * swing.divided, "multiplied": 1e-6 * swing.multiplied,
+             "source": of[swing.name].source}
+            for swing in area_swings(made, of, factor)
+        ],
+    }  # fmt: skip
 
 
 def _scrub(config: AcceleratorConfig, device: Device, of: Mapping[str, Figure], celsius: float) -> Row:

@@ -192,6 +192,7 @@ def test_report_without_a_run_leaves_out_what_it_cannot_know(made, tmp_path):
         (["none.image"], "none.image: cannot be read"),
         (["small.image", "--device", "mine"], "device must be one of default, erasable, scrubbed"),
         (["small.image", "--costs", "none.toml"], "none.toml: cannot be read"),
+        (["small.image", "--area", "none.json"], "none.json: cannot be read"),
         (["small.image", "--run", "none"], "none: is no folder"),
         (["small.image", "--out", "small.image/report.html"], "small.image"),
     ],

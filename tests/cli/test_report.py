@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the report computes beside the cost model: conversions, wear, quantities as text; sums by hand."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
+from respin.cli.report.blocks import BlocksError, read_blocks
 from respin.cli.report.measured import Wear, counts
 from respin.cli.report.model import most_pulses, report
 from respin.cli.report.page import si, write_page
@@ -16,6 +18,7 @@ from respin.firmware_model.jobs import JobBuilder, Requantise, Source
 from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import preset
 from respin.rtl.sequencer.descriptor import Opcode
+from respin.sim.area import Logic
 from respin.sim.cost import load_costs
 from respin.sim.device import load
 
@@ -78,9 +81,9 @@ def test_a_part_is_published_only_if_all_its_figures_are(tmp_path):
     assert {term["event"] for term in made["terms"] if term["part"] == "engine" and term["source"] == "published"} == {
         "bit_macs", "accumulations",
     }  # fmt: skip
-    # A header, and two descriptors that are fetched twice.
+    # A header, and two descriptors.
     external = {row["part"]: row["joules"] for row in made["parts"]}["external memory"]
-    assert external == pytest.approx((256 + 4 * 256) * 244e-12)
+    assert external == pytest.approx((256 + 2 * 256) * 244e-12)
     assert found["endurance"] is None, "a program that only infers wears nothing"
     cool, hot = found["scrub"]
     assert cool["joules"] == pytest.approx(2048 * 16.8e-12, rel=5e-3), "288 columns of a READ in each of 2,048 rows"
@@ -88,6 +91,24 @@ def test_a_part_is_published_only_if_all_its_figures_are(tmp_path):
     assert hot["period"] < cool["period"]
     write_page(tmp_path / "report.html", found | {"program": "by hand"})
     assert "What by hand costs" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_area_has_the_logic_where_it_was_counted(tmp_path):
+    """At 8 and 6 gates of 0.5 µm², of which the placed logic is seven tenths."""
+    image = ProgramImage(
+        config=preset("tiny"), base=0, content=program(), areas={INFER: Area(address=0, size=768)}, programs=(INFER,),
+        tensors={"input": Tensor(shape=(1, 32, 2, 2), signed=True)},
+    )  # fmt: skip
+    said = {"measured": None, "steps_per_day": 1, "factor": 2}
+    blocks = {"respin_engine": Logic(lut6=1000, flip_flops=100)}
+    alone, found = (report(image, load("default"), load_costs(), **said, blocks=these) for these in (None, blocks))
+    assert (alone["area"]["logic"], found["area"]["logic"]) == (False, True)
+    assert found["area"]["mm2"] - alone["area"]["mm2"] == pytest.approx(1e-6 * (8000 + 600) * 0.5 / 0.7)
+    assert {"area.mtj", "area.lut6"} <= {row["name"] for row in found["area"]["sensitivity"]}
+    assert {"area.sram_bit"} < {row["name"] for row in found["figures"]}
+    for made, text in ((alone, "logic is not known without --area"), (found, "<td>engine</td>")):
+        write_page(tmp_path / "report.html", made | {"program": "by hand"})
+        assert text in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_an_image_without_an_inference_is_refused():
@@ -101,3 +122,38 @@ def program() -> bytes:
     x = StoreTensor(0, (1, 32, 2, 2), signed=True)
     job = JobBuilder(preset("tiny")).gather(replace(x, base=4), [Source(tensor=x)], finish=Requantise())
     return pack_program(preset("tiny"), [Descriptor.of_job(job), Descriptor(opcode=Opcode.END)])
+
+
+def counted(**parts) -> str:
+    """What ``respin bench area --json`` prints of ``tiny``, with some parts replaced."""
+    rows = [{"block": "respin_engine", "lut6": 5, "lut4": 9, "ff": 3, "bram_kbit": 36}]
+    return json.dumps({"bench": "area", "config": {"tiny": asdict(preset("tiny"))}, "rows": rows} | parts)
+
+
+def test_counted_blocks_are_of_the_same_machine_but_for_its_rows(tmp_path):
+    file = tmp_path / "area.json"
+    file.write_text(counted(), encoding="utf-8")
+    for config in (preset("tiny"), replace(preset("tiny"), name="mine", mram_rows=4096)):
+        blocks = read_blocks(file, config)
+        assert blocks == {"respin_engine": Logic(lut6=5, flip_flops=3, memory_bits=36 * 1024)}
+    with pytest.raises(BlocksError, match=r"area\.json: counts tiny, which differs from mine in slices, pixels"):
+        read_blocks(file, replace(preset("tiny"), name="mine", slices=8, pixels=2))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("no JSON", "is not what respin bench area --json prints"),
+        ("[1]", "is not what respin bench area --json prints"),
+        (counted(rows=[{"block": "respin_engine"}]), "is not what respin bench area --json prints"),
+        (counted(config={}), "is not what respin bench area --json prints"),
+        (counted(bench="cycles"), "is of respin bench cycles, not area"),
+    ],
+)
+def test_files_that_count_no_blocks_are_refused(content, said, tmp_path):
+    file = tmp_path / "area.json"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(BlocksError, match=f"area.json: {said}"):
+        read_blocks(file, preset("tiny"))
+    with pytest.raises(BlocksError, match="none: cannot be read: No such file"):
+        read_blocks(tmp_path / "none", preset("tiny"))

@@ -101,7 +101,9 @@ def test_transfers_and_descriptors():
         Descriptor(opcode=Opcode.ROWS, body={"count": 3}),
         Descriptor(opcode=Opcode.END),
     ]
-    counts = Work(CONFIG, read_cycles=1).of_program(program)
+    counts = Work(CONFIG, read_cycles=1).of_program(program, writes_rows=True)
+    without = Work(CONFIG, read_cycles=1).of_program(program, writes_rows=False)
+    assert counts["descriptor_bytes"] - without["descriptor_bytes"] == 6 * 256
     parts = {
         "descriptor_bytes": 256 + 2 * 6 * 256, "tensor_bytes": 17 * 32, "table_bytes": 47 * 16, "row_bytes": 3 * 32,
     }  # fmt: skip
@@ -115,6 +117,6 @@ def test_transfers_and_descriptors():
 @pytest.mark.parametrize("count", [1, 3])
 def test_cycles_of_a_program_are_its_jobs_and_what_lies_between(count):
     job = JobBuilder(CONFIG).gather(tensor(32, 2), [Source(tensor=tensor(32, 2))], finish=Requantise())
-    found = Work(CONFIG, read_cycles=1).of_program([Descriptor.of_job(job)] * count)
+    found = Work(CONFIG, read_cycles=1).of_program([Descriptor.of_job(job)] * count, writes_rows=False)
     assert found["cycles"] == count * (CycleModel(CONFIG, read_cycles=1).cycles(job) + 5)
     assert found["lane_cycles"] == found["cycles"] * 1024
