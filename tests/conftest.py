@@ -31,10 +31,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("simulator", [chosen] if chosen else simulators())
 
 
+def _is_long(item: pytest.Item) -> bool:
+    """Whether a test takes minutes: by its mark, or as it runs on Icarus with another configuration than one named."""
+    mark = item.get_closest_marker("icarus_runs")
+    parts = item.name.partition("[")[2].rstrip("]").split("-")
+    slow = mark is not None and "icarus" in parts and mark.args[0] not in parts
+    return slow or item.get_closest_marker("long") is not None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--long"):
+    if config.getoption("--long") or config.getoption("--simulator"):
         return
-    left_out = [item for item in items if item.get_closest_marker("long")]
+    left_out = [item for item in items if _is_long(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

@@ -11,7 +11,7 @@ from respin.sim.banks import model_plusargs
 from respin.sim.runner import run, seed
 from respin.sim.tables import FaultRates, table_for
 
-ON_ICARUS = ["convolution", "depthwise", "weight_gradient", "loss", "errors_that_meet"]
+ON_ICARUS = ["strided_error", "depthwise", "weight_gradient", "loss", "errors_that_meet"]
 """Passes of each unit; all of them take Icarus minutes."""
 # A short watchdog, so that the wait for it is short; and more than one tap to a word, as larger presets have.
 TINY = replace(preset("tiny"), watchdog_cycles=1024, depthwise_taps=3)

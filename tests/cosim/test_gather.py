@@ -16,6 +16,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.icarus_runs("tiny")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_gather(name, simulator):
     config, cases = CONFIGS[name]

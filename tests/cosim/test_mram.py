@@ -6,6 +6,7 @@ from mram_cases import CONFIGS
 from respin.rtl.mram.controller import MramController
 
 
+@pytest.mark.icarus_runs("mram_tiny")
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("faults", ["some", "many"])
 def test_with_faults_it_equals_golden(config, faults, simulator, tmp_path):
@@ -14,6 +15,7 @@ def test_with_faults_it_equals_golden(config, faults, simulator, tmp_path):
     run_case(dut, "tb_mram", config, faults, tmp_path, tests=3, only=only)
 
 
+@pytest.mark.icarus_runs("mram_tiny")
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_without_faults(config, simulator, tmp_path):
     dut = build_mram(MramController, config, simulator)

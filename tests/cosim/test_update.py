@@ -33,6 +33,7 @@ def simulate(config, layers, simulator):
     run(dut, "tb_update", tests=len(layers) * PAUSES + TESTS_OF_ONE_LAYER, env=env)
 
 
+@pytest.mark.icarus_runs("tiny")
 @pytest.mark.parametrize(
     "config",
     [

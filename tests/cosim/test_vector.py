@@ -24,6 +24,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.icarus_runs("tiny")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_vector_unit(name, simulator):
     config, cases = CONFIGS[name]
