@@ -21,6 +21,7 @@ BAD_INPUT = 2
 MAX_SEED = (1 << 31) - 1
 """As large as whatever is seeded takes: nextpnr's seeds are 32 bits with a sign."""
 
+
 def seed_option(says: str, *, least: int = 0) -> Any:
     """Return the option ``--seed``; ``says`` is what it is the seed of."""
     return typer.Option("--seed", min=least, max=MAX_SEED, help=says)

@@ -85,4 +85,3 @@ def _complain(message: str) -> None:
 def _drop_output() -> None:
     """Let what is still to be printed vanish, where Python would complain at its end that it cannot be."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-

@@ -6,10 +6,10 @@ configuration; logic is counted by synthesis for an FPGA, in look-up tables and 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from respin.rtl.config import BLOCK, PLANES, ROW_COLUMNS, AcceleratorConfig
-from respin.sim.cost import Figure, Swing
+from respin.sim.cost import UNITS, Figure
 
 ARRAY, STORE, REST = "MRAM array", "store", "the rest"
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -25,8 +25,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 WHOLE = "respin"
 A_JOB_SLOT = ("respin_window", "respin_vector")
 """Blocks of which each job slot has one."""
-FIGURES = ("area.mtj", "area.array_share", "area.sram_bit", "area.gate", "area.lut6", "area.flip_flop",
-           "area.logic_share")  # fmt: skip
+FIGURES = tuple(name for name in UNITS if name.startswith("area."))
+"""Names of the figures that the area is made of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,35 +61,24 @@ class Part:
         return cells / value["area.array_share"] + gates * value["area.gate"] / value["area.logic_share"]
 
 
-def parts(config: AcceleratorConfig, blocks: Mapping[str, Logic]) -> list[Part]:
-    """Return the parts of a machine: array and store, and of the logic what ``blocks`` has by their modules' names."""
+def parts(config: AcceleratorConfig, blocks: Mapping[str, Logic] | None = None) -> list[Part]:
+    """Return the parts of a machine: array and store, and the logic if all of its ``blocks`` were counted, which go by
+    their modules' names."""
     store = Logic(lut6=0, flip_flops=0, memory_bits=config.store_words * BLOCK * PLANES)
     found = [Part(name=ARRAY, mtjs=config.total_rows * ROW_COLUMNS), Part(name=STORE, logic=store)]
+    if blocks is None:
+        return found
     for name, modules in GROUPS.items():
-        counted = [
-            blocks[module]
-            for module in modules
-            if module in blocks
-            for _ in range(config.job_slots if module in A_JOB_SLOT else 1)
-        ]
-        if counted:
-            found.append(Part(name=name, logic=_sum(counted)))
-    if WHOLE in blocks:
-        whole, named = blocks[WHOLE], _sum([part.logic for part in found])
-        left = Logic(lut6=max(whole.lut6 - named.lut6, 0), flip_flops=max(whole.flip_flops - named.flip_flops, 0))
-        found.append(Part(name=REST, logic=left))
-    return found
+        times = {module: config.job_slots if module in A_JOB_SLOT else 1 for module in modules}
+        found.append(Part(name=name, logic=_sum([blocks[module] for module in modules for _ in range(times[module])])))
+    whole, named = blocks[WHOLE], _sum([part.logic for part in found])
+    left = Logic(lut6=max(whole.lut6 - named.lut6, 0), flip_flops=max(whole.flip_flops - named.flip_flops, 0))
+    return [*found, Part(name=REST, logic=left)]
 
 
-def area_swings(made: Sequence[Part], of: Mapping[str, Figure], factor: float) -> list[Swing]:
-    """Move each figure of the area down and up by a factor, alone, in µm²; the one that moves the sum most first."""
-
-    def moved(name: str, by: float) -> float:
-        other = {**of, name: replace(of[name], value=of[name].value * by)}
-        return sum(part.square_micrometres(other) for part in made)
-
-    swings = [Swing(name=name, divided=moved(name, 1 / factor), multiplied=moved(name, factor)) for name in FIGURES]
-    return sorted((swing for swing in swings if swing.span), key=lambda swing: -swing.span)
+def square_micrometres(made: Sequence[Part], of: Mapping[str, Figure]) -> float:
+    """Return the area of some parts together."""
+    return sum(part.square_micrometres(of) for part in made)
 
 
 def _sum(counted: Sequence[Logic]) -> Logic:

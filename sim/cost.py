@@ -235,7 +235,7 @@ def total(counts: Values, of: Mapping[str, Figure]) -> float:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Swing:
-    """The total in J with a figure divided, and multiplied, by a factor."""
+    """A sum with a figure divided, and multiplied, by a factor."""
 
     name: str
     divided: float
@@ -248,7 +248,12 @@ class Swing:
 
 
 def sensitivity(counts: Values, of: Mapping[str, Figure], factor: float) -> list[Swing]:
-    """Move each figure down and up by a factor, alone; the one that moves the total most comes first.
+    """Return how each figure moves the total energy, in J; errors as :func:`swings`."""
+    return swings(of, lambda moved: total(counts, moved), factor)
+
+
+def swings(of: Mapping[str, Figure], sum_of: Callable[[Mapping[str, Figure]], float], factor: float) -> list[Swing]:
+    """Move each figure down and up by a factor, alone; the one that moves ``sum_of`` the figures most comes first.
 
     Raises
     ------
@@ -259,10 +264,10 @@ def sensitivity(counts: Values, of: Mapping[str, Figure], factor: float) -> list
         raise ValueError(f"factor must be above 1, not {factor!r}")
 
     def moved(name: str, by: float) -> float:
-        return total(counts, {**of, name: replace(of[name], value=of[name].value * by)})
+        return sum_of({**of, name: replace(of[name], value=of[name].value * by)})
 
-    swings = [Swing(name=name, divided=moved(name, 1 / factor), multiplied=moved(name, factor)) for name in of]
-    return sorted((swing for swing in swings if swing.span), key=lambda swing: -swing.span)
+    found = [Swing(name=name, divided=moved(name, 1 / factor), multiplied=moved(name, factor)) for name in of]
+    return sorted((swing for swing in found if swing.span), key=lambda swing: -swing.span)
 
 
 def years(endurance: float, *, pulses_per_step: float, steps_per_day: float) -> float:

@@ -33,10 +33,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _is_long(item: pytest.Item) -> bool:
     """Whether a test takes minutes: by its mark, or as it runs on Icarus with another configuration than one named."""
-    mark = item.get_closest_marker("icarus_runs")
-    parts = item.name.partition("[")[2].rstrip("]").split("-")
-    slow = mark is not None and "icarus" in parts and mark.args[0] not in parts
-    return slow or item.get_closest_marker("long") is not None
+    if item.get_closest_marker("long"):
+        return True
+    mark, case = item.get_closest_marker("icarus_runs"), getattr(item, "callspec", None)
+    return bool(mark and case.params["simulator"] == "icarus" and mark.args[0] not in case.id.split("-"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,15 +2,18 @@
 """What synthesis counted of a machine's blocks, as ``respin bench area --json`` prints it."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from respin.rtl.config import AcceleratorConfig
-from respin.sim.area import Logic
+from respin.sim.area import GROUPS, WHOLE, Logic
 
-BLOCK_RAM = 1024
-"""Bits of a kbit."""
+KBIT = 1024
+"""Bits of one."""
+BLOCKS = (*(module for modules in GROUPS.values() for module in modules), WHOLE)
+"""Those that the area is made of."""
 _OTHER = ("name", "mram_rows", "clock_mhz", "device")
 """Parameters that the logic hardly depends on."""
 
@@ -25,7 +28,7 @@ def read_blocks(path: Path, config: AcceleratorConfig) -> dict[str, Logic]:
     Raises
     ------
     BlocksError
-        If the file cannot be read, is none of ``respin bench area``, or counts another configuration.
+        If the file cannot be read, is none of ``respin bench area``, counts another configuration, or not all blocks.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -33,21 +36,22 @@ def read_blocks(path: Path, config: AcceleratorConfig) -> dict[str, Logic]:
             raise BlocksError(f"{path}: is of respin bench {found['bench']}, not area")
         ((name, counted),) = found["config"].items()
         blocks = {row["block"]: _logic(row) for row in found["rows"]}
-        other = [key for key, value in _shape(asdict(config)).items() if _shape(counted).get(key) != value]
+        other = [key for key, value in asdict(config).items() if key not in _OTHER and counted.get(key) != value]
     except OSError as error:
         raise BlocksError(f"{path}: cannot be read: {error.strerror}") from error
     except BlocksError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise BlocksError(f"{path}: is not what respin bench area --json prints") from None
     if other:
         raise BlocksError(f"{path}: counts {name}, which differs from {config.name} in {', '.join(other)}")
+    if missing := [block for block in BLOCKS if block not in blocks]:
+        raise BlocksError(f"{path}: does not count {', '.join(missing)}: respin bench area does without --block")
     return blocks
 
 
-def _shape(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in parameters.items() if key not in _OTHER}
-
-
 def _logic(row: dict[str, Any]) -> Logic:
-    return Logic(lut6=int(row["lut6"]), flip_flops=int(row["ff"]), memory_bits=float(row["bram_kbit"]) * BLOCK_RAM)
+    logic = Logic(lut6=int(row["lut6"]), flip_flops=int(row["ff"]), memory_bits=float(row["bram_kbit"]) * KBIT)
+    if min(logic.lut6, logic.flip_flops) < 0 or not 0 <= logic.memory_bits < math.inf:
+        raise ValueError("counts are not below 0")
+    return logic

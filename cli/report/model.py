@@ -13,9 +13,9 @@ from respin.firmware_model.image import ImageError, ProgramImage
 from respin.firmware_model.work import EXTERNAL, Work
 from respin.gen.versions import versions
 from respin.rtl.config import BLOCK, PLANES, ROW_COLUMNS, AcceleratorConfig
-from respin.sim.area import FIGURES, Logic, area_swings
+from respin.sim.area import FIGURES, Logic, square_micrometres
 from respin.sim.area import parts as area_parts
-from respin.sim.cost import EVENTS, PARTS, TERMS, Figure, energies, figures, row_read, sensitivity, years
+from respin.sim.cost import EVENTS, PARTS, TERMS, Figure, energies, figures, row_read, sensitivity, swings, years
 from respin.sim.device import SOURCES, Device
 from respin.sim.reliability import LOSSES_A_YEAR, scrub_period
 from respin.sim.tables import READ_CYCLES, table_for
@@ -81,7 +81,7 @@ def report(
         "endurance": _endurance(config, device, None if measured is None else measured.wear, steps_per_day)
         if TRAIN in image.programs
         else None,
-        "area": _area(config, device, costs, blocks or {}, factor),
+        "area": _area(config, device, costs, blocks, factor),
         "scrub": [_scrub(config, device, of, celsius) for celsius in SCRUB_CELSIUS],
         "silicon": _silicon(programs[0], costs, config),
         "figures": [{"name": name, **asdict(figure)} for name, figure in (of | _area_figures(costs)).items()],
@@ -205,7 +205,7 @@ def _area(
     config: AcceleratorConfig,
     device: Device,
     costs: Mapping[str, Figure],
-    blocks: Mapping[str, Logic],
+    blocks: Mapping[str, Logic] | None,
     factor: float,
 ) -> Row:
     """What is counted of the machine, and an estimate of the square millimetres that it takes."""
@@ -215,15 +215,15 @@ def _area(
             {"part": part.name, "mtjs": part.mtjs, **asdict(part.logic), "mm2": 1e-6 * part.square_micrometres(of)}
             for part in made
         ],
-        "mm2": 1e-6 * sum(part.square_micrometres(of) for part in made),
-        "logic": bool(blocks),
+        "mm2": 1e-6 * square_micrometres(made, of),
+        "logic": blocks is not None,
         "source": _rests_on(of, of),
         "transistors": config.total_rows * ROW_COLUMNS * each.value,
         "transistors_source": each.source,
         "sensitivity": [
             {"name": swing.name, "divided": 1e-6 * swing.divided, "multiplied": 1e-6 * swing.multiplied,
              "source": of[swing.name].source}
-            for swing in area_swings(made, of, factor)
+            for swing in swings(of, lambda moved: square_micrometres(made, moved), factor)
         ],
     }  # fmt: skip
 

@@ -77,18 +77,16 @@ def _picture(data: bytes | Path, where: str, mode: Literal["L", "RGB"]) -> Image
 
 def find_pictures(folder: Path) -> list[Path]:
     """Return the pictures in a folder and its sub-folders, in the order of their names; hidden ones are no pictures."""
-    return sorted(
-        path for path in folder.rglob("*") if _is_picture(path) and not _is_hidden(path.relative_to(folder))
-    )
+    return sorted(path for path in folder.rglob("*") if _is_picture(path) and not _is_hidden(path, folder))
 
 
 def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
-def _is_hidden(path: Path) -> bool:
-    """Whether a program left it there for itself, a file manager or an editor say."""
-    return any(part.startswith(".") for part in path.parts)
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a program left it in the folder for itself, a file manager or an editor say."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def read_picture(path: Path, *, channels: int) -> Tensor:
@@ -324,14 +322,14 @@ def _idx_folder(name: str, folder: Path) -> Dataset:
 def _image_folder(folder: Path) -> Dataset:
     split = (folder / "train").is_dir()
     top = folder / "train" if split else folder
-    classes = tuple(sorted(path.name for path in top.iterdir() if path.is_dir() and not _is_hidden(Path(path.name))))
+    classes = tuple(sorted(path.name for path in top.iterdir() if path.is_dir() and not _is_hidden(path, top)))
     if len(classes) < 2:
         raise SourceError(f"{top} must hold a folder of images for each of two or more classes, not {len(classes)}")
 
     def part(top: Path) -> ImageSet:
         images, labels = [], []
         for label, name in enumerate(classes):
-            files = [path for path in find_pictures(top / name) if path.parent == top / name]
+            files = sorted(path for path in (top / name).iterdir() if _is_picture(path) and not _is_hidden(path, top))
             if not files:
                 raise SourceError(f"{top / name} holds no image ({', '.join(IMAGE_SUFFIXES)})")
             for file in files:

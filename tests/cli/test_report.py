@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from respin.cli.report.blocks import BlocksError, read_blocks
+from respin.cli.report.blocks import BLOCKS, BlocksError, read_blocks
 from respin.cli.report.measured import Wear, counts
 from respin.cli.report.model import most_pulses, report
 from respin.cli.report.page import si, write_page
@@ -100,7 +100,8 @@ def test_the_area_has_the_logic_where_it_was_counted(tmp_path):
         tensors={"input": Tensor(shape=(1, 32, 2, 2), signed=True)},
     )  # fmt: skip
     said = {"measured": None, "steps_per_day": 1, "factor": 2}
-    blocks = {"respin_engine": Logic(lut6=1000, flip_flops=100)}
+    nothing = Logic(lut6=0, flip_flops=0)
+    blocks = dict.fromkeys(BLOCKS, nothing) | {"respin_engine": Logic(lut6=1000, flip_flops=100)}
     alone, found = (report(image, load("default"), load_costs(), **said, blocks=these) for these in (None, blocks))
     assert (alone["area"]["logic"], found["area"]["logic"]) == (False, True)
     assert found["area"]["mm2"] - alone["area"]["mm2"] == pytest.approx(1e-6 * (8000 + 600) * 0.5 / 0.7)
@@ -126,7 +127,7 @@ def program() -> bytes:
 
 def counted(**parts) -> str:
     """What ``respin bench area --json`` prints of ``tiny``, with some parts replaced."""
-    rows = [{"block": "respin_engine", "lut6": 5, "lut4": 9, "ff": 3, "bram_kbit": 36}]
+    rows = [{"block": block, "lut6": 5, "lut4": 9, "ff": 3, "bram_kbit": 36} for block in BLOCKS]
     return json.dumps({"bench": "area", "config": {"tiny": asdict(preset("tiny"))}, "rows": rows} | parts)
 
 
@@ -135,7 +136,7 @@ def test_counted_blocks_are_of_the_same_machine_but_for_its_rows(tmp_path):
     file.write_text(counted(), encoding="utf-8")
     for config in (preset("tiny"), replace(preset("tiny"), name="mine", mram_rows=4096)):
         blocks = read_blocks(file, config)
-        assert blocks == {"respin_engine": Logic(lut6=5, flip_flops=3, memory_bits=36 * 1024)}
+        assert blocks == dict.fromkeys(BLOCKS, Logic(lut6=5, flip_flops=3, memory_bits=36 * 1024))
     with pytest.raises(BlocksError, match=r"area\.json: counts tiny, which differs from mine in slices, pixels"):
         read_blocks(file, replace(preset("tiny"), name="mine", slices=8, pixels=2))
 
@@ -146,6 +147,9 @@ def test_counted_blocks_are_of_the_same_machine_but_for_its_rows(tmp_path):
         ("no JSON", "is not what respin bench area --json prints"),
         ("[1]", "is not what respin bench area --json prints"),
         (counted(rows=[{"block": "respin_engine"}]), "is not what respin bench area --json prints"),
+        (counted().replace('"ff": 3', '"ff": -3', 1), "is not what respin bench area --json prints"),
+        (counted().replace('"bram_kbit": 36', '"bram_kbit": NaN', 1), "is not what respin bench area --json prints"),
+        (counted(rows=[]), "does not count respin_mram, .*, respin: respin bench area does without --block"),
         (counted(config={}), "is not what respin bench area --json prints"),
         (counted(bench="cycles"), "is of respin bench cycles, not area"),
     ],
