@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Event counters: what the read and the write path report in a cycle, added up."""
 
-from amaranth.hdl import Module, signed, unsigned
+from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -45,7 +45,8 @@ class EventCounters(wiring.Component):
     clear : In(1)
         Counting starts anew with the next cycle's events.
     counters : Out(Counters)
-        The sums, one cycle later.
+        The sums, two cycles later: events come at the end of the longest paths, through a bank and the decoder, and
+        are kept in registers before they are added.
     """
 
     read_events: In(ReadEvents)
@@ -53,19 +54,21 @@ class EventCounters(wiring.Component):
     clear: In(1)
     counters: Out(Counters)
 
-    latency = 1
+    latency = 2
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        read_events, write_events, clear = Signal(ReadEvents), Signal(WriteEvents), Signal()
+        m.d.sync += [read_events.eq(self.read_events), write_events.eq(self.write_events), clear.eq(self.clear)]
         sources = [
-            (self.read_events, [name for name, _ in data.Layout.cast(ReadEvents)]),
-            (self.write_events, [name for name, _ in data.Layout.cast(WriteEvents)]),
+            (read_events, [name for name, _ in data.Layout.cast(ReadEvents)]),
+            (write_events, [name for name, _ in data.Layout.cast(WriteEvents)]),
         ]
         for name, _ in data.Layout.cast(Counters):
             counter = self.counters[name]
             new = sum(events[name] for events, names in sources if name in names)
             m.d.sync += counter.eq(counter + new)
         # A plain reset: it costs nothing, where keeping this cycle's events would cost a LUT a bit.
-        with m.If(self.clear):
+        with m.If(self.clear | clear):
             m.d.sync += self.counters.as_value().eq(0)
         return m
