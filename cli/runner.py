@@ -10,7 +10,7 @@ from pathlib import Path
 from respin.cli.console import err
 from respin.cli.machine import compiled_machine, provision_without_writing, rows_of
 from respin.cli.pictures import Pictures
-from respin.firmware_model.compiler import INPUT_AREA, ROWS_AREA, TRAIN
+from respin.firmware_model.compiler import INPUT_AREA, ROWS_AREA, SAVE, TRAIN
 from respin.firmware_model.image import ProgramImage
 from respin.firmware_model.layout import IntArray
 from respin.firmware_model.machine import Machine, ProgramSession
@@ -73,15 +73,18 @@ class Runner:
         return self.counters()["cycles"]
 
     def learned(self) -> ProgramImage:
-        """Return the program with the trained rows as they are in the array now, so that it goes on from there.
+        """Return the program with the trained rows and the scales as they are now, so that it goes on from there.
 
         No register or program reads rows: they are taken out of the simulated array, corrected.
         """
-        trained = self.image.writable_rows(TRAIN)
-        rows = rows_of(self.machine)[trained.start : trained.stop].tobytes()
-        at = self.image.areas[ROWS_AREA].address - self.image.base + ROW_WEIGHTS * trained.start
-        content = self.image.content[:at] + rows + self.image.content[at + len(rows) :]
-        return replace(self.image, content=content)
+        drive(self.session.save())
+        array, content = rows_of(self.machine), bytearray(self.image.content)
+        first = self.image.areas[ROWS_AREA].address - self.image.base
+        for written in (self.image.writable_rows(TRAIN), self.image.writable_rows(SAVE)):
+            rows = array[written.start : written.stop].tobytes()
+            at = first + ROW_WEIGHTS * written.start
+            content[at : at + len(rows)] = rows
+        return replace(self.image, content=bytes(content))
 
     @contextmanager
     def progress(self, what: str) -> Iterator[None]:

@@ -12,8 +12,9 @@ from respin.firmware_model.hazards import refuse_hazards
 from respin.firmware_model.image import Area, ProgramImage, Tensor
 from respin.firmware_model.jobs import Randomness
 from respin.firmware_model.operations import LABELS, raw_sums
-from respin.firmware_model.placement import Placement
+from respin.firmware_model.placement import SCALING, Placement
 from respin.firmware_model.program import Program
+from respin.firmware_model.scaling import Scaling
 from respin.firmware_model.schedule import Schedule
 from respin.firmware_model.storage import CapacityError
 from respin.golden.network import INPUT, Parameters
@@ -21,7 +22,7 @@ from respin.rtl.config import BLOCK, ROW_WEIGHTS
 from respin.rtl.mram.regions import Region
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, Opcode
 
-PROVISION, INFER, TRAIN = "provision", "infer", "train"
+PROVISION, INFER, TRAIN, SAVE = "provision", "infer", "train", "save"
 """Names of the programs of an image."""
 INPUT_AREA, LABELS_AREA, LOGITS_AREA, ROWS_AREA, TABLE_AREA = "input", "labels", "logits", "rows", "table"
 """Names of its data."""
@@ -101,11 +102,21 @@ class Compiler:
             if number >= ids:
                 raise CapacityError(f"tensor {name} has id {number}, the tables end at {ids}: raise tensor_ids")
 
-    def compile(self, parameters: Mapping[str, Parameters]) -> ProgramImage:
-        """Return the image; ``parameters`` of the trained layers are what provisioning writes."""
+    def compile(
+        self, parameters: Mapping[str, Parameters], *, scaling: Mapping[int, Scaling] | None = None
+    ) -> ProgramImage:
+        """Return the image.
+
+        Parameters
+        ----------
+        parameters:
+            Of the trained layers, by name: what provisioning writes.
+        scaling:
+            What earlier training has measured, by tensor id; nothing unless given.
+        """
         place, layout = self.placement, _Layout(self.base)
         output, sums = place.network.output, raw_sums(place.network)
-        rows = self._rows(parameters)
+        rows = self._rows(parameters, scaling or {})
         tensors = {name: INPUT_AREA if name == INPUT else name for name in place.inputs} | {output: LOGITS_AREA}
         if place.network.loss is not None:
             tensors[LABELS] = LABELS_AREA
@@ -127,7 +138,7 @@ class Compiler:
             base=self.base,
             content=bytes(layout.content),
             areas=layout.areas,
-            programs=tuple(name for name in (PROVISION, INFER, TRAIN) if name in layout.areas),
+            programs=tuple(name for name in (PROVISION, INFER, TRAIN, SAVE) if name in layout.areas),
             tensors={
                 area: Tensor(shape=place.whole(name).shape, signed=place.whole(name).signed)
                 for name, area in ((INPUT, INPUT_AREA), (output, LOGITS_AREA))
@@ -138,10 +149,10 @@ class Compiler:
 
     # Data.
 
-    def _rows(self, parameters: Mapping[str, Parameters]) -> np.ndarray:
+    def _rows(self, parameters: Mapping[str, Parameters], scaling: Mapping[int, Scaling]) -> np.ndarray:
         """Every MRAM row in use, stretch by stretch."""
         rows = np.zeros((self.placement.rows.end, ROW_WEIGHTS), dtype=np.int8)
-        for base, image in self.placement.frozen_rows(parameters):
+        for base, image in self.placement.frozen_rows(parameters, scaling):
             rows[base : base + len(image)] = image
         stretches = [rows[first : first + count] for first, count in self.placement.rows.ranges]
         return np.concatenate([*stretches, rows[:0]])
@@ -187,6 +198,8 @@ class Compiler:
         }
         if self.placement.training:
             programs[TRAIN] = (list(self._run(self.placement.schedule, addresses)), self._trained_rows())
+            saves = [self._scaling(Opcode.SAVE), Descriptor(opcode=Opcode.END)]
+            programs[SAVE] = (saves, self.placement.rows.images[SCALING])
         return programs
 
     def _provision(self, layout: _Layout, addresses: Addresses) -> Iterator[Descriptor]:
@@ -201,7 +214,14 @@ class Compiler:
             emitter = self._emitter(place.schedule, addresses)
             for layer in place.network.trained:
                 yield emitter.biases(layer.name)
+        if place.training:
+            yield self._scaling(Opcode.RESTORE)
         yield Descriptor(opcode=Opcode.END)
+
+    def _scaling(self, opcode: Opcode) -> Descriptor:
+        """SAVE or RESTORE."""
+        row, count = self.placement.rows.images[SCALING]
+        return Descriptor(opcode=opcode, body={"row": row, "count": count})
 
     def _run(self, schedule: Schedule, addresses: Addresses) -> Iterator[Descriptor]:
         yield from self._emitter(schedule, addresses).descriptors()

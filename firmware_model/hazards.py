@@ -15,6 +15,11 @@ from respin.rtl.config import AcceleratorConfig
 from respin.rtl.sequencer.descriptor import Opcode
 from respin.rtl.sequencer.transfer_queue import MOST_PENDING
 
+_AFTER_WHAT_COMES = (
+    Opcode.BIASES, Opcode.ROWS, Opcode.SAVE, Opcode.RESTORE, Opcode.BARRIER, Opcode.COMMIT, Opcode.END,
+)  # fmt: skip
+"""They begin when LOAD and TABLE have ended."""
+
 
 class HazardError(ValueError):
     """Two descriptors that may go on side by side disturb each other."""
@@ -37,7 +42,7 @@ class _UnderWay:
         if "wait" in descriptor.flags:
             self.coming = _last(self.coming, descriptor.loads)
             self.going = _last(self.going, descriptor.stores)
-        if descriptor.opcode in (Opcode.BIASES, Opcode.ROWS, Opcode.BARRIER, Opcode.COMMIT, Opcode.END):
+        if descriptor.opcode in _AFTER_WHAT_COMES:
             self.coming = []
         if descriptor.opcode in (Opcode.BARRIER, Opcode.END):
             self.going = []

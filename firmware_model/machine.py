@@ -13,6 +13,7 @@ from respin.firmware_model.compiler import (
     LABELS_AREA,
     LOGITS_AREA,
     PROVISION,
+    SAVE,
     TRAIN,
 )
 from respin.firmware_model.descriptors import pack_program
@@ -196,22 +197,28 @@ class ProgramSession:
         self.seed, self.step = seed, step
 
     async def provision(self) -> None:
-        """Put the image into external memory, and the weights and constants into the machine."""
+        """Put the image into external memory, and weights, constants and what is known of scales into the machine."""
         content = self.image.content
         await self.machine.transport.write_memory(self.image.base, content + bytes(-len(content) % WORD_BYTES))
         await self._run(PROVISION)
 
     async def resume(self) -> None:
-        """Put into the machine what it keeps beside rows: the constants, with the biases that the rows hold.
+        """Put into the machine what it keeps beside rows: the constants, with the biases that the rows hold, and what
+        training had measured at the last :meth:`save`.
 
-        For a machine whose power was gone; external memory holds the image still. Scales that training had measured are
-        gone: the first steps measure anew.
+        For a machine whose power was gone; external memory holds the image still. The steps taken are the caller's to
+        know (``step``).
         """
         area, original = self.image.areas[PROVISION], self.image.bytes_of(PROVISION)
         made = [each for each in self.image.descriptors(PROVISION) if each.opcode is not Opcode.ROWS]
         await self.machine.transport.write_memory(area.address, pack_program(self.image.config, made))
         await self.machine.run(area.address, len(made), seed=self.seed)
         await self.machine.transport.write_memory(area.address, original)
+
+    async def save(self) -> None:
+        """Write what training has measured into its rows, as a commit wants it: training then goes on after a loss of
+        power as if there had been none."""
+        await self._run(SAVE)
 
     async def infer(self, x: IntArray) -> IntArray:
         """Run the network forward on a batch (N, C, H, W), int8 or uint8 as it takes it; returns the logits

@@ -22,6 +22,7 @@ from respin.firmware_model.operations import (
     table_name,
 )
 from respin.firmware_model.packing import choose_packing
+from respin.firmware_model.scaling import Scaling, rows_of_scaling
 from respin.firmware_model.schedule import Mask, Schedule
 from respin.firmware_model.storage import CapacityError, RowPlan, TablePlan
 from respin.golden.inference import RawSums
@@ -41,6 +42,10 @@ from respin.golden.network import (
 from respin.golden.ops import QuantiserTable
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.mram.regions import FIRST_REGION_ROW, Region, RegionKind
+from respin.rtl.sequencer.scaling import scaling_rows
+
+SCALING = "scaling"
+"""What :attr:`Placement.rows` calls the rows of what training has measured."""
 
 
 def forward_rows(layer: Convolution | RawSums, weight: IntArray, slices: int) -> IntArray:
@@ -204,8 +209,11 @@ class Placement:
 
     # What firmware writes once.
 
-    def frozen_rows(self, parameters: Mapping[str, Parameters]) -> list[tuple[int, IntArray]]:
-        """Rows of every image, (first row, rows): frozen weights, and ``parameters`` of the trained layers."""
+    def frozen_rows(
+        self, parameters: Mapping[str, Parameters], scaling: Mapping[int, Scaling] | None = None
+    ) -> list[tuple[int, IntArray]]:
+        """Rows of every image, (first row, rows): frozen weights, ``parameters`` of the trained layers, and what was
+        measured of tensor ids."""
         written: list[tuple[int, IntArray]] = []
         sums = raw_sums(self.network)
         if sums is not None:
@@ -221,6 +229,8 @@ class Placement:
             if layer.name in self._phases:
                 images = self.transposed_rows(layer, weight)
                 written += list(zip(self._phases[layer.name], images, strict=True))
+        if SCALING in self.rows.images:
+            written.append((self.image(SCALING), rows_of_scaling(self.config, scaling or {})))
         return written
 
     def constants(self) -> dict[int, list[int]]:
@@ -334,6 +344,8 @@ class Placement:
                 base = self.rows.add(f"{passed.name} transposed", sum(len(image) for image in images))
                 starts = np.cumsum([0, *(len(image) for image in images[:-1])])
                 self._phases[passed.name] = [int(base + start) for start in starts]
+        if self.training and trained is not False:
+            self.rows.add(SCALING, scaling_rows(self.config))
 
     def _place_tables(self) -> None:
         plan = TablePlan()

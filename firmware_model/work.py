@@ -157,4 +157,6 @@ def _transfer(opcode: Opcode, body: Fields) -> Counter[str]:
             return Counter(table_bytes=body["count"] * ENTRY_BYTES, rows_read=rows)
         case Opcode.ROWS:
             return Counter(row_bytes=body["count"] * ROW_WEIGHTS)
+        case Opcode.RESTORE:
+            return Counter(rows_read=body["count"])
     return Counter()

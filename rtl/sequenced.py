@@ -16,8 +16,10 @@ from respin.rtl.sequencer.ports import Control, EdgeNote, MemoryRead, MemoryWrit
 from respin.rtl.sequencer.sequencer import Sequencer
 from respin.rtl.top import Accelerator
 
-_STREAMS = ("job", "report", "store_write", "store_read", "store_data", "table_write")
-_LIGHT_STREAMS = ("light_job", "light_report")
+_PORTS = (
+    "job", "report", "store_write", "store_read", "store_data", "table_write", "error_scales", "largest_gradients",
+)  # fmt: skip
+_LIGHT_PORTS = ("light_job", "light_report")
 _REQUESTS, _ANSWERS = ("row_write", "row_read"), ("row_written", "row_data")
 """Streams to and from the memory."""
 _SHOWN = ("ended", "error", "error_row", "committed", "version", "whole")
@@ -82,7 +84,7 @@ class SequencedAccelerator(Component):
         reports = [accelerator.report]
         if self.config.job_slots == 2:
             reports.append(accelerator.light_report)
-        for name in _STREAMS if len(reports) == 1 else (*_STREAMS, *_LIGHT_STREAMS):
+        for name in _PORTS if len(reports) == 1 else (*_PORTS, *_LIGHT_PORTS):
             connect(m, getattr(sequencer, name), getattr(accelerator, name))
         if self.config.regions:
             m.submodules.keeper = keeper = Keeper(config=self.config)

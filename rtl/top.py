@@ -17,7 +17,8 @@ from respin.rtl.imc.engine import Engine
 from respin.rtl.interfaces import BankPins
 from respin.rtl.job_control import UNITS, JobControl, slot_units
 from respin.rtl.jobs import Job, Pass, ReadJob
-from respin.rtl.learn.scales import DelayedScales
+from respin.rtl.learn.scales import DelayedScales, ErrorScale, LargestGradient
+from respin.rtl.learn.table import TablePort
 from respin.rtl.learn.update import Update
 from respin.rtl.mram.guard import Guard, regions_layout
 from respin.rtl.mram.memory import MaintainedMemory
@@ -110,6 +111,8 @@ class Accelerator(Component):
         Differential, verified writes of rows.
     row_read : In(stream(ReadJob)), row_data : Out(stream(ReadRow))
         Corrected rows.
+    error_scales : In(TablePort(ErrorScale)), largest_gradients : In(TablePort(LargestGradient))
+        What training has measured, to be saved and restored while no job is under way.
     banks : Out(BankPins(mram_rows)).array(B)
         The SAS-MRAM macros.
     counters : Out(Counters)
@@ -149,6 +152,8 @@ class Accelerator(Component):
                 "row_written": Out(stream.Signature(WriteStatus)),
                 "row_read": In(stream.Signature(ReadJob)),
                 "row_data": Out(stream.Signature(ReadRow)),
+                "error_scales": In(TablePort(ErrorScale)),
+                "largest_gradients": In(TablePort(LargestGradient)),
                 "banks": Out(BankPins(config.mram_rows)).array(config.banks),
                 "counters": Out(Counters),
                 "clear_counters": In(1),
@@ -369,6 +374,8 @@ class Accelerator(Component):
 
     def _settle(self, m: Module) -> None:
         """After a tensor's last job: its magnitude, or its gradient's statistics, make the next step's scale."""
+        connect(m, flipped(self.error_scales), self._scales.host)
+        connect(m, flipped(self.largest_gradients), self._update.host)
         job, scales, commit = self._lone, self._scales, self._update.commit
         gradient = job.kind == Pass.GRADIENT
         magnitude = Signal.like(self._dense.vector.magnitude)

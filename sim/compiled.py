@@ -40,9 +40,6 @@ _VISIBLE = (
     ("axi_memory", "words"),
     ("sas_mram_bank", "cells"),
     ("*.accelerator.store", "plane_*"),
-    ("*.accelerator.scales.table", "entries"),
-    ("*.accelerator.update.ternary.scales.table", "entries"),
-    ("*.sequencer.edges", "measures"),
 )
 """Arrays that are reached as they lie in memory: module and name."""
 _DESIGN = f"{_BENCH}.machine.dut.machine.sequenced"
@@ -308,34 +305,6 @@ class CompiledMachine:
         if not 0 <= base <= base + count <= self.config.store_words:
             raise ValueError(f"words must lie in 0..{self.config.store_words - 1}, not {base}..{base + count - 1}")
         return np.concatenate([plane[base : base + count] for plane in self._planes], axis=1)
-
-    def put_scales_without_training(
-        self, shifts: Mapping[int, int], incoming: Mapping[int, int], orders: Mapping[int, int]
-    ) -> None:
-        """Put what earlier training steps would have measured into the machine's tables; no port of it can.
-
-        Parameters
-        ----------
-        shifts, incoming:
-            Of tensors of errors by their ids: shift, and exponent with which the errors came in.
-        orders:
-            Of trained tensors by their ids: the binary order of the largest gradient.
-        """
-        tables = {
-            ("accelerator.scales.table", "entries", "<u1"): {
-                tensor: 1 | shift << 1 for tensor, shift in shifts.items()
-            },
-            ("sequencer.edges", "measures", "<u4"): {
-                tensor: 1 | (exponent & 0xFFFF) << 1 for tensor, exponent in incoming.items()
-            },
-            ("accelerator.update.ternary.scales.table", "entries", "<u4"): {
-                tensor: 1 | (order & 0x1FFFF) << 1 for tensor, order in orders.items()
-            },
-        }
-        for (module, name, kind), entries in tables.items():
-            table = self._array(f"{_DESIGN}.{module}", name, np.dtype(kind).itemsize).view(kind)[:, 0]
-            for tensor, entry in entries.items():
-                table[tensor] = entry
 
     def cells(self) -> np.ndarray:
         """Return the cells of every row, by global row, uint8 (rows, 288): what is stored, without a read."""

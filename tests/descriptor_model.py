@@ -11,7 +11,7 @@ from typing import Any
 from respin.rtl.config import AcceleratorConfig
 
 CONVOLUTION, DEPTHWISE, GATHER, LOSS, GRADIENT, RAW = range(6)
-END, JOB, LOAD, STORE, TABLE, BIASES, ROWS, BARRIER, COMMIT = range(1, 10)
+END, JOB, LOAD, STORE, TABLE, BIASES, ROWS, BARRIER, COMMIT, SAVE, RESTORE = range(1, 12)
 ENGINE, FROM_DEPTHWISE, FROM_GATHER = range(3)
 ERROR, RAW_MODE = 1, 2
 
@@ -49,11 +49,11 @@ class DescriptorModel:
         header = fields["header"]
         try:
             require(header["magic"] == 0x4452 and header["version"] == 2, "opcode")
-            require(header["opcode"] in range(END, COMMIT + 1), "opcode")
+            require(header["opcode"] in range(END, RESTORE + 1), "opcode")
             self._header(fields, last)
             {
                 JOB: self._job, LOAD: self._transfer, STORE: self._transfer, TABLE: self._table, BIASES: self._biases,
-                ROWS: self._rows, COMMIT: self._commit,
+                ROWS: self._rows, COMMIT: self._commit, SAVE: self._save, RESTORE: self._restore,
             }.get(header["opcode"], lambda _: None)(fields)  # fmt: skip
         except RefusedError as refused:
             return str(refused)
@@ -134,6 +134,17 @@ class DescriptorModel:
 
     def _commit(self, _: dict[str, Any]) -> None:
         require(len(self.rows) > 0, "rows")
+
+    def _save(self, fields: dict[str, Any]) -> None:
+        self._writes(self._scaling(fields))
+
+    def _restore(self, fields: dict[str, Any]) -> None:
+        require(self._scaling(fields).stop <= self.config.usable_rows, "rows")
+
+    def _scaling(self, fields: dict[str, Any]) -> range:
+        body = fields["scaling"]
+        require(body["count"] == ceil(8 * self.config.tensor_ids, 32), "count")
+        return range(body["row"], body["row"] + body["count"])
 
     def _writes(self, rows: range) -> None:
         require(self.rows.start <= rows[0] and rows[-1] < self.rows.stop, "rows")

@@ -16,6 +16,7 @@ from respin.firmware_model.compiler import INFER, TRAIN, Compiler
 from respin.firmware_model.machine import Machine, ProgramSession
 from respin.firmware_model.made import made_by
 from respin.firmware_model.placement import Placement
+from respin.firmware_model.scaling import scaling_of_training
 from respin.golden.backbones import load_backbone
 from respin.golden.data import load_dataset
 from respin.golden.learn.catalogue import METHODS
@@ -141,7 +142,9 @@ class Trial:
         began = time.perf_counter()
         shape = (self.batch, *self.images.shape[1:])
         self.placement = Placement(self.config, self.network, shape, training=training)
-        image = Compiler(self.placement).compile(self.state.parameters)
+        image = Compiler(self.placement).compile(
+            self.state.parameters, scaling=scaling_of_training(self.network, self.state)
+        )
         counts = " and ".join(f"{image.count(name):,}" for name in (INFER, TRAIN) if name in image.programs)
         self.say(
             f"program: {self.placement.rows.used:,} rows, {counts} descriptors, {image.memory / 1e6:.1f} MB of"
@@ -157,27 +160,7 @@ class Trial:
             drive(self.session.provision())
         else:
             provision_without_writing(self.session, self.machine)
-        if training:
-            self._put_scales()
         self.say(f"provisioned in {self.machine.cycles - cycles:,} cycles, {time.perf_counter() - began:.1f} s")
-
-    def _put_scales(self) -> None:
-        """Scales are no part of a program: what golden has measured so far is put into the machine's tables."""
-        state = self.state
-        tensors = {edge.name: edge.tensor for edge in self.network.edges}
-        scales = {tensors[name]: scale for name, scale in state.scales.items() if scale.valid}
-        trained = {}
-        for layer in self.network.trained:
-            assert layer.trained is not None
-            for name, tensor in (("weight", layer.trained.tensor), ("bias", layer.trained.bias_tensor)):
-                scale = state.step_scales.get(f"{layer.name}.{name}")
-                if tensor is not None and scale is not None and scale.valid:
-                    trained[tensor] = scale.order
-        self.machine.put_scales_without_training(
-            {tensor: scale.shift for tensor, scale in scales.items()},
-            {tensor: scale.exponent for tensor, scale in scales.items()},
-            trained,
-        )
 
     def infer(self) -> dict[str, Any]:
         """Run the network forward, on both sides; returns the run's figures."""

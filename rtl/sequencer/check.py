@@ -14,6 +14,7 @@ from respin.rtl.sequencer.descriptor import BUILT, DESCRIPTOR, MAGIC, VERSION, O
 from respin.rtl.sequencer.errors import ErrorCode, Problem
 from respin.rtl.sequencer.extents import Region, job_regions
 from respin.rtl.sequencer.job_rules import JobView, Rule, any_of, job_rules, zero
+from respin.rtl.sequencer.scaling import scaling_rows
 from respin.rtl.vector.multiplier import SerialMultiplier
 
 ADDRESS_LOG2 = 27
@@ -201,6 +202,11 @@ class DescriptorCheck(Component):
         inside = (body.rows.row >= self.row_first) & (body.rows.row + body.rows.count <= self.row_end)
         yield rows & ~inside, Problem.ROWS
         yield self._is[Opcode.COMMIT] & (self.row_first == self.row_end), Problem.ROWS
+        scaling, save, restore = body.scaling, self._is[Opcode.SAVE], self._is[Opcode.RESTORE]
+        yield (save | restore) & (scaling.count != scaling_rows(config)), Problem.COUNT
+        inside = (scaling.row >= self.row_first) & (scaling.row + scaling.count <= self.row_end)
+        yield save & ~inside, Problem.ROWS
+        yield restore & (scaling.row + scaling.count > config.usable_rows), Problem.ROWS
         aligned = body.table.address[:WORD_LOG2] == 0
         yield (moves | table | biases | rows) & ~aligned, Problem.EXTERNAL
         yield moves & body.transfer.pitch[:WORD_LOG2].any(), Problem.EXTERNAL

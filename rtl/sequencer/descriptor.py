@@ -47,6 +47,10 @@ class Opcode(enum.Enum, shape=unsigned(8)):
     """Wait until all transfers have ended."""
     COMMIT = 9
     """Make the working slot of MRAM the active task's state (docs/memory.md)."""
+    SAVE = 10
+    """What training has measured of all tensors, into MRAM rows: differential, verified writes."""
+    RESTORE = 11
+    """What a SAVE has left there, back into the tables."""
     MUL = 16
     """Kept for element-wise products."""
     LUT256 = 17
@@ -63,7 +67,7 @@ class Opcode(enum.Enum, shape=unsigned(8)):
 
 BUILT = (
     Opcode.END, Opcode.JOB, Opcode.LOAD, Opcode.STORE, Opcode.TABLE, Opcode.BIASES, Opcode.ROWS, Opcode.BARRIER,
-    Opcode.COMMIT,
+    Opcode.COMMIT, Opcode.SAVE, Opcode.RESTORE,
 )  # fmt: skip
 """Opcodes that run; the others are refused."""
 
@@ -156,6 +160,13 @@ class RowsBody(data.Struct):
     count: unsigned(32)
 
 
+class ScalingBody(data.Struct):
+    """Body of SAVE and RESTORE: the ``count`` rows from ``row`` on, a quarter of the tensor ids."""
+
+    row: unsigned(32)
+    count: unsigned(32)
+
+
 DESCRIPTOR = data.FlexibleLayout(DESCRIPTOR_BITS, {
     "header": data.Field(Header, 0),
     "job": data.Field(JOB_PARTS, HEADER_BITS),
@@ -163,6 +174,7 @@ DESCRIPTOR = data.FlexibleLayout(DESCRIPTOR_BITS, {
     "table": data.Field(TableBody, HEADER_BITS),
     "biases": data.Field(BiasesBody, HEADER_BITS),
     "rows": data.Field(RowsBody, HEADER_BITS),
+    "scaling": data.Field(ScalingBody, HEADER_BITS),
     "crc": data.Field(unsigned(CRC_BITS), DESCRIPTOR_BITS - CRC_BITS),
 })
 """A descriptor; which body it has follows from its opcode. Bits between body and CRC are ignored."""
@@ -174,6 +186,8 @@ BODIES = {
     Opcode.TABLE: "table",
     Opcode.BIASES: "biases",
     Opcode.ROWS: "rows",
+    Opcode.SAVE: "scaling",
+    Opcode.RESTORE: "scaling",
 }
 """Names of the bodies, by opcode; the other opcodes have none."""
 

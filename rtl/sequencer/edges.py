@@ -4,10 +4,11 @@
 from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib.wiring import Component, In, Out, PureInterface, connect, flipped
 
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.jobs import EXPONENT, GATHER_SOURCES, TENSOR_ID
+from respin.rtl.learn.table import TablePort, TensorTable
 from respin.rtl.sequencer.descriptor import SourceId
 
 REBASE = signed(8)
@@ -26,7 +27,6 @@ class ErrorState(data.Struct):
 class Measured(data.Struct):
     """Of the last step in which the tensor was not all 0: the exponent with which its errors came in."""
 
-    valid: unsigned(1)
     exponent: EXPONENT
 
 
@@ -65,6 +65,8 @@ class EdgeState(Component):
         Set ``tensor``'s state to ``state``; with ``measured`` note ``incoming`` as well.
     state : In(ErrorState)
     measured : In(1)
+    host : In(TablePort(Measured))
+        Saves and restores what was measured.
 
     Raises
     ------
@@ -92,35 +94,38 @@ class EdgeState(Component):
             "commit": In(1),
             "state": In(ErrorState),
             "measured": In(1),
+            "host": In(TablePort(Measured)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.states = states = Memory(shape=ErrorState, depth=self._ids, init=[])
-        m.submodules.measures = measures = Memory(shape=Measured, depth=self._ids, init=[])
-        self._write(m, states.write_port(), measures.write_port())
-        self._resolve(m, states.read_port(), measures.read_port())
+        m.submodules.measures = measures = TensorTable(shape=Measured, ids=self._ids)
+        connect(m, flipped(self.host), measures.host)
+        self._write(m, states.write_port(), measures.owner)
+        self._resolve(m, states.read_port(), measures.owner)
         return m
 
-    def _write(self, m: Module, state: Value, measure: Value) -> None:
+    def _write(self, m: Module, state: Value, measure: PureInterface) -> None:
         """Clear one by one, a memory has no reset; else take what is committed."""
-        clearing, after_reset = Signal(range(self._ids + 1)), Signal(init=1)
+        clearing = Signal(range(self._ids + 1))
+        cleared = clearing == self._ids
         m.d.comb += [
-            self.ready.eq(clearing == self._ids),
-            state.addr.eq(Mux(self.ready, self.tensor, clearing)),
-            state.en.eq(~self.ready | self.commit),
-            measure.addr.eq(state.addr),
-            measure.en.eq(Mux(self.ready, self.commit & self.measured, after_reset)),
+            self.ready.eq(cleared & measure.ready),
+            state.addr.eq(Mux(cleared, self.tensor, clearing)),
+            state.en.eq(~cleared | self.commit),
+            measure.write.eq(self.commit),
+            measure.entry_valid.eq(1),
+            measure.entry.exponent.eq(self.incoming),
         ]
-        with m.If(self.ready):
-            m.d.comb += [state.data.eq(self.state), measure.data.valid.eq(1), measure.data.exponent.eq(self.incoming)]
-            m.d.sync += after_reset.eq(0)
+        with m.If(cleared):
+            m.d.comb += state.data.eq(self.state)
             with m.If(self.clear):
                 m.d.sync += clearing.eq(0)
         with m.Else():
             m.d.sync += clearing.eq(clearing + 1)
 
-    def _resolve(self, m: Module, state: Value, measure: Value) -> None:
+    def _resolve(self, m: Module, state: Value, measure: PureInterface) -> None:
         index = Signal(range(GATHER_SOURCES + 1))
         exponents = Signal(data.ArrayLayout(EXPONENT, GATHER_SOURCES))
         best = Signal(data.ArrayLayout(EXPONENT, 2))  # among all, among those alive
@@ -128,8 +133,9 @@ class EdgeState(Component):
         valid = Signal()
         moved = Signal(signed(EXPONENT.width + 1))
         m.d.comb += [
-            measure.addr.eq(self.tensor),
-            moved.eq(Mux(measure.data.valid, measure.data.exponent - self.incoming, 0)),
+            measure.id.eq(self.tensor),
+            measure.valid.eq(self.resolve | self.commit & self.measured),
+            moved.eq(Mux(measure.read_valid, measure.read_entry.exponent - self.incoming, 0)),
         ]
         for number, source in enumerate(self.sources):
             with m.If(index == number):

@@ -11,6 +11,8 @@ from respin.rtl.host.dma_ports import DmaError
 from respin.rtl.interfaces import ROW_ADDRESS_BITS
 from respin.rtl.job_control import LIGHT_PASSES
 from respin.rtl.jobs import LOG2_RATE, Job, Pass, ReadJob
+from respin.rtl.learn.scales import ErrorScale, LargestGradient
+from respin.rtl.learn.table import TablePort
 from respin.rtl.mram.keeper_ports import KeeperError
 from respin.rtl.mram.ports import ReadRow, WriteStatus
 from respin.rtl.mram.watchdog import Watchdog
@@ -22,6 +24,7 @@ from respin.rtl.sequencer.header import header_problem
 from respin.rtl.sequencer.job_slot import JobSlot
 from respin.rtl.sequencer.loader import Loader
 from respin.rtl.sequencer.ports import INDEX_BITS, Control, EdgeNote, MemoryRead, MemoryWrite
+from respin.rtl.sequencer.scaling import ScalingRows
 from respin.rtl.sequencer.stager import Stager
 from respin.rtl.sequencer.storer import Storer
 from respin.rtl.sequencer.transfer_queue import TransferQueue
@@ -81,6 +84,8 @@ class Sequencer(Component):
     table_write : Out(stream(TableWrite))
     row_write : Out(stream(HostRow)), row_written : In(stream(WriteStatus))
     row_read : Out(stream(ReadJob)), row_data : In(stream(ReadRow))
+    error_scales : Out(TablePort(ErrorScale)), largest_gradients : Out(TablePort(LargestGradient))
+        The accelerator's tables of what training has measured.
     memory_ready : In(1, init=1), memory_works : In(1)
         The memory's keeper is idle and no march test runs: a program may go on; one of them has something to do, of a
         bounded length.
@@ -114,6 +119,8 @@ class Sequencer(Component):
             "row_written": In(stream.Signature(WriteStatus)),
             "row_read": Out(stream.Signature(ReadJob)),
             "row_data": In(stream.Signature(ReadRow)),
+            "error_scales": Out(TablePort(ErrorScale)),
+            "largest_gradients": Out(TablePort(LargestGradient)),
             "memory_ready": In(1, init=1),
             "memory_works": In(1),
             "commit": Out(1),
@@ -128,6 +135,7 @@ class Sequencer(Component):
         m.submodules.edges = self._edges = EdgeState(config=self.config)
         m.submodules.loader = self._loader = Loader()
         m.submodules.storer = self._storer = Storer()
+        m.submodules.scaling = self._scaling = ScalingRows(config=self.config)
         m.submodules.loads = self._loads = TransferQueue()
         m.submodules.stores = self._stores = TransferQueue()
         m.submodules.watchdog = self._watchdog = Watchdog(cycles=_PATIENCE * self.config.watchdog_cycles)
@@ -171,10 +179,8 @@ class Sequencer(Component):
         control, stager, loader, storer = self.control, self._stager, self._loader, self._storer
         for inner, outer in ((stager.memory, self.fetch), (loader.memory, self.load), (storer.memory, self.store)):
             connect(m, inner, flipped(outer))
-        for name in ("store_write", "table_write", "row_write", "row_read"):
+        for name in ("store_write", "table_write"):
             connect(m, getattr(loader, name), flipped(getattr(self, name)))
-        for name in ("row_written", "row_data"):
-            connect(m, flipped(getattr(self, name)), getattr(loader, name))
         connect(m, storer.store_read, flipped(self.store_read))
         connect(m, flipped(self.store_data), storer.store_data)
         for queue, unit in ((self._loads, loader), (self._stores, storer)):
@@ -209,6 +215,23 @@ class Sequencer(Component):
         ]
         with m.If(control.abort & control.running):
             m.d.sync += self._aborted.eq(1)
+        self._connect_rows(m)
+
+    def _connect_rows(self, m: Module) -> None:
+        """The rows are the loader's, but for SAVE and RESTORE, which begin when it has nothing left to do."""
+        loader, scaling = self._loader, self._scaling
+        for turn, user in ((scaling.idle, loader), (~scaling.idle, scaling)):
+            pairs = [(getattr(user, name), getattr(self, name)) for name in ("row_write", "row_read")]
+            pairs += [(getattr(self, name), getattr(user, name)) for name in ("row_written", "row_data")]
+            with m.If(turn):
+                for source, sink in pairs:
+                    m.d.comb += [
+                        sink.payload.eq(source.payload), sink.valid.eq(source.valid), source.ready.eq(sink.ready)
+                    ]  # fmt: skip
+        connect(m, scaling.measured, self._edges.host)
+        connect(m, scaling.errors, flipped(self.error_scales))
+        connect(m, scaling.gradients, flipped(self.largest_gradients))
+        m.d.comb += [scaling.descriptor.eq(self._current), scaling.stop.eq(self._stop | self._aborted)]
 
     def _offer_job(self, m: Module) -> None:
         """The job of the descriptor at hand; the rest of it comes from registers and from what was measured."""
@@ -295,7 +318,8 @@ class Sequencer(Component):
         under_way = self._waits | self._busy.any()
         ports = (self.fetch.command, self.fetch.words, self.fetch.status, self._stager)
         handshakes = [port.valid & port.ready for port in ports[:-1]]
-        moves = Cat(*handshakes, self.memory_works, self._loader.moves, self._storer.moves, self._stager.take).any()
+        moves = Cat(*handshakes, self.memory_works, self._loader.moves, self._storer.moves, self._scaling.moves,
+                    self._stager.take).any()
         m.d.comb += self._watchdog.waiting.eq(self.control.running & ~under_way & ~moves)
 
     def _fail(self, m: Module, code: ErrorCode | Value, index: Value, info: Value | int = 0) -> None:
@@ -445,6 +469,12 @@ class Sequencer(Component):
                     self._fail(m, self._loader.error, control.current, self._loader.info)
             self._fail_waiting(m)
 
+        with m.State("Wait for the scaling"):
+            with m.If(self._scaling.idle):
+                self._done(m)
+                with m.If(self._scaling.error != ErrorCode.NONE):
+                    self._fail(m, self._scaling.error, control.current, self._scaling.info)
+            self._fail_waiting(m)
         with m.State("Wait for the memory"):
             with m.If(self.memory_ready):
                 self._done(m)
@@ -471,6 +501,9 @@ class Sequencer(Component):
             with m.Case(Opcode.BIASES, Opcode.ROWS), m.If(loads.pending == 0):
                 m.d.comb += loads.push.eq(1)
                 m.next = "Wait for the loader"
+            with m.Case(Opcode.SAVE, Opcode.RESTORE), m.If(loads.pending == 0):
+                m.d.comb += self._scaling.start.eq(1)
+                m.next = "Wait for the scaling"
             with m.Case(Opcode.COMMIT), m.If(loads.pending == 0):
                 m.d.comb += self.commit.eq(1)
                 m.next = "Wait for the memory"

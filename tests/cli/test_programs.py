@@ -17,6 +17,7 @@ from respin.cli.machine import compiled_machine
 from respin.firmware_model.compiler import ROWS_AREA, Compiler
 from respin.firmware_model.image import ProgramImage
 from respin.firmware_model.placement import Placement
+from respin.firmware_model.scaling import scaling_of_training
 from respin.golden.builder import build_network
 from respin.golden.schedule import Schedule
 from respin.golden.trainer import TrainingState, train_step
@@ -85,7 +86,8 @@ def test_training_learns_what_golden_does(made, tmp_path):
         assert bool(row["rows_written"]) == any(bool(update.move.any()) for update in record.updates.values())
         state = record.after
     placement = Placement(preset("tiny"), network, (BATCH, 3, SIDE, SIDE), training=True)
-    want, got = Compiler(placement).compile(state.parameters), ProgramImage.load(learned)
+    want = Compiler(placement).compile(state.parameters, scaling=scaling_of_training(network, state))
+    got = ProgramImage.load(learned)
     assert got.bytes_of(ROWS_AREA) == want.bytes_of(ROWS_AREA)
     assert got.bytes_of(ROWS_AREA) != ProgramImage.load(folder / "small.image").bytes_of(ROWS_AREA)
     assert got.classes == NAMES

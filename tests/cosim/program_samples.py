@@ -7,6 +7,7 @@ from respin.firmware_model.jobs import JobBuilder, Requantise, RoundError, Sourc
 from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.sequencer.descriptor import Opcode
+from respin.rtl.sequencer.scaling import scaling_rows
 
 ROWS = range(64, 400)
 """The rows that the programs may write."""
@@ -51,5 +52,7 @@ def small_samples(config: AcceleratorConfig) -> list[Descriptor]:
         Descriptor(opcode=Opcode.TABLE, body={"address": DATA, "index": 6, "count": 35}),
         Descriptor(opcode=Opcode.BIASES, body={"address": DATA, "index": 64, "count": 40, "row": 395, "shift": 4}),
         Descriptor(opcode=Opcode.ROWS, body={"address": DATA, "row": 140, "count": 2}),
+        Descriptor(opcode=Opcode.SAVE, body={"row": 200, "count": scaling_rows(config)}),
+        Descriptor(opcode=Opcode.RESTORE, body={"row": 300, "count": scaling_rows(config)}),
         Descriptor(opcode=Opcode.BARRIER),
     ]

@@ -16,11 +16,13 @@ from respin.firmware_model.geometry import Geometry
 from respin.firmware_model.jobs import JobBuilder, Requantise, Source
 from respin.firmware_model.layout import StoreTensor, depthwise_rows, table_entry, tensor_words, words_tensor
 from respin.firmware_model.machine import Machine, ProgramError
+from respin.firmware_model.scaling import Scaling, rows_of_scaling, scaling_of_rows
 from respin.firmware_model.structures import from_bits, to_bits
 from respin.rtl.host.dma_ports import DmaError
 from respin.rtl.ports import Fault
 from respin.rtl.sequencer.descriptor import DESCRIPTOR_BYTES, PROGRAM_HEADER, Opcode
 from respin.rtl.sequencer.errors import UNCORRECTABLE_ROW, ErrorCode, HeaderProblem, Problem
+from respin.rtl.sequencer.scaling import scaling_rows
 from respin.sim.banks import Backdoor
 from respin.sim.runner import seed
 from respin.sim.streams import cycles_of
@@ -146,6 +148,37 @@ async def rows_table_and_biases(dut):
     np.testing.assert_array_equal((await rows(dut))[70:72], written)
     assert await machine.read("ROWS_WRITTEN") == 2
     assert await machine.read("ROWS_READ") == 2
+
+
+@cocotb.test()
+async def scales_are_saved_and_restored(dut):
+    """RESTORE fills the tables out of rows, SAVE writes them to others; a soft reset empties the tables."""
+    machine = await start(dut)
+    rng = np.random.default_rng(seed())
+    ids = rng.permutation(CONFIG.tensor_ids)
+    known = {
+        int(number): Scaling(shift=int(rng.integers(64)), exponent=int(rng.integers(-100, 100)), order=int(order))
+        for number, order in zip(ids[:40], rng.integers(-200, 200, size=40), strict=True)
+    }
+    count = scaling_rows(CONFIG)
+    await machine.transport.write_memory(DATA, rows_of_scaling(CONFIG, known).tobytes())
+
+    async def held(first: int) -> dict[int, Scaling]:
+        return scaling_of_rows((await rows(dut))[first : first + count])
+
+    def at(opcode: Opcode, row: int) -> Descriptor:
+        return Descriptor(opcode=opcode, body={"row": row, "count": count})
+
+    written = Descriptor(opcode=Opcode.ROWS, body={"address": DATA, "row": 70, "count": count})
+    await run(machine, written, at(Opcode.RESTORE, 70), at(Opcode.SAVE, 120))
+    assert await held(70) == await held(120) == known
+    await machine.write_fields("CONTROL", "soft_reset")
+    while not await machine.read_field("STATUS", "ready"):
+        pass
+    await run(machine, at(Opcode.SAVE, 70))
+    assert await held(70) == {}
+    await run(machine, at(Opcode.RESTORE, 120), at(Opcode.SAVE, 70))
+    assert await held(70) == known
 
 
 @cocotb.test()

@@ -13,6 +13,7 @@ ON_ICARUS = [
     "a_program_by_hand",
     "windows_of_memory",
     "rows_table_and_biases",
+    "scales_are_saved_and_restored",
     "headers_that_are_not_its_own",
     "descriptors_that_are_refused",
     "errors_while_it_runs",
@@ -25,7 +26,7 @@ def start(config, simulator, module, folder, **options):
 
 def test_programs_by_hand(simulator, tmp_path):
     if simulator == "verilator":
-        start(TINY, simulator, "tb_machine", tmp_path, tests=10)
+        start(TINY, simulator, "tb_machine", tmp_path, tests=11)
     else:
         start(TINY, simulator, "tb_machine", tmp_path, tests=len(ON_ICARUS), only=ON_ICARUS)
 

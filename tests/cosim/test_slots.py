@@ -11,7 +11,8 @@ from respin.firmware_model.compiler import ROWS_AREA, Compiler
 from respin.firmware_model.descriptors import Descriptor, pack_program
 from respin.firmware_model.machine import Machine, ProgramError, ProgramSession
 from respin.firmware_model.memory import Memory, ProcedureError
-from respin.firmware_model.placement import Placement
+from respin.firmware_model.placement import SCALING, Placement
+from respin.firmware_model.scaling import Scaling, scaling_of_rows, scaling_of_training
 from respin.golden.builder import build_network
 from respin.golden.network import Parameters
 from respin.golden.ops import DelayedScale
@@ -45,7 +46,7 @@ def test_a_training_that_loses_power() -> None:
 
     placement = Placement(CONFIG, network, (BATCH, *inputs.shape[1:]), training=True, task=TASK)
     backbone_region, region = placement.regions
-    image = Compiler(placement, base=0x1000).compile(golden.parameters)
+    image = Compiler(placement, base=0x1000).compile(golden.parameters, scaling=scaling_of_training(network, golden))
     simulation = compiled_machine(CONFIG)
     machine = Machine(CONFIG, simulation)
     memory, session = Memory(machine), ProgramSession(machine, image, seed=seed(), step=golden.step)
@@ -58,6 +59,12 @@ def test_a_training_that_loses_power() -> None:
                 base, count = placement.rows.images[name]
                 found[name] = take(layer.name, array[base + moved : base + moved + count]).numpy()
         return found
+
+    def saved(slot: int) -> dict[int, Scaling]:
+        """The scales that lie in a slot."""
+        base, count = placement.rows.images[SCALING]
+        first = base + slot * region.slot_rows
+        return scaling_of_rows(rows_of(simulation)[first : first + count])
 
     def same(slot: int, parameters: dict[str, Parameters]) -> bool:
         rows = learned(slot)
@@ -86,7 +93,7 @@ def test_a_training_that_loses_power() -> None:
     drive(memory.lock(0))
     given = golden
     assert same(0, given.parameters)
-    put_scales(simulation, network, golden)
+    assert saved(0) == scaling_of_training(network, given)
 
     # Nothing of a training without a working slot.
     x, labels = batch(golden)
@@ -94,12 +101,17 @@ def test_a_training_that_loses_power() -> None:
         drive(session.train(x.numpy(), labels.tolist(), log2_rate=RATE))
     assert (refused.value.code, refused.value.info) == (ErrorCode.JOB, Fault.LOCKED.value)
     assert same(0, given.parameters)
-    put_scales(simulation, network, golden)
+    with pytest.raises(ProgramError, match="ROW LOCKED"):
+        drive(session.save())
+    drive(session.resume())
 
     drive(memory.begin())
     golden = train()
     assert same(1, golden.parameters)
     assert same(0, given.parameters)
+    assert saved(1) == scaling_of_training(network, given)
+    drive(session.save())
+    assert saved(1) == scaling_of_training(network, golden)
     drive(machine.run(*commit_program(simulation, image.base + image.memory)))
     committed = golden
     assert drive(memory.state()).version == 2
@@ -128,6 +140,15 @@ def test_a_training_that_loses_power() -> None:
     assert (state.version, state.slot) == (2, 1)
     drive(session.resume())
     assert logits_are_goldens(committed)
+
+    # Training goes on from the commit as if nothing had been, with the scales that were measured by then.
+    drive(memory.begin())
+    golden, session.step = committed, committed.step
+    golden = train()
+    assert same(0, golden.parameters)
+    drive(session.save())
+    assert saved(0) == scaling_of_training(network, golden)
+    drive(memory.rollback())
     drive(memory.lock(1))
     with pytest.raises(ProcedureError) as locked:
         drive(memory.begin())
@@ -136,23 +157,6 @@ def test_a_training_that_loses_power() -> None:
     first = image.areas[ROWS_AREA].address - image.base
     written = np.frombuffer(image.content, dtype=np.int8, count=frozen.size, offset=first)
     assert (frozen == written.reshape(frozen.shape)).all()
-
-
-def put_scales(simulation, network, state) -> None:
-    """Scales are no part of a slot: what golden has measured so far is put into the machine's tables."""
-    tensors = {edge.name: edge.tensor for edge in network.edges}
-    scales = {tensors[name]: scale for name, scale in state.scales.items() if scale.valid}
-    trained = {}
-    for layer in network.trained:
-        for name, tensor in (("weight", layer.trained.tensor), ("bias", layer.trained.bias_tensor)):
-            scale = state.step_scales.get(f"{layer.name}.{name}")
-            if tensor is not None and scale is not None and scale.valid:
-                trained[tensor] = scale.order
-    simulation.put_scales_without_training(
-        {tensor: scale.shift for tensor, scale in scales.items()},
-        {tensor: scale.exponent for tensor, scale in scales.items()},
-        trained,
-    )
 
 
 def commit_program(simulation, address: int) -> tuple[int, int]:

@@ -84,6 +84,14 @@ def _turns(m: Module, dut: Component, parts: Parts) -> Value:
     )
 
 
+def _rows_of_one(m: Module, dut: Component, parts: Parts) -> Value:
+    (loader,), (scaling,) = parts["Loader"], parts["ScalingRows"]
+    waits = Cat(port.valid & ~port.ready for port in (dut.row_written, dut.row_data)).any()
+    return (scaling.idle | ~(loader.row_write.valid | loader.row_read.valid)) & (
+        same(m, scaling.idle) | ~before(m, waits)
+    )
+
+
 def kind_of(name: str) -> str:
     """The class that a case is of: there may be several, told apart behind a comma."""
     return name.split(",")[0]
@@ -248,8 +256,12 @@ CASES = {
             ),
         ),
     ),
+    "ScalingRows": Case(),
     "Sequencer": Case(
-        free=("Stager", "EdgeState", "Loader", "Storer", "TransferQueue", "Watchdog", "Processor"),
+        free=("Stager", "EdgeState", "Loader", "Storer", "ScalingRows", "TransferQueue", "Watchdog", "Processor"),
+        given=_rows_of_one,
+        says="the loader asks for no rows while SAVE or RESTORE is under way, and these neither begin nor end while an"
+        " answer waits",
     ),
     "DelayedScales": Case(
         largest_memory=64,

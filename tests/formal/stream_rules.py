@@ -126,6 +126,11 @@ def _stays_resolved(m: Module, dut: Component) -> Value:
     return before(m, under_way) | same(m, Cat(dut.incoming, dut.rebase, dut.align))
 
 
+def _keeps_to_its_turn(m: Module, dut: Component) -> Value:
+    asks = dut.row_write.valid | dut.row_read.valid
+    return ~(dut.idle & asks) & (dut.idle | ~before(m, dut.idle & ~dut.start))
+
+
 _IN_ORDER = "no word comes after a command's last one, and no refusal or time-out before a word that waits"
 _STATUS = "no status is taken before its request"
 
@@ -143,6 +148,7 @@ ASKS = {
     "Sweep": Rule(f"``order`` and ``go`` hold until ``done``, and {_STATUS}", _sweeps_on),
     "WordWriter": Rule("``take`` comes only with ``ready``, and ``whole`` holds", _takes_when_ready),
     "Loader": Rule(f"{_IN_ORDER}, and {_STATUS}", _loads),
+    "ScalingRows": Rule(_STATUS, lambda m, dut: with_its_request(dut.row_written, dut.row_write)),
     "Sequencer": Rule(f"{_IN_ORDER}, and {_STATUS}", _sequences),
     "SequencedAccelerator": Rule(_IN_ORDER, _moves),
     "RowWriter": Rule(
@@ -176,6 +182,7 @@ PROMISES = {
     "Accelerator": Rule("no job is reported and no write ended before it is taken", _answers),
     "BlockWalk": Rule("What it says of a word holds until it goes on", _walks),
     "EdgeState": Rule("What was resolved holds until the next ``resolve``", _stays_resolved),
+    "ScalingRows": Rule("it begins with ``start``, and while it is ``idle`` it asks for nothing", _keeps_to_its_turn),
     "WordWriter": Rule("it stays ``ready`` until it takes a group, and offers nothing before one", _writes),
     "RowWriter": Rule(_TOGETHER, lambda m, dut: _together(dut.requests, dut.status)),
     "MramController": Rule(

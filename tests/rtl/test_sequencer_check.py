@@ -21,6 +21,7 @@ from respin.rtl.jobs import Pass
 from respin.rtl.sequencer.check import DescriptorCheck
 from respin.rtl.sequencer.descriptor import BODIES, DESCRIPTOR, JOB_PARTS, Header, Opcode
 from respin.rtl.sequencer.errors import ErrorCode, Problem
+from respin.rtl.sequencer.scaling import scaling_rows
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 ROWS = range(16, 600)
@@ -77,6 +78,8 @@ def samples(config: AcceleratorConfig) -> list[Descriptor]:
         Descriptor(opcode=Opcode.TABLE, body={"address": 96, "index": 5, "count": 40}),
         Descriptor(opcode=Opcode.BIASES, body={"address": 96, "index": 64, "count": 40, "row": 30, "shift": 4}),
         Descriptor(opcode=Opcode.ROWS, body={"address": 96, "row": 20, "count": 40}),
+        Descriptor(opcode=Opcode.SAVE, body={"row": 21, "count": scaling_rows(config)}),
+        Descriptor(opcode=Opcode.RESTORE, body={"row": 3, "count": scaling_rows(config)}),
         Descriptor(opcode=Opcode.BARRIER),
     ]
 
@@ -188,9 +191,9 @@ def test_problems_have_their_names() -> None:
     checker = Checker(config)
     convolution, edge, depthwise, gather, fan_in, loss, *rest = samples(config)
     gradient = next(descriptor for descriptor in rest if descriptor.kind.name == "GRADIENT")
-    load, table, rows = (
+    load, table, rows, save, restore = (
         next(descriptor for descriptor in rest if descriptor.opcode is opcode)
-        for opcode in (Opcode.LOAD, Opcode.TABLE, Opcode.ROWS)
+        for opcode in (Opcode.LOAD, Opcode.TABLE, Opcode.ROWS, Opcode.SAVE, Opcode.RESTORE)
     )
 
     def changed(descriptor: Descriptor, part: str, **fields: int) -> Descriptor:
@@ -200,6 +203,7 @@ def test_problems_have_their_names() -> None:
     cases = [
         (replace(load, flags=frozenset({"first"})), Problem.FLAGS),
         *((replace(alone, beside=1), Problem.FLAGS) for alone in (edge, fan_in, loss, gradient, rows, convolution)),
+        (replace(save, beside=1), Problem.FLAGS),
         (replace(depthwise, beside=2), Problem.FLAGS),
         (replace(edge, flags=frozenset({"edge"})), Problem.ORDER),
         (Descriptor(opcode=Opcode.END), Problem.ORDER),
@@ -222,6 +226,11 @@ def test_problems_have_their_names() -> None:
         (changed(gradient, "update", base=0), Problem.ROWS),
         (changed(gradient, "update", transposed_base=590), Problem.ROWS),
         (changed(rows, "", row=15), Problem.ROWS),
+        (changed(save, "", row=15), Problem.ROWS),
+        (changed(save, "", row=ROWS.stop - 15), Problem.ROWS),
+        (changed(restore, "", row=config.usable_rows - 15), Problem.ROWS),
+        *((changed(save, "", count=count), Problem.COUNT) for count in (0, 15, 17)),
+        (changed(restore, "", count=17), Problem.COUNT),
         (changed(table, "", index=1000), Problem.TABLE),
         (changed(load, "", address=16), Problem.EXTERNAL),
     ]  # fmt: skip
@@ -249,10 +258,10 @@ def test_a_program_without_rows_to_write_writes_none() -> None:
     made = [*samples(config), Descriptor(opcode=Opcode.COMMIT)]
     writes = [
         descriptor for descriptor in made
-        if descriptor.opcode in (Opcode.ROWS, Opcode.COMMIT)
+        if descriptor.opcode in (Opcode.ROWS, Opcode.COMMIT, Opcode.SAVE)
         or (descriptor.opcode is Opcode.JOB and descriptor.kind is Pass.GRADIENT)
     ]  # fmt: skip
-    assert {descriptor.opcode for descriptor in writes} == {Opcode.ROWS, Opcode.COMMIT, Opcode.JOB}
+    assert {descriptor.opcode for descriptor in writes} == {Opcode.ROWS, Opcode.COMMIT, Opcode.SAVE, Opcode.JOB}
 
     async def bench(ctx: SimulatorContext) -> None:
         for first in (0, ROWS.start, config.usable_rows):
