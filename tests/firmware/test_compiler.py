@@ -5,15 +5,25 @@ import zlib
 from dataclasses import asdict, replace
 from functools import cache
 
+import numpy as np
 import pytest
 
-from respin.firmware_model.compiler import INFER, PROVISION, TRAIN, Compiler, require_whole_reads
+from respin.firmware_model.compiler import (
+    INFER,
+    PROVISION,
+    ROWS_AREA,
+    SAVE,
+    TRAIN,
+    Compiler,
+    require_whole_reads,
+)
 from respin.firmware_model.descriptors import Descriptor, read_header
 from respin.firmware_model.image import Area, ImageError, ProgramImage
 from respin.firmware_model.jobs import Randomness
 from respin.firmware_model.machine import Machine, ProgramError, ProgramSession
-from respin.firmware_model.placement import Placement
+from respin.firmware_model.placement import SCALING, Placement
 from respin.firmware_model.program import EdgeState, Program
+from respin.firmware_model.scaling import Scaling, scaling_of_rows
 from respin.firmware_model.storage import CapacityError
 from respin.golden import digits
 from respin.golden.backbones import InputFormat
@@ -23,6 +33,7 @@ from respin.rtl.config import preset
 from respin.rtl.jobs import Pass
 from respin.rtl.sequencer.descriptor import Opcode
 from respin.rtl.sequencer.errors import ErrorCode
+from respin.rtl.sequencer.scaling import scaling_rows
 from respin.sim.compiled import drive
 
 CONFIG = preset("tiny")
@@ -78,6 +89,20 @@ def test_a_program_may_write_what_it_trains_and_nothing_else():
     assert min(base for base, _ in trained) == first
     assert max(base + rows for base, rows in trained) <= end < place.rows.used + 1
     assert all(base + rows <= first for name, (base, rows) in place.rows.images.items() if name == "stem")
+    assert windows[SAVE] == (end, end + scaling_rows(CONFIG)) == (end, place.rows.used)
+    saves, ends = descriptors(image(), SAVE)
+    assert (saves.opcode, ends.opcode) == (Opcode.SAVE, Opcode.END)
+    restores = descriptors(image(), PROVISION)[-2]
+    assert (restores.opcode, restores.body["row"]) == (Opcode.RESTORE, saves.body["row"])
+
+
+def test_provisioning_writes_the_scales_that_it_is_given():
+    place, known = placement(), {3: Scaling(shift=9, exponent=-4), 20: Scaling(order=-31)}
+    given = Compiler(place).compile(network().initial_parameters(), scaling=known)
+    base, count = place.rows.images[SCALING]
+    for made, want in ((given, known), (image(), {})):
+        rows = np.frombuffer(made.bytes_of(ROWS_AREA), dtype=np.int8).reshape(-1, 32)
+        assert scaling_of_rows(rows[base : base + count]) == want
 
 
 def test_an_inference_image_has_no_training_program():
@@ -155,7 +180,10 @@ def test_a_job_reads_rows_of_one_region():
     step = descriptors(Compiler(place).compile(network().initial_parameters()), TRAIN)
     require_whole_reads(step, place.regions)
     backbone, task = place.regions
-    for cut in ([backbone], [backbone, replace(task, slot_rows=task.slot_rows - 1)]):
+    jobs_end = place.rows.images[SCALING][0] - task.start
+    assert task.slot_rows == jobs_end + scaling_rows(CONFIG)
+    require_whole_reads(step, [backbone, replace(task, slot_rows=jobs_end)])
+    for cut in ([backbone], [backbone, replace(task, slot_rows=jobs_end - 1)]):
         with pytest.raises(ValueError, match=r"descriptor \d+ reads rows \d+ to \d+, which must lie in one region"):
             require_whole_reads(step, cut)
 
