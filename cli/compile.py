@@ -25,6 +25,7 @@ from respin.cli.console import (
 )
 from respin.cli.output import require_file, whole
 from respin.cli.sources import TASK_IMAGES, calibration, image_shape, numbers, say
+from respin.rtl.config import MAX_BATCH
 
 if TYPE_CHECKING:
     from respin.firmware_model.frontend.source import Source
@@ -59,7 +60,10 @@ def compile_network(
         str | None, typer.Option(help="The same, of the classes of a data set or a folder; calibrates on its images.")
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, help=f"Images in a batch: {INFERRED}, or {TRAINED} of a network that learns.")
+        int | None,
+        typer.Option(
+            min=1, max=MAX_BATCH, help=f"Images in a batch: {INFERRED}, or {TRAINED} of a network that learns."
+        ),
     ] = None,
     preset: Preset = None,
     config: ConfigFile = None,

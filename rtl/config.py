@@ -26,6 +26,9 @@ REGION_ROWS = 18
 PLANES = 8
 """Bit-planes in one word of the activation store."""
 
+MAX_BATCH = 255
+"""The most images that a job can be about: what its count holds."""
+
 RANDOM_ROUNDS = 16
 """Rounds of the Simon32/64 cipher that make one random number (docs/arithmetic.md, Randomness)."""
 

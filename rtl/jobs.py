@@ -8,11 +8,13 @@ pixel ``(y, x)`` of an ``h x w`` map is at ``base + c * block_stride + (n * h + 
 from amaranth.hdl import Value, signed, unsigned
 from amaranth.lib import data, enum
 
+from respin.rtl.config import MAX_BATCH
 from respin.rtl.interfaces import ROW_ADDRESS_BITS, STORE_ADDRESS_BITS
 
 STORE_ADDRESS = unsigned(STORE_ADDRESS_BITS)
 ROW_ADDRESS = unsigned(ROW_ADDRESS_BITS)
 COUNT = unsigned(16)
+IMAGES = unsigned(MAX_BATCH.bit_length())
 EXTENT = unsigned(9)
 KERNEL = unsigned(4)
 CHANNEL = unsigned(12)
@@ -52,7 +54,7 @@ class WindowJob(data.Struct):
 
     base: STORE_ADDRESS
     block_stride: STORE_ADDRESS
-    n: unsigned(8)
+    n: IMAGES
     h: EXTENT
     w: EXTENT
     oh: EXTENT
@@ -149,7 +151,7 @@ class VectorJob(data.Struct):
 
     source: VectorSource
     mode: VectorMode
-    n: unsigned(8)
+    n: IMAGES
     oh: EXTENT
     ow: EXTENT
     repeats: unsigned(8)
@@ -228,7 +230,7 @@ class LossJob(data.Struct):
     out: STORE_ADDRESS
     out_stride: STORE_ADDRESS
     labels: STORE_ADDRESS
-    n: unsigned(8)
+    n: IMAGES
     classes: CHANNEL
     alpha: unsigned(16)
     on: unsigned(16)

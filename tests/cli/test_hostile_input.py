@@ -88,6 +88,7 @@ def respin(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
         ("verilog --config deep.toml", "deep.toml: is not TOML: "),
         ("device show deep.toml", "deep.toml: is not TOML: "),
         ("compile model.py:network --classes 2 --recipe deep.toml", "deep.toml: is not TOML: "),
+        ("compile model.py:network --batch 256", "Invalid value for '--batch': Input should be less than or equal to"),
         ("compile model.py:network -o folder", "folder: cannot be written: is a folder or a device, not a file"),
         ("compile model.py:network -o /dev/null", "/dev/null: cannot be written: is a folder or a device, not"),
         ("compile model.py:network -o file/x", "file: cannot be written: there is a file where a folder must be"),
