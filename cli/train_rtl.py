@@ -31,7 +31,7 @@ def train_rtl(
         Path | None,
         typer.Option(
             "--out", "-o", show_default=False,
-            help="Write the program with what was learned; the rows are taken out of the simulated array.",
+            help="Write the program with what was learned and measured; rows are taken out of the simulated array.",
         ),
     ] = None,
     json: Json = False,
@@ -40,7 +40,8 @@ def train_rtl(
 
     The machine computes no loss that could be read: a step shows how many pictures of its batch were classified right
     before it, its cycles, and what it wrote. The shifts of errors settle from the loss down, an edge a step: the
-    first trained layers begin to learn after as many steps as edges lie before them.
+    first trained layers begin to learn after as many steps as edges lie before them. A program that --out wrote has the
+    shifts of its last step and goes on at once.
     """
     require("learn", "torch", "pillow")
     import torch
