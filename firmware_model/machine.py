@@ -185,7 +185,7 @@ class ProgramSession:
     Raises
     ------
     ImageError
-        If the image is for another configuration.
+        If the image is for another configuration, or learns and cannot save what it measures.
     """
 
     def __init__(self, machine: Machine, image: ProgramImage, *, seed: int = 0, step: int = 0) -> None:
@@ -193,6 +193,8 @@ class ProgramSession:
             ours, its = asdict(machine.config), asdict(image.config)
             name = next(name for name in ours if ours[name] != its[name])
             raise ImageError(f"the image must be for a machine with {name} {ours[name]!r}, not {its[name]!r}")
+        if TRAIN in image.programs and SAVE not in image.programs:
+            raise ImageError(f"the image learns and has no program {SAVE}: an earlier version made it, compile it anew")
         self.machine, self.image = machine, image
         self.seed, self.step = seed, step
 

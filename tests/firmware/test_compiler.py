@@ -191,6 +191,8 @@ def test_a_job_reads_rows_of_one_region():
 def test_a_session_takes_its_own_machines_image():
     with pytest.raises(ImageError, match=r"must be for a machine with slices 8, not 4"):
         ProgramSession(Machine(replace(CONFIG, slices=8), transport=None), image())
+    with pytest.raises(ImageError, match=r"has no program save: an earlier version made it, compile it anew"):
+        ProgramSession(Machine(CONFIG, transport=None), replace(image(), programs=(PROVISION, INFER, TRAIN)))
 
 
 def test_errors_say_what_they_mean():
