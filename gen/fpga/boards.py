@@ -59,7 +59,7 @@ def _ulx3s(size: str, preset: str | None, memory_bytes: int, resources: dict[str
 BOARDS = {
     board.name: board
     for board in (
-        _ulx3s("85", "tiny", 1 << 16, {
+        _ulx3s("85", "nano", 1 << 16, {
             "TRELLIS_COMB": 83640, "TRELLIS_FF": 83640, "DP16KD": 208, "MULT18X18D": 156,
         }),
         _ulx3s("25", None, 1 << 14, {
