@@ -23,7 +23,7 @@ from respin.sim.tables import READ_CYCLES, WRITE_CYCLES, table_for
         (["--board", "ulx3s-85f", "--clock", "60"], "clock must be one of 25, 50, 75"),
         (["--board", "icebreaker", "--clock", "0"], "clock_mhz must be in 1..1000, not 0"),
         (["--vivado", "zynq", "--clock", "50"], "--clock is for --board, not for --vivado"),
-        (["--board", "ulx3s-85f", "--baud", "7000000"], "baud must be at most clock_hz / 8 (6250000), not 7000000"),
+        (["--board", "ulx3s-85f", "--baud", "7000000"], "baud must be at most clock_hz / 8 (3125000), not 7000000"),
         (["--vivado", "zynq", "--baud", "1000000"], "--baud is for --board, not for --vivado"),
         (["--board", "ulx3s-85f", "--read-errors", "0.9"], "read must be in 0..0.5, not 0.9"),
     ],
