@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from respin.cli.main import app
-from respin.firmware_model.compiler import INFER, INPUT_AREA, LOGITS_AREA, PROVISION, TRAIN
+from respin.firmware_model.compiler import INFER, INPUT_AREA, LOGITS_AREA, PROVISION, SAVE, TRAIN
 from respin.firmware_model.image import ProgramImage
 
 MODULE = """
@@ -98,7 +98,7 @@ def test_a_network_that_learns() -> None:
     learning = ("--recipe", "mine.toml", "--labels", "pictures", "--batch", "2", "--json")
     found = json.loads(run("model.py:network", *SHAPE, *learning, "-o", "c.program"))
     image = ProgramImage.load(Path("c.program"))
-    assert image.programs == (PROVISION, INFER, TRAIN)
+    assert image.programs == (PROVISION, INFER, TRAIN, SAVE)
     assert image.tensors[LOGITS_AREA].shape == (2, 3, 1, 1)
     # A pixel is its own integer, worth 1/255; the folders name the classes.
     form = image.input_format
@@ -158,7 +158,7 @@ def test_an_onnx_file() -> None:
         (("model.py:pooled", *SHAPE, "--classes", "3"), "1: a pool that is no part of a backbone; supported: a line"),
         (
             ("model.py:network", "--shape", "3,12,12", "--preset", "nano", "--classes", "40"),
-            "the network needs 83 MRAM rows, nano has 64: raise banks or mram_rows",
+            "the network needs 99 MRAM rows, nano has 64: raise banks or mram_rows",
         ),
     ],
 )
