@@ -143,7 +143,9 @@ def route_alone(
     family = FAMILIES[board.family]
     name, *options = family.place_and_route
     kept = [option.format(seed=seed) for option in options[: options.index("--lpf")]]
-    kept += family.crowded if crowded else ()
+    if crowded:
+        kept += family.crowded
+        mhz = max(mhz, family.crowded_mhz)
     alone = ["--out-of-context", "--lpf-allow-unconstrained", "--freq", str(mhz)]
     run([name, *board.chip, *kept, *alone], folder, folder / "nextpnr.log", show=show)
 
