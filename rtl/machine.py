@@ -14,6 +14,7 @@ from respin.rtl.mram.keeper_ports import ERASE_KEY, MemoryControl
 from respin.rtl.mram.upkeep import CareCounters, MemoryState
 from respin.rtl.sequenced import SequencedAccelerator
 from respin.rtl.sequencer.ports import Control
+from respin.rtl.streams import join
 
 _UNIT_OF_STAGE = {"rows": "read", "feeder": "feed"}
 """What the counters call the units that a job calls otherwise."""
@@ -129,9 +130,7 @@ class Machine(Component):
                 moved = getattr(host, f"{name}_words")
                 pairs.append((inner.words, moved) if name == "store" else (moved, inner.words))
                 for source, sink in pairs:
-                    m.d.comb += [
-                        sink.payload.eq(source.payload), sink.valid.eq(source.valid), source.ready.eq(sink.ready)
-                    ]  # fmt: skip
+                    join(m, source, sink)
 
     def _connect_registers(self, m: Module) -> None:
         regs, machine = self._host.regs, self._machine

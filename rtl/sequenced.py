@@ -14,6 +14,7 @@ from respin.rtl.mram.upkeep import Upkeep
 from respin.rtl.ports import Report
 from respin.rtl.sequencer.ports import Control, EdgeNote, MemoryRead, MemoryWrite
 from respin.rtl.sequencer.sequencer import Sequencer
+from respin.rtl.streams import join
 from respin.rtl.top import Accelerator
 
 _PORTS = (
@@ -143,4 +144,4 @@ class SequencedAccelerator(Component):
         pairs = [(getattr(user, name), getattr(accelerator, name)) for name in _REQUESTS]
         pairs += [(getattr(accelerator, name), getattr(user, name)) for name in _ANSWERS]
         for source, sink in pairs:
-            m.d.comb += [sink.payload.eq(source.payload), sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
+            join(m, source, sink)

@@ -22,10 +22,11 @@ from respin.rtl.learn.table import TablePort
 from respin.rtl.learn.update import Update
 from respin.rtl.mram.guard import Guard, regions_layout
 from respin.rtl.mram.memory import MaintainedMemory
-from respin.rtl.mram.ports import Counters, Outcome, ReadRow, WriteStatus
+from respin.rtl.mram.ports import Counters, Outcome, ReadRow, WriteStatus, landed
 from respin.rtl.mram.share import RowShare
 from respin.rtl.mram.upkeep import Upkeep
 from respin.rtl.ports import WORD_BITS, Fault, HostRange, HostRow, HostWord, Report, TableWrite
+from respin.rtl.streams import join
 from respin.rtl.vector.gather import Gather
 from respin.rtl.vector.loss import LossHead
 from respin.rtl.vector.sources import GatherOrder
@@ -35,7 +36,7 @@ from respin.rtl.vector.unit import VectorUnit
 def _route(m: Module, when: Value, source: Value, sink: Value) -> None:
     """Connect a stream to another one while ``when`` is high; at other times neither moves."""
     with m.If(when):
-        m.d.comb += [sink.payload.eq(source.payload), sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
+        join(m, source, sink)
 
 
 def _handshake(port: Value) -> Value:
@@ -475,7 +476,7 @@ class Accelerator(Component):
         """The first fault since a slot's job began; an address out of range is one of every job under way."""
         mram, store, update = self._mram, self._store, self._update
         outcome = update.written.payload.outcome
-        failed = (outcome != Outcome.OK) & (outcome != Outcome.DEFECT)
+        failed = ~landed(outcome)
         refused_before, fault = Signal(32), Signal(Fault)
         m.d.sync += refused_before.eq(mram.counters.refused)
         with m.If(slot.control.start):

@@ -94,10 +94,9 @@ class Order:
         return SDRAM_BYTES if self.sdram else self.chosen.memory_bytes
 
     def constraints(self, *, crowded: bool) -> str:
-        """Return the file of constraints; a ``crowded`` design is placed for no less than its family's least clock."""
-        board = self.chosen
-        least_mhz = FAMILIES[board.family].crowded_mhz if crowded else 0
-        faster = max(1, least_mhz / self.clock.mhz)
+        """Return the file of constraints, for the clock that the design is placed for."""
+        board, mhz = self.chosen, self.clock.mhz
+        faster = FAMILIES[board.family].placed_mhz(mhz, crowded=crowded) / mhz
         return constraints(board, sdram=self.sdram, oscillator_mhz=board.oscillator_mhz * faster)
 
     @property

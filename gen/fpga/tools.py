@@ -43,6 +43,10 @@ class Family:
     crowded: tuple[str, ...] = ()
     crowded_mhz: int = 0
 
+    def placed_mhz(self, mhz: int, *, crowded: bool) -> int:
+        """Return the clock that a design of ``mhz`` is placed for."""
+        return max(mhz, self.crowded_mhz) if crowded else mhz
+
 
 _COMMON = ("--json", "mapped.json", "--report", "timing.json", "--write", "routed.json", "--seed", "{seed}",
            "--timing-allow-fail")  # fmt: skip
@@ -143,10 +147,9 @@ def route_alone(
     family = FAMILIES[board.family]
     name, *options = family.place_and_route
     kept = [option.format(seed=seed) for option in options[: options.index("--lpf")]]
-    if crowded:
-        kept += family.crowded
-        mhz = max(mhz, family.crowded_mhz)
-    alone = ["--out-of-context", "--lpf-allow-unconstrained", "--freq", str(mhz)]
+    kept += family.crowded if crowded else ()
+    placed_mhz = family.placed_mhz(mhz, crowded=crowded)
+    alone = ["--out-of-context", "--lpf-allow-unconstrained", "--freq", str(placed_mhz)]
     run([name, *board.chip, *kept, *alone], folder, folder / "nextpnr.log", show=show)
 
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from respin.rtl.interfaces import ROW
 from respin.rtl.jobs import ReadJob
 from respin.rtl.learn.tile_rows import RowChange
-from respin.rtl.mram.ports import Outcome, ReadRow, WriteKind, WriteRequest, WriteStatus
+from respin.rtl.mram.ports import ReadRow, WriteKind, WriteRequest, WriteStatus, landed
 
 WEIGHT_MAX = 127
 """Trained weights lie in -127..127."""
@@ -88,8 +88,7 @@ class RowUpdate(wiring.Component):
 
     def _finish(self, m: Module) -> None:
         """Take the status of the write."""
-        outcome = self.written.payload.outcome
-        good = (outcome == Outcome.OK) | (outcome == Outcome.DEFECT)
+        good = landed(self.written.payload.outcome)
         m.d.comb += self.written.ready.eq(1)
         with m.If(self.written.valid):
             m.d.comb += [self.done.eq(good), self.failed.eq(~good)]

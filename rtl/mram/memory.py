@@ -27,6 +27,7 @@ from respin.rtl.mram.row_map import RowMap
 from respin.rtl.mram.spare_map import CRC_BYTES, PAGE_BYTES, PageLayout
 from respin.rtl.mram.upkeep import Upkeep
 from respin.rtl.mram.watchdog import Watchdog
+from respin.rtl.streams import join
 
 
 class _Task(enum.Enum):
@@ -36,10 +37,6 @@ class _Task(enum.Enum):
     WRITE = 1
     SCRUB = 2
     MARCH = 3
-
-
-def _join(m: Module, source: Value, sink: Value) -> None:
-    m.d.comb += [sink.payload.eq(source.payload), sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
 
 
 class MaintainedMemory(wiring.Component):
@@ -145,8 +142,8 @@ class MaintainedMemory(wiring.Component):
         passing = Signal()
         users_read = passing | (self._task == _Task.WRITE)
         with m.If(users_read):
-            _join(m, self.read, inner.read)
-            _join(m, inner.rows, self.rows)
+            join(m, self.read, inner.read)
+            join(m, inner.rows, self.rows)
         m.d.comb += [
             self.idle.eq(Mux(users_read, inner.idle, ~self.read.valid) & ~self.write.valid),
             self.upkeep.state.ready.eq(passing | (self._task != _Task.LOAD)),
@@ -219,13 +216,13 @@ class MaintainedMemory(wiring.Component):
         fails = outcome == Outcome.FAILED
         if self._config.remap_defects:
             fails |= outcome == Outcome.DEFECT
-        _join(m, self.write, inner.write)
+        join(m, self.write, inner.write)
         with m.If(inner.written.valid & fails & (self.write.payload.kind == WriteKind.WRITE)):
             m.d.comb += [inner.written.ready.eq(1), self.write.ready.eq(0)]
             m.d.sync += [self._status.eq(inner.written.payload), self._task.eq(_Task.WRITE)]
             m.next = "choose a spare"
         with m.Else():
-            _join(m, inner.written, self.written)
+            join(m, inner.written, self.written)
         with m.If(inner.idle & ~self.read.valid & ~self.write.valid):
             with m.If(self._due):
                 m.d.sync += [self._due.eq(0), self._task.eq(_Task.SCRUB)]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes in and out of the bank controller: requests, statuses, errors and counters."""
 
-from amaranth.hdl import unsigned
+from amaranth.hdl import Value, unsigned
 from amaranth.lib import data, enum
 
 from respin.rtl.config import STRIPS
@@ -56,6 +56,11 @@ class Outcome(enum.Enum, shape=unsigned(3)):
     TIMEOUT = 4
     UNSAFE = 5
     LOCKED = 6
+
+
+def landed(outcome: Value) -> Value:
+    """Whether a write ended with a row that reads back as it should."""
+    return (outcome == Outcome.OK) | (outcome == Outcome.DEFECT)
 
 
 class WriteStatus(data.Struct):

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Component, In, Out
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.interfaces import ROW_ADDRESS_BITS
 from respin.rtl.jobs import ReadJob
-from respin.rtl.mram.ports import Outcome, ReadRow, WriteStatus
+from respin.rtl.mram.ports import ReadRow, WriteStatus, landed
 from respin.rtl.mram.watchdog import Watchdog
 from respin.rtl.ports import WORD_BITS, HostRow
 
@@ -162,10 +162,9 @@ class Sweep(Component):
             with m.State("Write"):
                 # A request is taken together with its status.
                 m.d.comb += [self.row_write.valid.eq(1), self.row_written.ready.eq(1)]
-                outcome = self.row_written.payload.outcome
                 with m.If(self.row_written.valid):
                     m.next = "Next"
-                    with m.If((outcome != Outcome.OK) & (outcome != Outcome.DEFECT)):
+                    with m.If(~landed(self.row_written.payload.outcome)):
                         self._fail(m, self.row_write.payload.row)
             with m.State("Next"):
                 m.d.sync += at.eq(at + 1)

@@ -9,7 +9,7 @@ from respin.rtl.config import BLOCK
 from respin.rtl.host.dma_ports import DmaError
 from respin.rtl.interfaces import ROW
 from respin.rtl.jobs import ReadJob
-from respin.rtl.mram.ports import Outcome, ReadRow, WriteStatus
+from respin.rtl.mram.ports import ReadRow, WriteStatus, landed
 from respin.rtl.ports import HostRow, HostWord, TableWrite
 from respin.rtl.sequencer.descriptor import DESCRIPTOR, Opcode
 from respin.rtl.sequencer.errors import UNCORRECTABLE_ROW, ErrorCode
@@ -213,7 +213,6 @@ class Loader(Component):
         words, written = self.memory.words, self.row_written
         asked = Signal()
         outcome = written.payload.outcome
-        good = (outcome == Outcome.OK) | (outcome == Outcome.DEFECT)
         # The status may come in the very cycle in which the request is taken.
         m.d.comb += [
             self.row_write.valid.eq(words.valid & ~asked),
@@ -226,7 +225,7 @@ class Loader(Component):
             m.d.sync += asked.eq(1)
         with m.If(written.valid & written.ready):
             m.d.sync += asked.eq(0)
-            with m.If(~good):
+            with m.If(~landed(outcome)):
                 m.d.sync += [self.error.eq(ErrorCode.ROW), self.info.eq(outcome)]
 
     def _advance(self, m: Module, load: Value, rows: Value, biases: Value) -> None:

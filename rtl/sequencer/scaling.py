@@ -10,7 +10,7 @@ from respin.rtl.interfaces import ROW_ADDRESS_BITS
 from respin.rtl.jobs import EXPONENT, ReadJob
 from respin.rtl.learn.scales import ErrorScale, LargestGradient
 from respin.rtl.learn.table import TablePort
-from respin.rtl.mram.ports import Outcome, ReadRow, WriteStatus
+from respin.rtl.mram.ports import ReadRow, WriteStatus, landed
 from respin.rtl.ports import WORD_BITS, HostRow
 from respin.rtl.sequencer.descriptor import DESCRIPTOR, Opcode
 from respin.rtl.sequencer.edges import Measured
@@ -206,13 +206,12 @@ class ScalingRows(Component):
         """Write a row; the status may come in the very cycle in which the request is taken."""
         written, asked = self.row_written, Signal()
         outcome = written.payload.outcome
-        good = (outcome == Outcome.OK) | (outcome == Outcome.DEFECT)
         m.d.comb += [self.row_write.valid.eq(~asked), written.ready.eq(1), self.moves.eq(1)]
         with m.If(self.row_write.ready):
             m.d.sync += asked.eq(1)
         with m.If(written.valid):
             m.d.sync += asked.eq(0)
             self._end_row(m)
-            with m.If(~good):
+            with m.If(~landed(outcome)):
                 m.d.sync += [self.error.eq(ErrorCode.ROW), self.info.eq(outcome)]
                 m.next = "Idle"

@@ -28,6 +28,7 @@ from respin.rtl.sequencer.scaling import ScalingRows
 from respin.rtl.sequencer.stager import Stager
 from respin.rtl.sequencer.storer import Storer
 from respin.rtl.sequencer.transfer_queue import TransferQueue
+from respin.rtl.streams import join
 
 _SUM_STEP_BITS = 8
 """Bits of a descriptor's CRC that enter the program's checksum in a cycle."""
@@ -225,9 +226,7 @@ class Sequencer(Component):
             pairs += [(getattr(self, name), getattr(user, name)) for name in ("row_written", "row_data")]
             with m.If(turn):
                 for source, sink in pairs:
-                    m.d.comb += [
-                        sink.payload.eq(source.payload), sink.valid.eq(source.valid), source.ready.eq(sink.ready)
-                    ]  # fmt: skip
+                    join(m, source, sink)
         connect(m, scaling.measured, self._edges.host)
         connect(m, scaling.errors, flipped(self.error_scales))
         connect(m, scaling.gradients, flipped(self.largest_gradients))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from amaranth.sim import Simulator, SimulatorContext
+from movers_bench import Rows, carry_out
 
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.structures import from_bits
@@ -22,46 +23,21 @@ SEED = int(os.environ.get("RESPIN_SEED", "1"))
 WORD = (1 << 256) - 1
 
 
-class World:
+class World(Rows):
     """Everything around a loader or storer, which pauses at random."""
 
     def __init__(self, dut: Loader | Storer, rng: random.Random) -> None:
-        self.dut, self.rng = dut, rng
+        super().__init__(dut, rng)
         self.memory: dict[int, int] = {32 * i: rng.getrandbits(256) for i in range(512)}
         self.given: list[dict[str, int]] = []
         self.broken: dict[int, DmaError] = {}
         self.store: dict[int, int] = {}
         self.table: dict[int, int] = {}
-        self.rows: dict[int, int] = {row: rng.getrandbits(256) for row in range(40)}
-        self.beyond: set[int] = set()
-        self.outcomes: dict[int, Outcome] = {}
-
-    async def _pause(self, ctx: SimulatorContext) -> None:
-        for _ in range(self.rng.choice([0, 0, 1, 3])):
-            await ctx.tick()
-
-    async def _take(self, ctx: SimulatorContext, port: Any) -> Any:
-        await self._pause(ctx)
-        ctx.set(port.ready, 1)
-        valid = False
-        while not valid:
-            _, _, valid, payload = await ctx.tick().sample(port.valid, port.payload)
-        ctx.set(port.ready, 0)
-        return payload
-
-    async def _give(self, ctx: SimulatorContext, port: Any, payload: Any) -> None:
-        await self._pause(ctx)
-        ctx.set(port.payload, payload)
-        ctx.set(port.valid, 1)
-        ready = False
-        while not ready:
-            _, _, ready = await ctx.tick().sample(port.ready)
-        ctx.set(port.valid, 0)
 
     async def reader(self, ctx: SimulatorContext) -> None:
         """The DMA's reading side."""
         while True:
-            command = await self._take(ctx, self.dut.memory.command)
+            command = await self.take(ctx, self.dut.memory.command)
             addresses = range(command.address, command.address + command.bytes, 32)
             error = next((self.broken[at] for at in addresses if at in self.broken), DmaError.NONE)
             words = [{"data": self.memory[at], "last": at == addresses[-1]} for at in addresses]
@@ -75,36 +51,36 @@ class World:
             if self.rng.random() < 0.5:
                 for _ in range(30):
                     await ctx.tick()
-            await self._give(ctx, self.dut.memory.status, {"error": error})
+            await self.give(ctx, self.dut.memory.status, {"error": error})
 
     async def words(self, ctx: SimulatorContext) -> None:
         """Words on their way from the DMA."""
         while True:
             await ctx.tick()
             if self.given:
-                await self._give(ctx, self.dut.memory.words, self.given[0])
+                await self.give(ctx, self.dut.memory.words, self.given[0])
                 self.given.pop(0)
 
     async def writer(self, ctx: SimulatorContext) -> None:
         """Its writing side; a command that times out takes some words only."""
         while True:
-            command = await self._take(ctx, self.dut.memory.command)
+            command = await self.take(ctx, self.dut.memory.command)
             addresses = range(command.address, command.address + command.bytes, 32)
             error = next((self.broken[at] for at in addresses if at in self.broken), DmaError.NONE)
             for at in addresses if error != DmaError.TIMEOUT else addresses[: len(addresses) // 2]:
-                self.memory[at] = await self._take(ctx, self.dut.memory.words)
-            await self._give(ctx, self.dut.memory.status, {"error": error})
+                self.memory[at] = await self.take(ctx, self.dut.memory.words)
+            await self.give(ctx, self.dut.memory.status, {"error": error})
 
     async def store_writes(self, ctx: SimulatorContext) -> None:
         while True:
-            word = await self._take(ctx, self.dut.store_write)
+            word = await self.take(ctx, self.dut.store_write)
             self.store[word.addr] = word.data
 
     async def store_reads(self, ctx: SimulatorContext) -> None:
         while True:
-            asked = await self._take(ctx, self.dut.store_read)
+            asked = await self.take(ctx, self.dut.store_read)
             for at in range(asked.base, asked.base + asked.count):
-                await self._give(ctx, self.dut.store_data, self.store[at])
+                await self.give(ctx, self.dut.store_data, self.store[at])
 
     async def table_writes(self, ctx: SimulatorContext) -> None:
         ctx.set(self.dut.table_write.ready, 1)
@@ -112,47 +88,6 @@ class World:
             _, _, valid, written = await ctx.tick().sample(self.dut.table_write.valid, self.dut.table_write.payload)
             if valid:
                 self.table[written.index] = written.entry
-
-    async def row_reads(self, ctx: SimulatorContext) -> None:
-        while True:
-            asked = await self._take(ctx, self.dut.row_read)
-            assert asked.count == asked.tiles == asked.repeats == 1
-            row = self.rows[asked.base]
-            content = [from_bits(8, row >> (8 * i)) - 256 * (row >> (8 * i + 7) & 1) for i in range(32)]
-            await self._give(ctx, self.dut.row_data, {"data": content, "uncorrectable": asked.base in self.beyond})
-
-    async def row_writes(self, ctx: SimulatorContext) -> None:
-        """The status may come in the cycle in which the row is taken, or later."""
-        while True:
-            await ctx.tick()
-            if not ctx.get(self.dut.row_write.valid):
-                continue
-            row = ctx.get(self.dut.row_write.payload)
-            await self._pause(ctx)
-            outcome = self.outcomes.get(row.row, Outcome.OK)
-            if outcome in (Outcome.OK, Outcome.DEFECT):
-                self.rows[row.row] = row.data
-            ctx.set(self.dut.row_written.payload.outcome, outcome)
-            ctx.set(self.dut.row_written.valid, 1)
-            ctx.set(self.dut.row_write.ready, 1)
-            await ctx.tick()
-            ctx.set(self.dut.row_write.ready, 0)
-            ctx.set(self.dut.row_written.valid, 0)
-
-
-async def carry_out(ctx: SimulatorContext, dut: Loader | Storer, descriptor: Descriptor) -> tuple[ErrorCode, int]:
-    """Start a descriptor and wait for its end."""
-    ctx.set(dut.descriptor.as_value(), int.from_bytes(descriptor.pack(), "little"))
-    ctx.set(dut.start, 1)
-    await ctx.tick()
-    ctx.set(dut.start, 0)
-    # Nothing may be read of it any more.
-    ctx.set(dut.descriptor.as_value(), (1 << 2048) - 1)
-    for _ in range(20_000):
-        if ctx.get(dut.idle):
-            return ctx.get(dut.error), ctx.get(dut.info)
-        await ctx.tick()
-    raise AssertionError(f"{descriptor.line()} does not end")
 
 
 Process = Callable[[SimulatorContext], Any]

@@ -11,6 +11,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib.wiring import Component, connect
 from amaranth.sim import Simulator, SimulatorContext
+from movers_bench import Rows, carry_out
 
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.scaling import Scaling, rows_of_scaling, scaling_of_rows
@@ -25,21 +26,18 @@ from respin.rtl.sequencer.scaling import ScalingRows, scaling_rows
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 CONFIG = preset("tiny")
-ROWS = scaling_rows(CONFIG)
+COUNT = scaling_rows(CONFIG)
 FIELDS = {"errors": "shift", "measured": "exponent", "gradients": "order"}
 
 
 class Bench(Component):
-    """The unit with its three tables, whose other ports are the test's, and rows that pause at random."""
+    """The unit with its three tables, whose other ports are the test's, and rows around it."""
 
     def __init__(self, rng: random.Random) -> None:
         self.dut = ScalingRows(config=CONFIG)
         shapes = {"errors": ErrorScale, "measured": Measured, "gradients": LargestGradient}
         self.tables = {name: TensorTable(shape=shape, ids=CONFIG.tensor_ids) for name, shape in shapes.items()}
-        self.rows: dict[int, int] = {row: rng.getrandbits(256) for row in range(60)}
-        self.outcomes: dict[int, Outcome] = {}
-        self.beyond: set[int] = set()
-        self.rng = rng
+        self.around = Rows(self.dut, rng)
         super().__init__({})
 
     def elaborate(self, platform: object) -> Module:
@@ -49,44 +47,6 @@ class Bench(Component):
             m.submodules[name] = table
             connect(m, getattr(self.dut, name), table.host)
         return m
-
-    async def _pause(self, ctx: SimulatorContext) -> None:
-        for _ in range(self.rng.choice([0, 0, 1, 4])):
-            await ctx.tick()
-
-    async def _take(self, ctx: SimulatorContext, port: Any) -> Any:
-        await self._pause(ctx)
-        ctx.set(port.ready, 1)
-        valid = False
-        while not valid:
-            _, _, valid, payload = await ctx.tick().sample(port.valid, port.payload)
-        ctx.set(port.ready, 0)
-        return payload
-
-    async def _give(self, ctx: SimulatorContext, port: Any, payload: Any) -> None:
-        await self._pause(ctx)
-        ctx.set(port.payload, payload)
-        ctx.set(port.valid, 1)
-        ready = False
-        while not ready:
-            _, _, ready = await ctx.tick().sample(port.ready)
-        ctx.set(port.valid, 0)
-
-    async def writes(self, ctx: SimulatorContext) -> None:
-        while True:
-            asked = await self._take(ctx, self.dut.row_write)
-            outcome = self.outcomes.get(asked.row, Outcome.OK)
-            if outcome in (Outcome.OK, Outcome.DEFECT):
-                self.rows[asked.row] = asked.data
-            await self._give(ctx, self.dut.row_written, {"outcome": outcome})
-
-    async def reads(self, ctx: SimulatorContext) -> None:
-        while True:
-            asked = await self._take(ctx, self.dut.row_read)
-            assert (asked.count, asked.repeats) == (1, 1)
-            content = np.frombuffer(self.rows[asked.base].to_bytes(32, "little"), dtype=np.int8)
-            row = {"data": content.tolist(), "uncorrectable": asked.base in self.beyond}
-            await self._give(ctx, self.dut.row_data, row)
 
     async def put(self, ctx: SimulatorContext, scaling: dict[int, Scaling]) -> None:
         """Fill the tables through their owners' ports."""
@@ -118,17 +78,7 @@ class Bench(Component):
         return {number: Scaling(**known) for number, known in sorted(found.items())}
 
     async def carry_out(self, ctx: SimulatorContext, opcode: Opcode, row: int) -> tuple[ErrorCode, int]:
-        made = Descriptor(opcode=opcode, body={"row": row, "count": ROWS}).pack()
-        ctx.set(self.dut.descriptor.as_value(), int.from_bytes(made, "little"))
-        ctx.set(self.dut.start, 1)
-        await ctx.tick()
-        ctx.set(self.dut.start, 0)
-        ctx.set(self.dut.descriptor.as_value(), 0)
-        for _ in range(4000):
-            await ctx.tick()
-            if ctx.get(self.dut.idle):
-                return ErrorCode(ctx.get(self.dut.error)), ctx.get(self.dut.info)
-        raise AssertionError("it does not end")
+        return await carry_out(ctx, self.dut, Descriptor(opcode=opcode, body={"row": row, "count": COUNT}))
 
 
 def measured(rng: random.Random) -> dict[int, Scaling]:
@@ -147,8 +97,8 @@ def run(body: Callable[[SimulatorContext, Bench], Coroutine[Any, Any, None]]) ->
     bench = Bench(random.Random(SEED))
     simulator = Simulator(bench)
     simulator.add_clock(1e-9)
-    simulator.add_process(bench.writes)
-    simulator.add_process(bench.reads)
+    for process in (bench.around.row_reads, bench.around.row_writes):
+        simulator.add_testbench(process, background=True)
 
     async def test(ctx: SimulatorContext) -> None:
         while not ctx.get(bench.tables["errors"].owner.ready):
@@ -160,20 +110,20 @@ def run(body: Callable[[SimulatorContext, Bench], Coroutine[Any, Any, None]]) ->
 
 
 def content(rows: dict[int, int], first: int) -> np.ndarray:
-    held = b"".join(rows[row].to_bytes(32, "little") for row in range(first, first + ROWS))
+    held = b"".join(rows[row].to_bytes(32, "little") for row in range(first, first + COUNT))
     return np.frombuffer(held, dtype=np.int8).reshape(-1, 32)
 
 
 def test_what_was_saved_is_restored() -> None:
     async def body(ctx: SimulatorContext, bench: Bench) -> None:
-        known, others = measured(bench.rng), dict(bench.rows)
+        known, others = measured(bench.around.rng), dict(bench.around.rows)
         await bench.put(ctx, known)
-        bench.outcomes = {9: Outcome.DEFECT}
+        bench.around.outcomes = {9: Outcome.DEFECT}
         assert await bench.carry_out(ctx, Opcode.SAVE, 7) == (ErrorCode.NONE, 0)
-        assert scaling_of_rows(content(bench.rows, 7)) == known
-        assert (content(bench.rows, 7) == rows_of_scaling(CONFIG, known)).all()
-        assert all(bench.rows[row] == others[row] for row in others if not 7 <= row < 7 + ROWS)
-        await bench.put(ctx, measured(bench.rng))
+        assert scaling_of_rows(content(bench.around.rows, 7)) == known
+        assert (content(bench.around.rows, 7) == rows_of_scaling(CONFIG, known)).all()
+        assert all(bench.around.rows[row] == others[row] for row in others if not 7 <= row < 7 + COUNT)
+        await bench.put(ctx, measured(bench.around.rng))
         assert await bench.carry_out(ctx, Opcode.RESTORE, 7) == (ErrorCode.NONE, 0)
         assert await bench.get(ctx) == known
 
@@ -182,8 +132,8 @@ def test_what_was_saved_is_restored() -> None:
 
 def test_rows_of_zeros_restore_that_nothing_was_measured() -> None:
     async def body(ctx: SimulatorContext, bench: Bench) -> None:
-        await bench.put(ctx, measured(bench.rng))
-        bench.rows |= dict.fromkeys(range(20, 20 + ROWS), 0)
+        await bench.put(ctx, measured(bench.around.rng))
+        bench.around.rows |= dict.fromkeys(range(20, 20 + COUNT), 0)
         assert not rows_of_scaling(CONFIG, {}).any()
         assert await bench.carry_out(ctx, Opcode.RESTORE, 20) == (ErrorCode.NONE, 0)
         assert await bench.get(ctx) == {}
@@ -193,30 +143,30 @@ def test_rows_of_zeros_restore_that_nothing_was_measured() -> None:
 
 def test_a_row_that_fails_ends_it() -> None:
     async def body(ctx: SimulatorContext, bench: Bench) -> None:
-        before = dict(bench.rows)
-        bench.outcomes = {4: Outcome.LOCKED}
+        before = dict(bench.around.rows)
+        bench.around.outcomes = {4: Outcome.LOCKED}
         assert await bench.carry_out(ctx, Opcode.SAVE, 2) == (ErrorCode.ROW, Outcome.LOCKED.value)
-        assert [row for row in before if bench.rows[row] != before[row]] == [2, 3]
-        bench.outcomes = {}
-        known = measured(bench.rng)
+        assert [row for row in before if bench.around.rows[row] != before[row]] == [2, 3]
+        bench.around.outcomes = {}
+        known = measured(bench.around.rng)
         await bench.put(ctx, known)
-        bench.rows |= dict.fromkeys(range(30, 30 + ROWS), 0)
-        bench.beyond = {31}
+        bench.around.rows |= dict.fromkeys(range(30, 30 + COUNT), 0)
+        bench.around.beyond = {31}
         assert await bench.carry_out(ctx, Opcode.RESTORE, 30) == (ErrorCode.ROW, UNCORRECTABLE_ROW)
         found = await bench.get(ctx)
         assert found == {number: scaling for number, scaling in known.items() if number >= 4}
         assert await bench.carry_out(ctx, Opcode.SAVE, 2) == (ErrorCode.NONE, 0)
-        assert scaling_of_rows(content(bench.rows, 2)) == found
+        assert scaling_of_rows(content(bench.around.rows, 2)) == found
 
     run(body)
 
 
 def test_a_stop_ends_it_after_a_row() -> None:
     async def body(ctx: SimulatorContext, bench: Bench) -> None:
-        before = dict(bench.rows)
+        before = dict(bench.around.rows)
         ctx.set(bench.dut.stop, 1)
         assert await bench.carry_out(ctx, Opcode.SAVE, 2) == (ErrorCode.NONE, 0)
-        assert [row for row in before if bench.rows[row] != before[row]] == [2]
+        assert [row for row in before if bench.around.rows[row] != before[row]] == [2]
 
     run(body)
 
