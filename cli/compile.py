@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``respin compile``: a user's network as a program file for the machine, with Rep-Net modules or without."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.progress import Progress
 
 from respin.cli.console import (
     BAD_INPUT,
@@ -32,13 +33,21 @@ if TYPE_CHECKING:
     from respin.firmware_model.operations import Network
     from respin.firmware_model.operations import Shape as BatchShape
     from respin.firmware_model.placement import Placement
+    from respin.firmware_model.scaling import Scaling
     from respin.firmware_model.summary import Summary
+    from respin.golden.backbones import InputFormat
+    from respin.golden.data import Dataset
+    from respin.golden.network import IntegerNetwork
     from respin.rtl.config import AcceleratorConfig
 
 INFERRED, TRAINED = 1, 16
 """Images in a batch, unless given."""
 MOST_BANKS = 64
 """The most that a configuration may have."""
+MOST_SETTLING = 100
+"""Steps of ``--settle``; scales fit after a few."""
+SETTLING_RATE = -8
+"""Binary logarithm of their learning rate: what these steps move is not kept, so they move little."""
 
 
 def compile_network(
@@ -65,6 +74,14 @@ def compile_network(
             min=1, max=MAX_BATCH, help=f"Images in a batch: {INFERRED}, or {TRAINED} of a network that learns."
         ),
     ] = None,
+    settle: Annotated[
+        int,
+        typer.Option(
+            min=0, max=MOST_SETTLING, show_default=False,
+            help="Begin with the scales that so many training steps measure on the pictures of --labels, so that all"
+            " layers learn from the first step on; otherwise they begin an edge a step.",
+        ),
+    ] = 0,
     preset: Preset = None,
     config: ConfigFile = None,
     listing: Annotated[bool, typer.Option("--listing", help="Print the programs, a line for each descriptor.")] = False,
@@ -81,6 +98,7 @@ def compile_network(
     from respin.firmware_model.compiler import Compiler
     from respin.firmware_model.summary import summarise
     from respin.golden.backbones.recipe import NO_MODULES, load_recipe
+    from respin.golden.data import load_dataset
     from respin.golden.network import initial_parameters
 
     if classes is not None and labels is not None:
@@ -88,21 +106,29 @@ def compile_network(
     learns = classes is not None or labels is not None
     if recipe is not None and not learns:
         fail("--recipe needs --classes or --labels: modules learn together with a head", BAD_INPUT)
+    if settle and labels is None:
+        fail("--settle needs --labels: scales are measured in training", BAD_INPUT)
     chosen = configuration(preset, config)
     require_file(program)
     with _refusals():
-        source, count, names = _source(model, shape, images, labels, classes, (mean, deviation), seed)
+        dataset = None if labels is None else load_dataset(labels, say)
+        if dataset is not None:
+            classes = len(dataset.classes)
+        source = _source(model, shape, images, dataset, (mean, deviation), seed)
         size = batch or (TRAINED if learns else INFERRED)
         network: Network
-        if count is None:
+        scaling: Mapping[int, Scaling] = {}
+        if classes is None:
             network, form = source.inference_network()
             sides = network.input_shape
         else:
             modules = NO_MODULES if recipe is None else load_recipe(recipe)
-            network, sides, form = source.learning_network(count, batch=size, recipe=modules)
+            network, sides, form = source.learning_network(classes, batch=size, recipe=modules)
         placement = _placed(chosen, network, (size, *sides), training=learns)
-        image = Compiler(placement).compile(initial_parameters(network.layers))
-        image = replace(image, input_format=form, classes=names)
+        if settle and dataset is not None:
+            scaling = _settled(network, form, dataset, (size, *sides), steps=settle, seed=seed)
+        image = Compiler(placement).compile(initial_parameters(network.layers), scaling=scaling)
+        image = replace(image, input_format=form, classes=() if dataset is None else dataset.classes)
     with whole(program) as beside:
         image.save(beside)
     summary = summarise(placement, image)
@@ -144,35 +170,45 @@ def _refusals() -> Iterator[None]:
 
 
 def _source(
-    model: str,
-    shape: str | None,
-    images: str | None,
-    labels: str | None,
-    classes: int | None,
-    pixels: tuple[str, str],
-    seed: int,
-) -> "tuple[Source, int | None, tuple[str, ...]]":
-    """The network's source, how many classes a new head learns, and what they are called."""
+    model: str, shape: str | None, images: str | None, dataset: "Dataset | None", pixels: tuple[str, str], seed: int
+) -> "Source":
+    """The network's source, calibrated on ``images``, or else on pictures that it is to learn."""
     import torch
 
     from respin.firmware_model.frontend.source import Source
-    from respin.golden.data import load_dataset
     from respin.golden.data.task import balanced
 
-    load, names = calibration(images), ()
-    if labels is not None:
-        dataset = load_dataset(labels, say)
-        classes, names, train = len(dataset.classes), dataset.classes, dataset.train
-        if load is None:
-            count = min(TASK_IMAGES, len(train))
-            chosen = train.take(balanced(train.labels, count, torch.Generator().manual_seed(seed)))
+    load = calibration(images)
+    if dataset is not None and load is None:
+        train = dataset.train
+        count = min(TASK_IMAGES, len(train))
+        chosen = train.take(balanced(train.labels, count, torch.Generator().manual_seed(seed)))
 
-            def load(size: tuple[int, int]) -> torch.Tensor:
-                return chosen.resized(size).images
+        def load(size: tuple[int, int]) -> torch.Tensor:
+            return chosen.resized(size).images
 
     mean, deviation = (numbers(f"--{name}", text) for name, text in zip(("mean", "deviation"), pixels, strict=True))
-    source = Source(model=model, shape=image_shape(shape), seed=seed, images=load, pixels=(mean, deviation))
-    return source, classes, names
+    return Source(model=model, shape=image_shape(shape), seed=seed, images=load, pixels=(mean, deviation))
+
+
+def _settled(
+    network: "IntegerNetwork", form: "InputFormat", dataset: "Dataset", batch: "BatchShape", *, steps: int, seed: int
+) -> "Mapping[int, Scaling]":
+    """What so many training steps on pictures of a data set measure, by tensor id."""
+    import torch
+
+    from respin.firmware_model.scaling import scaling_of_training
+    from respin.golden.trainer import settle
+
+    train, count = dataset.train, steps * batch[0]
+    drawn = torch.randint(len(train), (count,), generator=torch.Generator().manual_seed(seed))
+    pictures = train.take(drawn).resized(batch[2:])
+    inputs, labels = form.to_integer(pictures.images).split(batch[0]), pictures.labels.split(batch[0])
+    batches = zip(inputs, labels, strict=True)
+    with Progress(console=err, transient=True) as progress:
+        shown = progress.track(batches, total=steps, description="scales settle")
+        state = settle(network, shown, seed=seed, log2_rate=lambda _: SETTLING_RATE)
+    return scaling_of_training(network, state)
 
 
 def _figures(summary: "Summary") -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ def train_rtl(
     The machine computes no loss that could be read: a step shows how many pictures of its batch were classified right
     before it, its cycles, and what it wrote. The shifts of errors settle from the loss down, an edge a step: the
     first trained layers begin to learn after as many steps as edges lie before them. A program that --out wrote has the
-    shifts of its last step and goes on at once.
+    shifts of its last step and goes on at once, and one that was compiled with --settle begins with them.
     """
     require("learn", "torch", "pillow")
     import torch

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training with the integer rules only, every tensor of a step kept by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -366,3 +366,18 @@ def _next_state(
         scales={**state.scales, **{name: record.after for name, record in edges.items()}},
         step_scales={**state.step_scales, **{name: record.after for name, record in updates.items()}},
     )
+
+
+def settle(
+    network: IntegerNetwork, batches: Iterable[tuple[Tensor, Tensor]], *, seed: int, log2_rate: Callable[[int], int]
+) -> TrainingState:
+    """Return where a training stands after a step on each of ``batches`` (input, labels), with every scale known.
+
+    It begins with valid scales of shift 0, under which errors saturate and nothing vanishes: every edge runs at once
+    and measures, and some steps later each shift fits what comes. From :meth:`TrainingState.initial` scales become
+    known an edge a step, from the loss down. ``log2_rate`` is asked with the step's number.
+    """
+    state = TrainingState.initial(network, seed, scale=DelayedScale(valid=True))
+    for number, (x, labels) in enumerate(batches):
+        state = train_step(network, state, x, labels, log2_rate=log2_rate(number)).after
+    return state

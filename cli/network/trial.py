@@ -23,9 +23,8 @@ from respin.golden.learn.catalogue import METHODS
 from respin.golden.learn.experiment import Conditions
 from respin.golden.learn.methods import IntegerMethod, Plan
 from respin.golden.network import IntegerNetwork
-from respin.golden.ops import DelayedScale
 from respin.golden.schedule import Schedule
-from respin.golden.trainer import TrainingState, train_step
+from respin.golden.trainer import TrainingState, settle, train_step
 from respin.rtl.config import AcceleratorConfig
 from respin.sim.compiled import CompiledMachine, drive
 
@@ -108,26 +107,23 @@ class Trial:
     ) -> "Trial":
         """Make a trial of a network and images for it.
 
-        With ``settled`` golden begins with valid scales of shift 0, under which errors saturate and nothing vanishes:
-        every edge runs at once and measures, and some steps later each shift fits what comes.
+        With ``settled`` golden takes so many steps first (:func:`respin.golden.trainer.settle`).
         """
-        state = TrainingState.initial(network, seed, scale=DelayedScale(valid=settled > 0))
         trial = cls(
-            config=config, network=network, images=images, labels=labels, batch=batch, state=state, say=say
-        )
-        began = time.perf_counter()
-        for step in range(settled):
-            x, labels = trial._next()
-            trial.state = train_step(network, trial.state, x, labels, log2_rate=SCHEDULE.log2_rate(step)).after
+            config=config, network=network, images=images, labels=labels, batch=batch,
+            state=TrainingState.initial(network, seed), say=say,
+        )  # fmt: skip
         if settled:
+            began = time.perf_counter()
+            batches = (trial._batch(step) for step in range(settled))
+            trial.state = settle(network, batches, seed=seed, log2_rate=SCHEDULE.log2_rate)
             valid = sum(scale.valid for scale in trial.state.scales.values())
             say(f"golden: {settled} steps, {time.perf_counter() - began:.0f} s; {valid} of {len(network.edges)} scales")
         return trial
 
-    def _next(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch of the next step."""
-        first = self.state.step * self.batch
-        index = torch.arange(first, first + self.batch) % len(self.labels)
+    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch of a step."""
+        index = torch.arange(step * self.batch, (step + 1) * self.batch) % len(self.labels)
         return self.images[index], self.labels[index]
 
     def start(self, *, honest: bool, training: bool = True) -> None:
@@ -164,7 +160,7 @@ class Trial:
 
     def infer(self) -> dict[str, Any]:
         """Run the network forward, on both sides; returns the run's figures."""
-        x, _ = self._next()
+        x, _ = self._batch(self.state.step)
         want = self.network.forward(x, self.state.parameters)
         watcher = self._watch(INFER, want)
         row = self._run(INFER, watcher, lambda: drive(self.session.infer(x.numpy())))
@@ -174,7 +170,7 @@ class Trial:
 
     def train(self) -> dict[str, Any]:
         """Take a training step, on both sides; returns the run's figures."""
-        x, labels = self._next()
+        x, labels = self._batch(self.state.step)
         log2_rate = SCHEDULE.log2_rate(self.state.step)
         record = train_step(self.network, self.state, x, labels, log2_rate=log2_rate)
         watcher = self._watch(TRAIN, record)

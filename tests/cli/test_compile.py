@@ -11,8 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from respin.cli.main import app
-from respin.firmware_model.compiler import INFER, INPUT_AREA, LOGITS_AREA, PROVISION, SAVE, TRAIN
+from respin.firmware_model.compiler import INFER, INPUT_AREA, LOGITS_AREA, PROVISION, ROWS_AREA, SAVE, TRAIN
 from respin.firmware_model.image import ProgramImage
+from respin.firmware_model.scaling import Scaling, scaling_of_rows
+from respin.rtl.sequencer.descriptor import Opcode
 
 MODULE = """
 import torch
@@ -119,6 +121,32 @@ def test_a_network_that_learns() -> None:
     assert alone["rows"] < found["rows"]
 
 
+def known_scales(image: ProgramImage) -> dict[int, Scaling]:
+    """What the rows say that the program provisions, where SAVE and RESTORE have them."""
+    numbers, saved = [], image.writable_rows(SAVE)
+    for descriptor in image.descriptors(PROVISION):
+        if descriptor.opcode is Opcode.ROWS:
+            numbers += range(descriptor.body["row"], descriptor.body["row"] + descriptor.body["count"])
+    rows = np.frombuffer(image.bytes_of(ROWS_AREA), np.int8).reshape(-1, 32)
+    return scaling_of_rows(rows[[numbers.index(row) for row in saved]])
+
+
+def test_scales_that_are_known_from_the_first_step_on() -> None:
+    learning = ("model.py:network", *SHAPE, "--recipe", "mine.toml", "--labels", "pictures", "--batch", "2")
+    run(*learning, "-o", "blank.program")
+    run(*learning, "--settle", "3", "-o", "settled.program")
+    blank, settled = (ProgramImage.load(Path(f"{name}.program")) for name in ("blank", "settled"))
+    assert known_scales(blank) == {}
+    edges = {descriptor.tensor for descriptor in blank.descriptors(TRAIN) if "edge" in descriptor.flags}
+    known = known_scales(settled)
+    assert {tensor for tensor, found in known.items() if found.shift is not None} == edges
+    # Gradients of the head and of the module's second convolution, which starts at 0 and so passes the first one none.
+    assert sum(found.order is not None for found in known.values()) == 2
+    # The weights are those of the program without; only the rows of scales differ.
+    rows = [np.frombuffer(image.bytes_of(ROWS_AREA), np.int8).reshape(-1, 32) for image in (blank, settled)]
+    assert 0 < (rows[0] != rows[1]).any(axis=1).sum() <= len(blank.writable_rows(SAVE))
+
+
 def test_an_onnx_file() -> None:
     weight = np.random.default_rng(1).integers(-128, 127, (4, 3, 3, 3)).astype(np.int8)
     node = helper.make_node("ConvInteger", ["x", "w"], ["y"])
@@ -140,6 +168,7 @@ def test_an_onnx_file() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        (("model.py:network", "--settle", "3", "--classes", "4"), "--settle needs --labels: scales are measured in"),
         (("model.py:network", "--recipe", "mine.toml"), "--recipe needs --classes or --labels"),
         (("model.py:network", "--classes", "3", "--labels", "pictures"), "--classes and --labels exclude each other"),
         (("model.py:network",), "network returns no images: say the shape of one (C,H,W)"),

@@ -3,6 +3,7 @@
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 from amaranth.hdl import Module, UnusedElaboratable
@@ -11,20 +12,28 @@ from amaranth.lib.wiring import Component
 from respin.rtl.config import preset
 from respin.rtl.machine import Machine
 
+CONFIGURATIONS = {
+    "nano": preset("nano"),
+    "tiny": preset("tiny"),
+    "two slots": replace(preset("tiny"), name="two_slots", job_slots=2),
+    "default": preset("default"),
+}
+"""The machines that components are taken out of."""
+
 
 def components(configuration: str) -> Iterator[Component]:
-    """Every component of the whole machine of a preset, parents first, before it is elaborated."""
-    for component, _ in _below(Machine(config=preset(configuration)), ()):
+    """Every component of the whole machine of a configuration, parents first, before it is elaborated."""
+    for component, _ in _below(Machine(config=CONFIGURATIONS[configuration]), ()):
         yield component
 
 
 def find(kind: str, configuration: str = "nano") -> Component:
-    """Return a component of the class called ``kind`` as a preset's machine has it, made anew; raises LookupError."""
+    """Return a component of the class called ``kind`` as the machine has it, made anew; raises LookupError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedElaboratable)  # the rest of the machine
         if kind not in _places(configuration):
             raise LookupError(f"{configuration} has no {kind}")
-        part = Machine(config=preset(configuration))
+        part = Machine(config=CONFIGURATIONS[configuration])
         for number in _places(configuration)[kind]:
             part = _children(_elaborated(part))[number]
         return _bare(part)
@@ -34,7 +43,7 @@ def find(kind: str, configuration: str = "nano") -> Component:
 def _places(configuration: str) -> dict[str, tuple[int, ...]]:
     """Where the first component of each class is: the numbers of the parts, from the machine on."""
     places: dict[str, tuple[int, ...]] = {}
-    for component, place in _below(Machine(config=preset(configuration)), ()):
+    for component, place in _below(Machine(config=CONFIGURATIONS[configuration]), ()):
         places.setdefault(type(component).__name__, place)
     return places
 

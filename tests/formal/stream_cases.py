@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the handshakes of each component are proven: which of its parts are free, what is assumed, its broken copies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Signal, Value
@@ -9,6 +9,8 @@ from amaranth.lib.wiring import Component
 from catalogue import Break
 from properties import before
 from stream_rules import ASKS, same
+
+from respin.rtl.jobs import Pass
 
 Parts = dict[str, list[Component]]
 """Free parts by their class."""
@@ -51,20 +53,63 @@ def _ends_loaded(m: Module, dut: Component, parts: Parts) -> Value:
 
 def _jobs_end_when_all_is_done(m: Module, dut: Component, parts: Parts) -> Value:
     one = {kind: found[0] for kind, found in parts.items()}
-    control, memory, update = one["JobControl"], one["MaintainedMemory"], one["Update"]
-    switched = (
-        *(one["Engine"].words, one["Engine"].rows, one["DepthwiseUnit"].words, one["DepthwiseUnit"].rows),
-        *(one["GradientFeeder"].window, one["VectorUnit"].engine, update.results, update.rows, update.written),
-        *(memory.read, memory.write, dut.row_data, dut.row_written),
+    controls, vectors = parts["JobControl"], parts["VectorUnit"]
+    update, front = one["Update"], one["Guard" if "Guard" in one else "MaintainedMemory"]
+    of_dense = (one["Engine"].words, one["Engine"].rows, one["GradientFeeder"].window, vectors[0].engine)
+    of_update = (update.results, update.rows, update.written)
+    of_light = (one["DepthwiseUnit"].words, one["DepthwiseUnit"].rows)
+    of_all = [front.read, front.write, dut.row_data, dut.row_written]
+    of_all += [share.memory_rows for share in parts.get("RowShare", ())]
+    ways = [
+        Cat(job.payload.kind, job.valid, control.idle) for job, control in zip(_jobs(dut), controls, strict=True)
+    ]
+    holds = (
+        _stays(m, (*of_dense, *of_update), ways[0])
+        & _stays(m, of_light, ways[-1])
+        & _stays(m, of_all, ways[0] if len(ways) == 1 else _ways_of_rows(dut, parts))
     )
-    waits = Cat(port.valid & ~port.ready for port in switched).any()
-    ways = Cat(dut.job.payload.kind, dut.job.valid, control.idle)
-    going_on = Cat(control.offer & ~control.taken, control.settle & ~control.settled)
+    for control in controls:
+        going_on = Cat(control.offer & ~control.taken, control.settle & ~control.settled)
+        holds &= (before(m, going_on) & ~Cat(control.offer, control.settle)) == 0
+        holds &= ASKS["JobControl"].holds(m, control)
+    settles, measures = Cat(control.settle for control in controls), Cat(vector.done for vector in vectors)
+    return holds & ~(settles.any() & measures.any())
+
+
+def _stays(m: Module, streams: Sequence[Value], ways: Value) -> Value:
+    """What says where streams go does not change while one of them waits."""
+    return ~before(m, Cat(port.valid & ~port.ready for port in streams).any()) | same(m, ways)
+
+
+def _jobs(dut: Component) -> list[Value]:
+    """The ports of an accelerator's job slots."""
+    return [getattr(dut, name) for name in ("job", "light_job") if hasattr(dut, name)]
+
+
+def _ways_of_rows(dut: Component, parts: Parts) -> Value:
+    """What says where rows go with two job slots."""
+    (share,) = parts["RowShare"]
+    return Cat(*_no_shared_rows(dut, parts), dut.job.valid | dut.light_job.valid, share.memory.valid, share.idle.all())
+
+
+def _no_shared_rows(dut: Component, parts: Parts) -> tuple[Value, Value]:
+    """The rows are the host's; they are the update's."""
+    controls = parts["JobControl"]
+    updating = ~controls[0].idle & (dut.job.payload.kind == Pass.GRADIENT)
+    return Cat(control.idle for control in controls).all(), updating
+
+
+def _beside_each_other(m: Module, dut: Component, parts: Parts) -> Value:
+    (guard,), (share,), jobs = parts["Guard"], parts["RowShare"], _jobs(dut)
+    lone = (Pass.LOSS, Pass.GRADIENT, Pass.GRADIENT_RAW)
+    alone = [
+        job.payload.scaled | job.payload.settle | Cat(job.payload.kind == kind for kind in lone).any() for job in jobs
+    ]
     return (
-        (~before(m, waits) | same(m, ways))
-        & ((before(m, going_on) & ~Cat(control.offer, control.settle)) == 0)
-        & ~(control.settle & one["VectorUnit"].done)
-        & ASKS["JobControl"].holds(m, control)
+        _jobs_end_when_all_is_done(m, dut, parts)
+        & ~(Cat(job.valid for job in jobs).all() & Cat(alone).any())
+        & (share.idle.all() | ~Cat(_no_shared_rows(dut, parts)).any())
+        & _stays(m, (guard.read, guard.write), Value.cast(dut.regions))
     )
 
 
@@ -90,6 +135,27 @@ def _rows_of_one(m: Module, dut: Component, parts: Parts) -> Value:
     return (scaling.idle | ~(loader.row_write.valid | loader.row_read.valid)) & (
         same(m, scaling.idle) | ~before(m, waits)
     )
+
+
+_SEQUENCER = ("Stager", "EdgeState", "Loader", "Storer", "ScalingRows", "TransferQueue", "Watchdog", "Processor")
+_ROWS_OF_ONE = (
+    "the loader asks for no rows while SAVE or RESTORE is under way, and these neither begin nor end while an answer"
+    " waits"
+)
+_TURNS = "only the one asks for rows whose turn it is, and turns do not change while an answer waits"
+_UNITS = (
+    *("JobControl", "Window", "VectorUnit", "MaintainedMemory", "Store", "GradientFeeder", "Engine"),
+    *("DepthwiseUnit", "Gather", "LossHead", "Update", "DelayedScales", "RangeReader"),
+)
+_ALL_IS_DONE = (
+    "its watchdog ends no job, nothing waits on a stream that is switched when a job begins or ends, and units measure"
+    " and count nothing once it is settled or reported"
+)
+_IDLE_ALONE = Break(
+    module="top",
+    before="host.valid.eq(self.store_write.valid)",
+    after="host.valid.eq(self.store_write.valid & self._idle)",
+)
 
 
 def kind_of(name: str) -> str:
@@ -257,12 +323,7 @@ CASES = {
         ),
     ),
     "ScalingRows": Case(),
-    "Sequencer": Case(
-        free=("Stager", "EdgeState", "Loader", "Storer", "ScalingRows", "TransferQueue", "Watchdog", "Processor"),
-        given=_rows_of_one,
-        says="the loader asks for no rows while SAVE or RESTORE is under way, and these neither begin nor end while an"
-        " answer waits",
-    ),
+    "Sequencer": Case(free=_SEQUENCER, given=_rows_of_one, says=_ROWS_OF_ONE),
     "DelayedScales": Case(
         largest_memory=64,
         deaf=False,
@@ -270,29 +331,43 @@ CASES = {
             Break(module="learn.table", before="load.en.eq(access & ~port.write)", after="load.en.eq(cleared)"),
         ),
     ),
+    "RowShare": Case(configuration="two slots"),
+    "JobSlot": Case(configuration="two slots"),
+    "Stager, two job slots": Case(configuration="two slots", free=("DescriptorCheck",)),
+    "Sequencer, two job slots": Case(
+        configuration="two slots",
+        free=(*_SEQUENCER, "JobSlot"),
+        given=_rows_of_one,
+        says=_ROWS_OF_ONE,
+    ),
     "Accelerator": Case(
-        free=(
-            *("JobControl", "Window", "VectorUnit", "MaintainedMemory", "Store", "GradientFeeder", "Engine"),
-            *("DepthwiseUnit", "Gather", "LossHead", "Update", "DelayedScales", "RangeReader"),
-        ),
+        free=_UNITS,
         apart=True,
         given=_jobs_end_when_all_is_done,
-        says="its watchdog ends no job, nothing waits on a stream that is switched when a job begins or ends, and units"
-        " measure and count nothing once it is settled or reported",
-        breaks=(
-            Break(
-                module="top",
-                before="host.valid.eq(self.store_write.valid)",
-                after="host.valid.eq(self.store_write.valid & self._idle)",
-            ),
-        ),
+        says=_ALL_IS_DONE,
+        breaks=(_IDLE_ALONE,),
+    ),
+    "Accelerator, two job slots": Case(
+        configuration="two slots",
+        free=(*_UNITS, "Guard", "RowShare"),
+        apart=True,
+        given=_beside_each_other,
+        says=f"{_ALL_IS_DONE}, jobs with scales, losses and gradients run alone, a job ends after its rows have come,"
+        " and the region table holds while a request waits",
+        breaks=(_IDLE_ALONE,),
     ),
     "SequencedAccelerator": Case(free=("Sequencer", "Accelerator")),
     "SequencedAccelerator, with a keeper": Case(
         configuration="tiny",
         free=("Sequencer", "Accelerator", "Keeper"),
         given=_turns,
-        says="only the one asks for rows whose turn it is, and turns do not change while an answer waits",
+        says=_TURNS,
+    ),
+    "SequencedAccelerator, two job slots": Case(
+        configuration="two slots",
+        free=("Sequencer", "Accelerator", "Keeper"),
+        given=_turns,
+        says=_TURNS,
     ),
     "Machine": Case(
         free=("Host", "SequencedAccelerator"),

@@ -70,8 +70,14 @@ def _moves(m: Module, dut: Component) -> Value:
     return _read_in_order(m, dut.load) & _written_in_order(dut.store)
 
 
+def _reports(dut: Component) -> Value:
+    """No job is reported before it is taken, whatever the slot."""
+    light = with_its_request(dut.light_report, dut.light_job) if hasattr(dut, "light_job") else 1
+    return with_its_request(dut.report, dut.job) & light
+
+
 def _sequences(m: Module, dut: Component) -> Value:
-    return _moves(m, dut) & with_its_request(dut.row_written, dut.row_write) & with_its_request(dut.report, dut.job)
+    return _moves(m, dut) & with_its_request(dut.row_written, dut.row_write) & _reports(dut)
 
 
 def _sweeps_on(m: Module, dut: Component) -> Value:
@@ -110,11 +116,13 @@ def _controls(m: Module, dut: Component) -> Value:
         & (~began.any() | before(m, dut.idle))
         & ~((dut.idle | dut.report.valid) & under_way)
         & ~(dut.lookup & under_way)
+        & (~dut.settle | dut.job.payload.settle)
+        & (~dut.lookup | dut.job.valid & dut.job.payload.scaled)
     )
 
 
 def _answers(m: Module, dut: Component) -> Value:
-    return with_its_request(dut.report, dut.job) & with_its_request(dut.row_written, dut.row_write)
+    return _reports(dut) & with_its_request(dut.row_written, dut.row_write)
 
 
 def _stays_resolved(m: Module, dut: Component) -> Value:
@@ -138,6 +146,7 @@ ASKS = {
     "WordsToBeats": Rule("``clear`` is low: it drops a beat, of a command that timed out", lambda m, dut: ~dut.clear),
     "BlockFetch": Rule("``address`` holds", lambda m, dut: _holds(m, dut.command, dut.address)),
     "JobControl": Rule("``measured`` holds", lambda m, dut: _holds(m, dut.report, dut.measured)),
+    "JobSlot": Rule("no report is taken before its job is", lambda m, dut: with_its_request(dut.report, dut.held)),
     "Storer": Rule(
         "no status comes before a word that waits: after a time-out it drops that one",
         lambda m, dut: _written_in_order(dut.memory),
@@ -176,7 +185,8 @@ PROMISES = {
     ),
     "JobControl": Rule(
         "a job is taken together with its report; units are offered theirs from its beginning on, and it looks nothing"
-        " up, reports and rests only while they are offered nothing and nothing is settled",
+        " up, reports and rests only while they are offered nothing and nothing is settled; it looks up and settles"
+        " what its job says",
         _controls,
     ),
     "Accelerator": Rule("no job is reported and no write ended before it is taken", _answers),

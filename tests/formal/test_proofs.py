@@ -47,7 +47,7 @@ def test_every_proof_has_broken_copies_and_a_name_of_its_own():
     assert len({proof.name for proof in proofs}) == len(proofs)
 
 
-@pytest.mark.parametrize("configuration", ["nano", "tiny"])
+@pytest.mark.parametrize("configuration", ["nano", "tiny", "two slots"])
 def test_every_handshake_has_a_proof(configuration):
     offering = {
         type(component).__name__ for component in components(configuration)
@@ -59,7 +59,7 @@ def test_every_handshake_has_a_proof(configuration):
 def test_parts_that_are_free_are_proven():
     free = {kind for case in CASES.values() for kind in case.free}
     offering = {
-        type(component).__name__ for component in components("tiny")
+        type(component).__name__ for component in components("two slots")
         if any(port.flow == Out for port in ports(component))
     }  # fmt: skip
     assert free & (offering | {*PROMISES}) <= KINDS
@@ -68,7 +68,7 @@ def test_parts_that_are_free_are_proven():
 
 
 def test_nothing_is_said_of_components_that_are_not_there():
-    assert {type(component).__name__ for component in components("tiny")} >= KINDS
+    assert {type(component).__name__ for component in components("two slots")} >= KINDS
 
 
 def test_document_lists_the_proofs():

@@ -27,7 +27,7 @@ from respin.golden.network import (
 )
 from respin.golden.ops import padding_sides
 from respin.golden.schedule import Schedule
-from respin.golden.trainer import StepRecord, TrainingState, train_step
+from respin.golden.trainer import StepRecord, TrainingState, settle, train_step
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 FIRST, LAST = "start.rep.first", "start.rep.last"
@@ -49,6 +49,23 @@ def train(demonstration: Any, network: IntegerNetwork, steps: int) -> list[StepR
 @pytest.fixture(scope="module")
 def records(demonstration: Any) -> list[StepRecord]:
     return train(demonstration, demonstration.network, SCHEDULE.steps)
+
+
+def test_every_scale_is_known_after_a_settling_step_and_fits_after_some(demonstration: Any) -> None:
+    network, task = demonstration.network, demonstration.new
+    index = next(iter(batch_indices(len(task.train_labels), steps=1, batch=BATCH, seed=SEED)))
+    batch = pack_windows(task.train_images)[index], task.train_labels[index]
+    still = -128  # nothing moves
+    once = settle(network, [batch], seed=SEED, log2_rate=lambda _: still)
+    assert all(scale.valid for scale in once.scales.values())
+    # The slow way, an edge a step, ends at the same scales, but for what rounding draws.
+    settled = settle(network, 8 * [batch], seed=SEED, log2_rate=lambda _: still)
+    slow = TrainingState.initial(network, SEED)
+    for _ in range(3 * len(network.edges)):
+        slow = train_step(network, slow, *batch, log2_rate=still).after
+    assert settled.step == 8
+    for edge in network.edges:
+        assert abs(settled.scales[edge.name].shift - slow.scales[edge.name].shift) <= 1
 
 
 def test_learning(demonstration: Any, records: list[StepRecord]) -> None:
