@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where ``respin`` begins: the modules of its commands take half a second to import, and Ctrl-C ends that too."""
+"""Where ``respin`` begins: the modules of its commands take half a second to import, and Ctrl-C ends that too.
+
+A signal that asks to end is as Ctrl-C: compilers, simulators and runs that a command started end with it.
+"""
 
 import signal
 
@@ -9,7 +12,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from respin.cli.main import main as run
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGINT or signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)
     run()
 
 

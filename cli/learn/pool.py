@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty, Queue
@@ -90,6 +90,7 @@ class Pool:
         manager: SyncManager
         with context.Manager() as manager, _bars() as bars:
             queue: Queue[Message] = manager.Queue()
+            helpers = set(active_children())
             lines = _Lines(bars, done=total - len(runs), total=total)
             with ProcessPoolExecutor(self._jobs, mp_context=context, initializer=_start) as executor:
                 waiting: dict[Future[Outcome], Job] = {
@@ -105,6 +106,8 @@ class Pool:
                             lines.finish(results[run])
                 except (SourceError, BrokenProcessPool, KeyboardInterrupt) as error:
                     executor.shutdown(wait=False, cancel_futures=True)
+                    for process in set(active_children()) - helpers:
+                        process.terminate()
                     if isinstance(error, BrokenProcessPool):
                         raise ProcessError("a process of the runs died, perhaps for want of memory") from None
                     raise

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,28 @@ def test_an_interrupt_while_the_commands_are_imported_leaves_no_traceback():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize("asked", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_what_a_command_started_ends_with_it_when_it_is_asked_to_end(asked, tmp_path):
+    code = f"""if True:
+        import os, pathlib, signal, sys
+        import respin.cli.main
+        from respin.cli.__main__ import main
+        from respin.sim.runner import execute
+        @respin.cli.main.app.command()
+        def build():
+            ask = "echo $$ > pid; kill -{asked[3:]} $PPID; exec sleep 600"
+            execute([["sh", "-c", ask]], pathlib.Path("."), os.environ, open("log", "w"), 600)
+        sys.argv = ["respin", "build"]
+        main()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+    stat = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    assert not stat.is_file() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_registers_writes_a_folder(tmp_path):

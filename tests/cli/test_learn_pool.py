@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from respin.cli.learn.pool import Pool
 from respin.golden.learn.experiment import Outcome, Report, ResultFolder
 
@@ -45,14 +47,15 @@ def _runs(pid: int) -> bool:
     return stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_runs_end_with_the_command(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_runs_end_with_the_command(tmp_path: Path, how: signal.Signals) -> None:
     command = subprocess.Popen([sys.executable, __file__, str(tmp_path)])
     try:
         told = tmp_path / "pid"
         assert _until(lambda: told.is_file() and told.read_text())
         pid = int(told.read_text())
         assert _runs(pid)
-        command.send_signal(signal.SIGKILL)
+        command.send_signal(how)
         command.wait()
         assert _until(lambda: not _runs(pid))
     finally:
@@ -60,4 +63,5 @@ def test_runs_end_with_the_command(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as respin does
     Pool(Path(sys.argv[1]), 1)([Sleeper(sys.argv[1])])
