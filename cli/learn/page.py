@@ -55,6 +55,10 @@ def _page(study: Study) -> dict[str, Any]:
     }
 
 
+_HALF_DIGIT = 3.5
+"""Half the width of a figure on a scale, pixels."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scale:
     """Where points (of accuracy) lie on the bars of a group of differences, 0 to ``width``."""
@@ -74,9 +78,13 @@ class _Scale:
         return round((value - self.low) / (self.high - self.low) * self.width, 1)
 
     def ticks(self) -> list[tuple[float, str]]:
-        values = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
-        inside = [float(value) for value in values if self.low < value < self.high]
-        return [(self.place(value), f"{value:+g}".replace("-", "\u2212") if value else "0") for value in inside]
+        ticks = []
+        for value in map(float, MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)):
+            text = f"{value:+g}".replace("-", "\u2212") if value else "0"
+            room = len(text) * _HALF_DIGIT  # without it, at an end, the number would be cut off
+            if room <= self.place(value) <= self.width - room:
+                ticks.append((self.place(value), text))
+        return ticks
 
 
 def _headline_figures(study: Study, shown: dict[str, Any]) -> list[tuple[str, str]]:
