@@ -111,6 +111,7 @@ def test_what_a_command_started_ends_with_it_when_it_is_asked_to_end(asked, tmp_
         import respin.cli.main
         from respin.cli.__main__ import main
         from respin.sim.runner import execute
+        signal.signal(signal.{asked}, signal.SIG_DFL)  # whatever started the tests
         @respin.cli.main.app.command()
         def build():
             ask = "echo $$ > pid; kill -{asked[3:]} $PPID; exec sleep 600"
