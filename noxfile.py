@@ -89,7 +89,7 @@ def powercut(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Measure what the cocotb benches cover of the hardware: branches, and edges of bits; an hour or two."""
+    """Measure what the cocotb benches cover of the hardware: branches, and edges of bits; hours."""
     environment(session)
     folder = ROOT / "build" / "coverage"
     # Counts of earlier sources would be counted as well.
