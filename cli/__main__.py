@@ -13,7 +13,7 @@ def main() -> None:
     from respin.cli.main import main as run
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number == signal.SIGINT or signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, signal.default_int_handler)
     run()
 

@@ -30,6 +30,7 @@ from respin.rtl.config import MAX_BATCH
 
 if TYPE_CHECKING:
     from respin.firmware_model.frontend.source import Source
+    from respin.firmware_model.image import ProgramImage
     from respin.firmware_model.operations import Network
     from respin.firmware_model.operations import Shape as BatchShape
     from respin.firmware_model.placement import Placement
@@ -138,16 +139,25 @@ def compile_network(
         print_json(found | asdict(summary) | lines)
         return
     if listing:
-        for name in image.programs:
-            out.print(f"{name}:", markup=False, highlight=False)
-            for line in image.listing(name):
-                out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        _print_listing(image)
+    _print_summary(summary, title=f"{program}: {model}, batches of {size}", machine=chosen.name)
+
+
+def _print_listing(image: "ProgramImage") -> None:
+    for name in image.programs:
+        out.print(f"{name}:", markup=False, highlight=False)
+        for line in image.listing(name):
+            out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_summary(summary: "Summary", *, title: str, machine: str) -> None:
+    """Print what the programs do, and what they take of the machine."""
     programs = [
         {"program": name, "descriptors": count, "multiply-accumulates": summary.macs.get(name)}
         for name, count in summary.descriptors.items()
     ]
-    print_rows(programs, title=f"{program}: {model}, batches of {size}")
-    print_rows(_figures(summary), title=f"what they take of {chosen.name}")
+    print_rows(programs, title=title)
+    print_rows(_figures(summary), title=f"what they take of {machine}")
     for layer, channels in summary.packed.items():
         line = f"{layer} reads packed windows of {channels} channels, which the host lays out"
         out.print(line, markup=False, highlight=False)

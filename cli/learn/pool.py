@@ -90,7 +90,7 @@ class Pool:
         manager: SyncManager
         with context.Manager() as manager, _bars() as bars:
             queue: Queue[Message] = manager.Queue()
-            helpers = set(active_children())
+            others = set(active_children())  # the manager's
             lines = _Lines(bars, done=total - len(runs), total=total)
             with ProcessPoolExecutor(self._jobs, mp_context=context, initializer=_start) as executor:
                 waiting: dict[Future[Outcome], Job] = {
@@ -106,7 +106,7 @@ class Pool:
                             lines.finish(results[run])
                 except (SourceError, BrokenProcessPool, KeyboardInterrupt) as error:
                     executor.shutdown(wait=False, cancel_futures=True)
-                    for process in set(active_children()) - helpers:
+                    for process in set(active_children()) - others:
                         process.terminate()
                     if isinstance(error, BrokenProcessPool):
                         raise ProcessError("a process of the runs died, perhaps for want of memory") from None

@@ -115,13 +115,13 @@ class Trial:
         )  # fmt: skip
         if settled:
             began = time.perf_counter()
-            batches = (trial._batch(step) for step in range(settled))
+            batches = (trial.batch_of(step) for step in range(settled))
             trial.state = settle(network, batches, seed=seed, log2_rate=SCHEDULE.log2_rate)
             valid = sum(scale.valid for scale in trial.state.scales.values())
             say(f"golden: {settled} steps, {time.perf_counter() - began:.0f} s; {valid} of {len(network.edges)} scales")
         return trial
 
-    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch_of(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch of a step."""
         index = torch.arange(step * self.batch, (step + 1) * self.batch) % len(self.labels)
         return self.images[index], self.labels[index]
@@ -160,7 +160,7 @@ class Trial:
 
     def infer(self) -> dict[str, Any]:
         """Run the network forward, on both sides; returns the run's figures."""
-        x, _ = self._batch(self.state.step)
+        x, _ = self.batch_of(self.state.step)
         want = self.network.forward(x, self.state.parameters)
         watcher = self._watch(INFER, want)
         row = self._run(INFER, watcher, lambda: drive(self.session.infer(x.numpy())))
@@ -170,7 +170,7 @@ class Trial:
 
     def train(self) -> dict[str, Any]:
         """Take a training step, on both sides; returns the run's figures."""
-        x, labels = self._batch(self.state.step)
+        x, labels = self.batch_of(self.state.step)
         log2_rate = SCHEDULE.log2_rate(self.state.step)
         record = train_step(self.network, self.state, x, labels, log2_rate=log2_rate)
         watcher = self._watch(TRAIN, record)

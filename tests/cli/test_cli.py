@@ -104,6 +104,12 @@ def test_an_interrupt_while_the_commands_are_imported_leaves_no_traceback():
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
+def runs(pid):
+    """Whether a process does: it is there, and not only its end is still to be asked for."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 @pytest.mark.parametrize("asked", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_what_a_command_started_ends_with_it_when_it_is_asked_to_end(asked, tmp_path):
     code = f"""if True:
@@ -114,7 +120,8 @@ def test_what_a_command_started_ends_with_it_when_it_is_asked_to_end(asked, tmp_
         signal.signal(signal.{asked}, signal.SIG_DFL)  # whatever started the tests
         @respin.cli.main.app.command()
         def build():
-            ask = "echo $$ > pid; kill -{asked[3:]} $PPID; exec sleep 600"
+            # A moment later, when the command waits for it.
+            ask = "echo $$ > pid; sleep 1; kill -{asked[3:]} $PPID; exec sleep 600"
             execute([["sh", "-c", ask]], pathlib.Path("."), os.environ, open("log", "w"), 600)
         sys.argv = ["respin", "build"]
         main()
@@ -123,8 +130,7 @@ def test_what_a_command_started_ends_with_it_when_it_is_asked_to_end(asked, tmp_
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (130, "")
-    stat = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
-    assert not stat.is_file() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert not runs(int((tmp_path / "pid").read_text()))
 
 
 def test_registers_writes_a_folder(tmp_path):

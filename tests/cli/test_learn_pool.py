@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from test_cli import runs
 
 from respin.cli.learn.pool import Pool
 from respin.golden.learn.experiment import Outcome, Report, ResultFolder
@@ -42,11 +43,6 @@ def _until(holds: object, seconds: float = 60) -> bool:
     return False
 
 
-def _runs(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_runs_end_with_the_command(tmp_path: Path, how: signal.Signals) -> None:
     command = subprocess.Popen([sys.executable, __file__, str(tmp_path)])
@@ -54,10 +50,10 @@ def test_runs_end_with_the_command(tmp_path: Path, how: signal.Signals) -> None:
         told = tmp_path / "pid"
         assert _until(lambda: told.is_file() and told.read_text())
         pid = int(told.read_text())
-        assert _runs(pid)
+        assert runs(pid)
         command.send_signal(how)
         command.wait()
-        assert _until(lambda: not _runs(pid))
+        assert _until(lambda: not runs(pid))
     finally:
         command.kill()
 

@@ -71,7 +71,7 @@ def test_every_tensor_of_a_network_that_learns(trial):
     np.testing.assert_array_equal(rows_of(fresh), array)
     assert (other != array).any()
 
-    x, _ = trial._batch(trial.state.step)
+    x, _ = trial.batch_of(trial.state.step)
     want = trial.network.forward(x, trial.state.parameters)
     name = trial.network.loss.logits
     wrong = want.tensors[name].clone()
@@ -111,7 +111,7 @@ def test_memory_that_pauses_changes_cycles_and_nothing_else(trial, machine):
     """The same inference with a share of waits on each channel of external memory."""
     session = ProgramSession(Machine(CONFIG, machine), trial.session.image, seed=seed())
     provision_without_writing(session, machine)
-    x = trial._batch(trial.state.step)[0].numpy()
+    x = trial.batch_of(trial.state.step)[0].numpy()
     found, cycles = [], []
     for share in (0, 100):
         machine.stall(share)

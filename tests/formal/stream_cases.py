@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib.wiring import Component
 from catalogue import Break
 from properties import before
-from stream_rules import ASKS, same
+from stream_rules import ASKS, job_slots, same
 
 from respin.rtl.jobs import Pass
 
@@ -61,7 +61,8 @@ def _jobs_end_when_all_is_done(m: Module, dut: Component, parts: Parts) -> Value
     of_all = [front.read, front.write, dut.row_data, dut.row_written]
     of_all += [share.memory_rows for share in parts.get("RowShare", ())]
     ways = [
-        Cat(job.payload.kind, job.valid, control.idle) for job, control in zip(_jobs(dut), controls, strict=True)
+        Cat(job.payload.kind, job.valid, control.idle)
+        for (job, _), control in zip(job_slots(dut), controls, strict=True)
     ]
     holds = (
         _stays(m, (*of_dense, *of_update), ways[0])
@@ -81,11 +82,6 @@ def _stays(m: Module, streams: Sequence[Value], ways: Value) -> Value:
     return ~before(m, Cat(port.valid & ~port.ready for port in streams).any()) | same(m, ways)
 
 
-def _jobs(dut: Component) -> list[Value]:
-    """The ports of an accelerator's job slots."""
-    return [getattr(dut, name) for name in ("job", "light_job") if hasattr(dut, name)]
-
-
 def _ways_of_rows(dut: Component, parts: Parts) -> Value:
     """What says where rows go with two job slots."""
     (share,) = parts["RowShare"]
@@ -100,7 +96,7 @@ def _no_shared_rows(dut: Component, parts: Parts) -> tuple[Value, Value]:
 
 
 def _beside_each_other(m: Module, dut: Component, parts: Parts) -> Value:
-    (guard,), (share,), jobs = parts["Guard"], parts["RowShare"], _jobs(dut)
+    (guard,), (share,), jobs = parts["Guard"], parts["RowShare"], (dut.job, dut.light_job)
     lone = (Pass.LOSS, Pass.GRADIENT, Pass.GRADIENT_RAW)
     alone = [
         job.payload.scaled | job.payload.settle | Cat(job.payload.kind == kind for kind in lone).any() for job in jobs

@@ -70,10 +70,15 @@ def _moves(m: Module, dut: Component) -> Value:
     return _read_in_order(m, dut.load) & _written_in_order(dut.store)
 
 
+def job_slots(dut: Component) -> list[tuple[object, object]]:
+    """The ports of a sequencer's or an accelerator's job slots, each a job's and its report's."""
+    slots = (("job", "report"), ("light_job", "light_report"))
+    return [(getattr(dut, job), getattr(dut, report)) for job, report in slots if hasattr(dut, job)]
+
+
 def _reports(dut: Component) -> Value:
-    """No job is reported before it is taken, whatever the slot."""
-    light = with_its_request(dut.light_report, dut.light_job) if hasattr(dut, "light_job") else 1
-    return with_its_request(dut.report, dut.job) & light
+    """No job is reported before it is taken."""
+    return Cat(with_its_request(report, job) for job, report in job_slots(dut)).all()
 
 
 def _sequences(m: Module, dut: Component) -> Value:
