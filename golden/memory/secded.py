@@ -26,7 +26,6 @@ def parity_columns() -> list[int]:
 
 
 def _syndrome_tables() -> Bits:
-    """``table[k, byte]``: what the eight codeword bits from ``8k`` on add to the syndrome."""
     tables = np.zeros((CODE_BITS // 8, 256), dtype=np.uint8)
     for bit, column in enumerate(parity_columns()):
         for byte in range(256):
@@ -42,7 +41,8 @@ def _error_bits() -> npt.NDArray[np.int16]:
     return bits
 
 
-_SYNDROME = _syndrome_tables()
+SYNDROMES = _syndrome_tables()
+"""``SYNDROMES[k, byte]``: what byte ``k`` of a codeword adds to its syndrome."""
 _ERROR_BIT = _error_bits()
 
 
@@ -63,7 +63,7 @@ def _bytes_of(codewords: Bits) -> Bits:
 
 def syndromes(code_bytes: Bits) -> Bits:
     """Syndromes of codewords given as nine bytes each, the check bits last."""
-    parts = [_SYNDROME[place][code_bytes[..., place]] for place in range(CODE_BITS // 8)]
+    parts = [SYNDROMES[place][code_bytes[..., place]] for place in range(CODE_BITS // 8)]
     folded: Bits = np.bitwise_xor.reduce(np.stack(parts), axis=0)
     return folded
 

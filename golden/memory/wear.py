@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
-from respin.golden.memory.secded import CODEWORDS, syndromes, to_gray
+from respin.golden.memory.secded import CODE_BITS, CODEWORDS, DATA_BITS, SYNDROMES, Bits
 from respin.rtl.config import ROW_COLUMNS, ROW_WEIGHTS
 
-STRIPS = ROW_COLUMNS // 4
+Pulses = npt.NDArray[np.int32]
 ROW_BYTES = ROW_COLUMNS // 8
 
 
@@ -39,15 +40,36 @@ def transposed_rows(weight: Tensor, groups: int) -> Tensor:
     return image_rows(grouped, groups)
 
 
-def changed_strips(before: Tensor, after: Tensor, *, gray: bool = False) -> npt.NDArray[np.bool_]:
-    """Return which strips of each row (rows, 72) differ between two images of rows; ``gray``: rows hold Gray code."""
-    changed = (before ^ after).numpy()  # the code of a sum modulo 2 is the sum of the codes
-    difference = (to_gray(changed) if gray else changed).view(np.uint8).reshape(-1, CODEWORDS, 8)
-    code = np.concatenate([difference, np.zeros_like(difference[..., :1])], axis=-1)
-    code[..., 8] = syndromes(code)
-    # Strip i holds bit i of each codeword: it changes where any of them does.
-    touched = np.bitwise_or.reduce(code, axis=1)
-    return np.unpackbits(touched, axis=-1, bitorder="little").astype(np.bool_)
+@njit(cache=True, nogil=True)
+def _count_strips(changed: Bits, syndromes: Bits, pulses: Pulses) -> tuple[int, int, int]:
+    """Return strips pulsed by a write, the same were rows in Gray code, and the most pulses of one strip so far.
+
+    ``changed`` (rows, 32) holds the bits that change, ``pulses`` (rows, 72) what each strip has had: it is added to.
+    """
+    strips, gray_strips, most = 0, 0, np.int32(0)
+    for r in range(changed.shape[0]):
+        if not changed[r].any():
+            continue
+        # Strip i holds bit i of each codeword: it changes where any of them does.
+        touched = np.zeros((2, CODE_BITS // 8), dtype=np.uint8)
+        for codeword in range(CODEWORDS):
+            checks, gray_checks = np.uint8(0), np.uint8(0)
+            for k in range(DATA_BITS // 8):
+                byte = changed[r, codeword * (DATA_BITS // 8) + k]
+                gray = np.uint8(byte ^ byte >> 1)
+                touched[0, k] |= byte
+                touched[1, k] |= gray
+                checks ^= syndromes[k, byte]
+                gray_checks ^= syndromes[k, gray]
+            touched[0, DATA_BITS // 8] |= checks
+            touched[1, DATA_BITS // 8] |= gray_checks
+        for i in range(CODE_BITS):
+            gray_strips += touched[1, i // 8] >> (i % 8) & 1
+            if touched[0, i // 8] >> (i % 8) & 1:
+                strips += 1
+                pulses[r, i] += 1
+                most = max(most, pulses[r, i])
+    return strips, gray_strips, int(most)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -86,22 +108,22 @@ class WearCounter:
     def __init__(self, *, groups: int, transposed: bool) -> None:
         self._layouts = [image_rows, transposed_rows] if transposed else [image_rows]
         self._groups = groups
-        self._pulses: list[npt.NDArray[np.int32]] = []
+        self._pulses: list[Pulses] = []
         self.wear = Wear()
 
     def count(self, before: Tensor, after: Tensor) -> None:
         """Count the write that turns ``before`` into ``after``, both int8 (O, I / groups, kh, kw)."""
-        changed = int(torch.count_nonzero(before != after))
-        if not changed:
+        changed = before ^ after  # the code of a sum modulo 2 is the sum of the codes, Gray's too
+        weights = int(torch.count_nonzero(changed))
+        if not weights:
             return
-        self.wear.weights += changed
+        self.wear.weights += weights
         for place, layout in enumerate(self._layouts):
-            rows = layout(before, self._groups), layout(after, self._groups)
-            strips = changed_strips(*rows)
+            rows = layout(changed, self._groups).numpy().view(np.uint8)
             if len(self._pulses) <= place:
-                self._pulses.append(np.zeros(strips.shape, dtype=np.int32))
-            self._pulses[place] += strips
-            self.wear.rows += int(strips.any(1).sum())
-            self.wear.strips += int(strips.sum())
-            self.wear.gray_strips += int(changed_strips(*rows, gray=True).sum())
-            self.wear.most = max(self.wear.most, int(self._pulses[place].max()))
+                self._pulses.append(np.zeros((len(rows), CODE_BITS), dtype=np.int32))
+            strips, gray_strips, most = _count_strips(rows, SYNDROMES, self._pulses[place])
+            self.wear.rows += int(np.count_nonzero(rows.any(axis=1)))
+            self.wear.strips += strips
+            self.wear.gray_strips += gray_strips
+            self.wear.most = max(self.wear.most, most)

@@ -2,6 +2,7 @@
 """Writes counted from weights alone against the controller's model, which pulses a simulated array."""
 
 import os
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from respin.firmware_model import layout
 from respin.golden.memory import secded
-from respin.golden.memory.wear import WearCounter, changed_strips, image_rows, transposed_rows
+from respin.golden.memory.wear import WearCounter, image_rows, transposed_rows
 
 SEED = int(os.environ.get("RESPIN_SEED", "1"))
 
@@ -32,15 +33,23 @@ def test_rows_are_those_of_the_firmware(shape: tuple[int, int, int, int], groups
     assert _sorted(transposed_rows(weight, groups).numpy()) == _sorted(layout.weight_rows(transposed, 32))
 
 
-def test_changed_strips_are_those_whose_columns_differ() -> None:
-    before, after = _weights((500, 32), 1), _weights((500, 32), 2)
-    after[:250] = before[:250]
-    after[:250, 3] ^= 1  # a single bit, and its three check bits
-    for gray in (True, False):
-        columns = secded.encode(before.numpy(), gray=gray) ^ secded.encode(after.numpy(), gray=gray)
-        expected = columns.reshape(500, 72, 4).any(2)
-        assert np.array_equal(changed_strips(before, after, gray=gray), expected)
-    assert (expected[:250].sum(1) == 4).all()
+def test_strips_pulsed_are_those_whose_columns_differ() -> None:
+    rows = _weights((3, 500, 32), 1)
+    rows[1, :250] = rows[0, :250]
+    rows[1, :250, 3] ^= 1  # a single bit, and its three check bits
+    rows[2, 100:] = rows[1, 100:]
+    counter, pulses = WearCounter(groups=1, transposed=False), np.zeros((500, 72), dtype=int)
+    strips = {False: 0, True: 0}
+    for before, after in pairwise(rows):
+        counter.count(before[:, :, None, None], after[:, :, None, None])
+        for gray in strips:
+            columns = secded.encode(before.numpy(), gray=gray) ^ secded.encode(after.numpy(), gray=gray)
+            touched = columns.reshape(500, 72, 4).any(2)
+            strips[gray] += int(touched.sum())
+            pulses += 0 if gray else touched
+    wear = counter.wear
+    assert (wear.rows, wear.strips, wear.gray_strips) == (600, strips[False], strips[True])
+    assert wear.most == pulses.max() == 2
 
 
 def test_the_counter_adds_up() -> None:
