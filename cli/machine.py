@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole machine, compiled: wrapped with its bank models and external memory, built, and provisioned."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +16,7 @@ from respin.golden.memory.secded import Weights, decode, encode
 from respin.rtl.config import ROW_WEIGHTS, AcceleratorConfig
 from respin.rtl.sequencer.descriptor import Opcode
 from respin.sim.banks import model_plusargs, with_banks
-from respin.sim.compiled import CompiledMachine, build_machine, drive
+from respin.sim.compiled import CompiledMachine, Rehearsal, build_machine, drive
 from respin.sim.memory import with_memory
 from respin.sim.runner import SimulationError, seed
 from respin.sim.tables import NO_FAULTS, FaultRates, table_for
@@ -24,7 +26,11 @@ MEMORY_LOG2 = 25
 
 
 def compiled_machine(
-    config: AcceleratorConfig, *, memory: int = 1 << MEMORY_LOG2, faults: FaultRates = NO_FAULTS
+    config: AcceleratorConfig,
+    *,
+    memory: int = 1 << MEMORY_LOG2,
+    faults: FaultRates = NO_FAULTS,
+    fast_at: tuple[str, Callable[[CompiledMachine], None]] | None = None,
 ) -> CompiledMachine:
     """Generate a machine and compile it, or find it compiled, and reset it.
 
@@ -36,15 +42,27 @@ def compiled_machine(
         Bytes of external memory that are needed; there are as many as the next power of two, at least 32 MB.
     faults:
         How the banks err; the macro's cycle counts follow from the configuration's device.
+    fast_at:
+        The name of what it is to be fast at, and what does that with a machine: it is compiled a second time by which
+        branches were taken then.
     """
+
+    def start(library: Path) -> CompiledMachine:
+        with TemporaryDirectory() as folder:  # the bank models read their files when they are made
+            plusargs = model_plusargs(Path(folder), table=table_for(config, seed=seed(), rates=faults))
+            machine = CompiledMachine(library, config, plusargs=plusargs)
+        machine.reset()
+        return machine
+
+    def rehearse(play: Callable[[CompiledMachine], None], library: Path) -> None:
+        machine = start(library)
+        play(machine)
+        machine.close()
+
+    rehearsal = None if fast_at is None else Rehearsal(name=fast_at[0], play=partial(rehearse, fast_at[1]))
     words = 1 << max(MEMORY_LOG2, (memory - 1).bit_length()) - (WORD_BYTES - 1).bit_length()
     texts = with_banks(machine_verilog(config), TOP, rows=config.mram_rows, bench="banked")
-    library = build_machine(with_memory(texts, "banked", words=words))
-    with TemporaryDirectory() as folder:  # the bank models read their files when they are made
-        plusargs = model_plusargs(Path(folder), table=table_for(config, seed=seed(), rates=faults))
-        machine = CompiledMachine(library, config, plusargs=plusargs)
-    machine.reset()
-    return machine
+    return start(build_machine(with_memory(texts, "banked", words=words), rehearsal=rehearsal))
 
 
 def rows_of(machine: CompiledMachine) -> Weights:

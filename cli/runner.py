@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from respin.cli.console import err
@@ -15,7 +16,10 @@ from respin.firmware_model.image import ProgramImage
 from respin.firmware_model.layout import IntArray
 from respin.firmware_model.machine import Machine, ProgramSession
 from respin.rtl.config import ROW_WEIGHTS
-from respin.sim.compiled import drive
+from respin.sim.compiled import CompiledMachine, drive
+
+_REHEARSED_RATE = -1
+"""Binary logarithm of the learning rate of a step that is only rehearsed: it writes rows."""
 
 
 class Runner:
@@ -42,16 +46,36 @@ class Runner:
         image = ProgramImage.load(program)
         return cls(image, Pictures.of_folder(folder, image), seed=seed)
 
-    def start(self, *, honest: bool) -> None:
-        """Build the machine and provision it: pulse by pulse if ``honest``, else its rows are put there."""
-        err.print(f"{self.image.config.name}: generating and compiling, if it is not there yet ...", style="dim")
-        self.machine = compiled_machine(self.image.config, memory=self.image.base + self.image.memory)
-        self.session = ProgramSession(Machine(self.image.config, self.machine), self.image, seed=self._seed)
+    def start(self, *, honest: bool, fast_at: str | None = None) -> None:
+        """Build the machine and provision it: pulse by pulse if ``honest``, else its rows are put there.
+
+        ``fast_at`` names a program (INFER, TRAIN) by a run of which the machine is compiled a second time.
+        """
+        twice = "" if fast_at is None else " twice"
+        err.print(f"{self.image.config.name}: generating and compiling{twice}, if it is not there yet ...", style="dim")
+        rehearsal = None if fast_at is None else (fast_at, partial(self._rehearse, fast_at))
+        memory = self.image.base + self.image.memory
+        self._stand_on(compiled_machine(self.image.config, memory=memory, fast_at=rehearsal), honest=honest)
+
+    def _stand_on(self, machine: CompiledMachine, *, honest: bool) -> None:
+        self.machine = machine
+        self.session = ProgramSession(Machine(self.image.config, machine), self.image, seed=self._seed)
         with self.progress("provisioning"):
             if honest:
                 drive(self.session.provision())
             else:
-                provision_without_writing(self.session, self.machine)
+                provision_without_writing(self.session, machine)
+
+    def _rehearse(self, program: str, machine: CompiledMachine) -> None:
+        """Run a program once with pictures."""
+        self._stand_on(machine, honest=False)
+        with self.progress(f"rehearsing: {program}"):
+            if program == TRAIN:
+                places = next(iter(self.pictures.training_batches(seed=self._seed)))
+                x = self.pictures.take(places).numpy()
+                self.train(x, self.pictures.labels[places].tolist(), log2_rate=_REHEARSED_RATE)
+            else:
+                self.infer(self.pictures.take(next(iter(self.pictures.batches(self.batch)))).numpy())
 
     def infer(self, x: IntArray) -> IntArray:
         """Return the logits of a batch."""

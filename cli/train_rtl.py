@@ -11,7 +11,7 @@ import typer
 
 from respin.cli.console import BAD_INPUT, Json, err, fail, print_json, print_rows, require, seed_option
 from respin.cli.output import require_file, whole
-from respin.cli.run import Honest, Images, Program
+from respin.cli.run import Honest, Images, Program, Twice
 
 FIRST_RATE, LAST_RATE = -1.0, -7.0
 """Binary logarithms of the learning rate of the first and the last step, unless others are given."""
@@ -27,6 +27,7 @@ def train_rtl(
     last: Annotated[float, typer.Option(min=-128, max=0, help="Of the last step.")] = LAST_RATE,
     seed: Annotated[int, seed_option("Of the machine's random numbers and the pictures' order.")] = 1,
     provision: Honest = False,
+    compile_twice: Twice = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -63,7 +64,7 @@ def train_rtl(
         if out is not None:
             require_file(out)
         pictures.require_readable(chain(*batches))
-        runner.start(honest=provision)
+        runner.start(honest=provision, fast_at=TRAIN if compile_twice else None)
         for step, places in enumerate(batches):
             labels = pictures.labels[places]
             began = time.perf_counter()

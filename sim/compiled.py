@@ -45,12 +45,24 @@ _VISIBLE = (
 _DESIGN = f"{_BENCH}.machine.dut.machine.sequenced"
 """Scope of what is inside a machine's registers and DMA."""
 _BUILD_SECONDS = 3600
-"""Bound on each of the two steps of a compilation: minutes for a large machine, much more where a computer is busy."""
+"""Bound on each step of a compilation: minutes for a large machine, much more where a computer is busy."""
+_EFFORT = "-O2"
+_COUNTING = f"{_EFFORT} -fprofile-generate -DRESPIN_COUNTING"
+_COUNTED = f"{_EFFORT} -fprofile-use -Wno-missing-profile"
+"""The compiler's options: of a library as it is, of one that counts which branches are taken, of one made by that."""
 _SLICE = 50_000
 """Cycles between two looks at what Python has to do: an interrupt from the keyboard, a progress bar."""
 _ANSWER_CYCLES = 1000
 """Longest wait for an answer of the register port."""
 _RESET_CYCLES = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rehearsal:
+    """What a library is to be fast at: ``name`` says what, ``play`` does it with the library at a path."""
+
+    name: str
+    play: Callable[[Path], None]
 
 
 def drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
@@ -78,8 +90,12 @@ def build_library(
     harness: Path,
     models: Sequence[Path] = (),
     visible: Sequence[tuple[str, str]] = (),
+    rehearsal: Rehearsal | None = None,
 ) -> Path:
     """Compile a bench and what drives it into a shared library, or find it compiled; returns the library.
+
+    With a ``rehearsal`` it is compiled twice, the second time by what the first one counted while the rehearsal was
+    played: it takes more than twice as long, and the library is faster at that.
 
     Parameters
     ----------
@@ -93,6 +109,8 @@ def build_library(
         Further Verilog, written by hand.
     visible:
         Arrays to be found by name: module and signal.
+    rehearsal:
+        What it is to be fast at.
 
     Raises
     ------
@@ -102,6 +120,8 @@ def build_library(
         If it does not build.
     """
     tool = tools.verilator_toolchain()
+    if rehearsal is not None:
+        tools.profiling_compiler().check()
     texts = with_held_inputs(texts, module, bench=TOP)
     generated = list(texts)
     texts = dict(texts) | {path.name: path.read_text(encoding="utf-8") for path in (*models, harness, _HEADER)}
@@ -109,21 +129,50 @@ def build_library(
     arguments = ["--cc", "--exe", "--top-module", TOP, "--prefix", f"V{TOP}", "--Mdir", ".", "-o", _LIBRARY]
     arguments += ["-Wall", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--no-assert"]
     arguments += ["-CFLAGS", "-fPIC -std=gnu++17", "-LDFLAGS", "-shared"]
-    make = ["-f", f"V{TOP}.mk", _LIBRARY, f"-j{os.cpu_count() or 1}", "OPT_FAST=-O2", "OPT_GLOBAL=-O2"]
-    with build_folder(name, [tool.version, texts, arguments, make]) as (folder, built):
-        if not built:
-            log = folder / "build.log"
-            sources = [str(path) for path in write_texts(texts, folder) if path.suffix != ".h"]
-            commands = [[tool.path, *arguments, *sources], ["make", *make]]
-            try:
-                with log.open("w") as output:
-                    execute(commands, folder, {**os.environ, **tool.environment}, output, _BUILD_SECONDS)
-            except RuntimeError as error:
-                raise SimulationError(f"{TOP}: {error}; {log} ends with\n{tail(log)}") from None
+    make = ["make", "-f", f"V{TOP}.mk", _LIBRARY, f"-j{os.cpu_count() or 1}"]
+    plain, counting, counted = ([*make, *_options(effort)] for effort in (_EFFORT, _COUNTING, _COUNTED))
+    steps = [plain] if rehearsal is None else [rehearsal.name, counting, counted]
+    with build_folder(name, [tool.version, texts, arguments, steps]) as (folder, built):
+        if built:
+            return folder / _LIBRARY
+        sources = [str(path) for path in write_texts(texts, folder) if path.suffix != ".h"]
+        verilate = [tool.path, *arguments, *sources]
+        if rehearsal is None:
+            _execute([verilate, plain], folder, tool)
+        else:
+            _execute([verilate, counting], folder, tool)
+            _count(folder, rehearsal)
+            _execute([counted], folder, tool)
     return folder / _LIBRARY
 
 
-def build_machine(texts: Mapping[str, str], module: str = "bench") -> Path:
+def _options(effort: str) -> list[str]:
+    """What ``make`` is told of the compiler's options; the linker takes those that concern it."""
+    return [f"OPT_FAST={effort}", f"OPT_GLOBAL={effort}", *(["LDFLAGS=-fprofile-generate"] * (effort == _COUNTING))]
+
+
+def _execute(commands: Sequence[Sequence[str]], folder: Path, tool: tools.Tool) -> None:
+    log = folder / "build.log"
+    try:
+        with log.open("a") as output:
+            execute(commands, folder, {**os.environ, **tool.environment}, output, _BUILD_SECONDS)
+    except RuntimeError as error:
+        raise SimulationError(f"{TOP}: {error}; {log} ends with\n{tail(log)}") from None
+
+
+def _count(folder: Path, rehearsal: Rehearsal) -> None:
+    """Play a rehearsal with the library in ``folder``, which counts, and leave nothing of it but the counts."""
+    # Of another name than the next one: the loader takes two libraries of one name for the same.
+    library = (folder / _LIBRARY).rename(folder / f"counting-{_LIBRARY}")
+    rehearsal.play(library)
+    ctypes.CDLL(str(library)).respin_write_counts()
+    for made in (path for pattern in ("*.o", "*.a", "*.gch") for path in folder.glob(pattern)):
+        made.unlink()
+
+
+def build_machine(
+    texts: Mapping[str, str], module: str = "bench", *, rehearsal: Rehearsal | None = None
+) -> Path:
     """Compile a machine with its memories; returns the library for :class:`CompiledMachine`.
 
     Parameters
@@ -131,6 +180,8 @@ def build_machine(texts: Mapping[str, str], module: str = "bench") -> Path:
     texts, module:
         What :func:`respin.sim.memory.with_memory` gave, and the name of its bench, which has the :data:`WATCHES` of a
         machine besides its own ports.
+    rehearsal:
+        As for :func:`build_library`.
 
     Raises
     ------
@@ -138,7 +189,9 @@ def build_machine(texts: Mapping[str, str], module: str = "bench") -> Path:
         As :func:`build_library`.
     """
     models = (BANK_MODEL, MEMORY_MODEL)
-    return build_library("machine-compiled", texts, module, harness=_HARNESS, models=models, visible=_VISIBLE)
+    return build_library(
+        "machine-compiled", texts, module, harness=_HARNESS, models=models, visible=_VISIBLE, rehearsal=rehearsal
+    )
 
 
 class _Ending(ctypes.Structure):

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -167,6 +167,15 @@ def _on_path(name: str, package: str, purpose: str) -> Tool:
 def compiler() -> Tool:
     """Find the C++ compiler that Verilator's output goes through."""
     return _on_path("g++", "g++", "compiles Verilator's models")
+
+
+@cache
+def profiling_compiler() -> Tool:
+    """Find the C++ compiler, if it is GCC: others count branches in other ways."""
+    tool = compiler()
+    if tool.good and "clang" in _first_line(tool.path, "--version").lower():
+        return replace(tool, problem=f"g++: {tool.path} is Clang; compiling by a rehearsal needs GCC")
+    return tool
 
 
 @cache

@@ -14,14 +14,17 @@ from small_backbone import BESIDE, CLASSES, SIDE, small_backbone, small_images
 from test_cli import respin
 
 from respin.cli.machine import compiled_machine
-from respin.firmware_model.compiler import ROWS_AREA, Compiler
+from respin.cli.runner import Runner
+from respin.firmware_model.compiler import INFER, ROWS_AREA, TRAIN, Compiler
 from respin.firmware_model.image import ProgramImage
+from respin.firmware_model.machine import Machine
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.scaling import scaling_of_training
 from respin.golden.builder import build_network
 from respin.golden.schedule import Schedule
 from respin.golden.trainer import TrainingState, train_step
 from respin.rtl.config import preset
+from respin.sim.compiled import drive
 from respin.sim.runner import seed
 
 BATCH = 2
@@ -91,6 +94,30 @@ def test_training_learns_what_golden_does(made, tmp_path):
     assert got.bytes_of(ROWS_AREA) == want.bytes_of(ROWS_AREA)
     assert got.bytes_of(ROWS_AREA) != ProgramImage.load(folder / "small.image").bytes_of(ROWS_AREA)
     assert got.classes == NAMES
+
+
+@pytest.mark.parametrize("program", [INFER, TRAIN])
+def test_what_a_machine_is_compiled_twice_by_is_a_run_of_the_program(made, monkeypatch, program):
+    """Rehearsed on a machine as it is; afterwards the program runs as if nothing had been."""
+    folder, network, x, _ = made
+    rehearsed = []
+
+    def fast_machine(config, *, memory, fast_at):
+        name, play = fast_at
+        machine = compiled_machine(config, memory=memory)
+        play(machine)
+        rehearsed.append((name, drive(Machine(config, machine).counters())["cycles"]))
+        return compiled_machine(config, memory=memory)
+
+    monkeypatch.setattr("respin.cli.runner.compiled_machine", fast_machine)
+    runner = Runner.of_file(folder / "small.image", folder / "pictures")
+    runner.start(honest=False, fast_at=program)
+    ((name, cycles),) = rehearsed
+    assert name == program
+    want = network.forward(x[:BATCH], network.initial_parameters()).tensors[network.loss.logits].flatten(1)
+    assert np.array_equal(runner.infer(x[:BATCH].numpy()), want.numpy())
+    # A training step holds an inference, and more.
+    assert (cycles > runner.program_cycles()) == (program == TRAIN)
 
 
 @pytest.mark.parametrize(

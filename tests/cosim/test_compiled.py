@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiled machine: a backbone of inverted residuals with Rep-Net modules, every tensor against golden."""
 
+import ctypes
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from respin.firmware_model.compiler import INFER, PROVISION
 from respin.firmware_model.machine import Machine, ProgramSession
 from respin.golden.builder import build_network
 from respin.rtl.config import preset
-from respin.sim.compiled import CompiledMachine, drive
+from respin.sim.compiled import CompiledMachine, Rehearsal, build_library, drive
 from respin.sim.runner import seed
 from respin.sim.transport import TransportError
 
@@ -22,6 +24,20 @@ CONFIG = preset("tiny")
 """One machine for all of them: it is compiled once."""
 BATCH = 2
 SETTLED = 4
+CYCLES = 100
+COUNTER = """
+`timescale 1ns / 1ps
+module counter (
+    input wire clk,
+    input wire rst,
+    input wire down,
+    output wire [7:0] count
+);
+    reg [7:0] value;
+    assign count = value;
+    always @(posedge clk) value <= rst ? 8'd0 : down ? value - 8'd1 : value + 8'd1;
+endmodule
+"""
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +138,27 @@ def test_memory_that_pauses_changes_cycles_and_nothing_else(trial, machine):
     assert torch.equal(*found)
     assert cycles[1] > cycles[0]
     assert PROVISION in session.image.programs
+
+
+def test_a_library_is_compiled_again_by_its_rehearsal(tmp_path, monkeypatch):
+    """Counts are of the rehearsal, written before the second compilation; what is built once is not rehearsed again."""
+    monkeypatch.setenv("RESPIN_BUILD", str(tmp_path))
+    played, texts, harness = [], {"counter.v": COUNTER}, Path(__file__).with_name("counted.cpp")
+
+    def play(library: Path) -> None:
+        assert not list(library.parent.glob("*.gcda"))
+        played.append((library, _count(library)))
+
+    for _ in range(2):
+        library = build_library(
+            "counted", texts, "counter", harness=harness, rehearsal=Rehearsal(name="count", play=play)
+        )
+    ((counting, count),) = played
+    assert counting != library
+    assert count == _count(library) == CYCLES + 1
+    assert list(library.parent.glob("*.gcda"))
+
+
+def _count(library: Path) -> int:
+    """What the counter has counted after :data:`CYCLES` cycles and the reset's last one."""
+    return ctypes.CDLL(str(library)).respin_count(ctypes.c_uint64(CYCLES))
