@@ -213,6 +213,7 @@ class Accelerator(Component):
         connect(m, mram.written, guard.inner_written)
         m.d.comb += [
             guard.regions.eq(self.regions),
+            self._mram.bare.eq(self.regions.bare),
             guard.clear.eq(self.clear_counters),
             self.writes_locked.eq(guard.refusals),
         ]

@@ -276,6 +276,8 @@ class Memory:
                 return result
             good = self._keep(self._store(self.config.first_spare_row + number, weights), row=True)
             spares.assign(number, row, good=good)
+            if not good:
+                self._store(self.config.first_spare_row + number, np.zeros(ROW_WEIGHTS, dtype=np.int8))
             if not self._keep_page(number // PAGE_SPARES):
                 spares.assign(number, row, good=False)
                 return result

@@ -22,7 +22,8 @@ def regions_layout(config: AcceleratorConfig) -> data.StructLayout:
     """What the chip knows of the memory's regions.
 
     ``formatted``: there is a region table; without one every row may be written and none is moved. ``maintenance``:
-    the keeper has the memory, nothing is refused or moved. ``regions``: of each region its rows from ``start`` up to
+    the keeper has the memory, nothing is refused or moved. ``bare``: it takes rows as they lie in the banks, whatever
+    spares stand for. ``regions``: of each region its rows from ``start`` up to
     ``end``, left out, whether it is ``locked``, and whether it has two slots. ``active``: whether a task is active, its
     region's number, first row and rows of a slot. ``slot``: where its rows lie. ``training``: that slot is a working
     one.
@@ -32,6 +33,7 @@ def regions_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({
         "formatted": 1,
         "maintenance": 1,
+        "bare": 1,
         "regions": data.ArrayLayout(region, config.regions),
         "active": data.StructLayout({"valid": 1, "region": 4, "start": row, "slot_rows": row}),
         "slot": 1,
@@ -64,6 +66,13 @@ class Guard(Component):
     clear : In(1), refusals : Out(32)
         Writes refused since reset or ``clear``.
 
+    Attributes
+    ----------
+    judged, locked, row : Signal
+        The verdict on the write that waits.
+    closed, target : Signal
+        What that must be, of a write in this cycle.
+
     Raises
     ------
     TypeError
@@ -74,6 +83,8 @@ class Guard(Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
+        self.judged, self.locked, self.row = Signal(), Signal(), Signal(ROW_ADDRESS_BITS)
+        self.closed, self.target = Signal(), Signal(ROW_ADDRESS_BITS)
         super().__init__({
             "regions": In(regions_layout(config)),
             "read": In(stream.Signature(ReadJob)),
@@ -115,7 +126,7 @@ class Guard(Component):
 
     def _guard_writes(self, m: Module) -> None:
         request, regions = self.write.payload, self.regions
-        judged, locked, row, refused = Signal(), Signal(), Signal(ROW_ADDRESS_BITS), Signal()
+        judged, locked, row, refused = self.judged, self.locked, self.row, Signal()
         m.d.sync += self.refusals.eq(Mux(self.clear, 0, self.refusals + refused))
         asked = request.row[: region_row(self.config).width]  # what lies past the last row the controller refuses
         closed, in_training = asked < FIRST_REGION_ROW, regions.training & self._in_active(asked)
@@ -123,8 +134,9 @@ class Guard(Component):
             trained = in_training & (regions.active.region == number)
             inside = (asked >= region.start) & (asked < region.end)
             closed |= inside & (region.locked | (region.paired & ~trained) | (asked == region.start))
+        m.d.comb += [self.closed.eq(closed), self.target.eq(request.row + self._offset(asked))]
         with m.If(self._watch & self.write.valid & ~judged):
-            m.d.sync += [judged.eq(1), locked.eq(closed), row.eq(request.row + self._offset(asked))]
+            m.d.sync += [judged.eq(1), locked.eq(self.closed), row.eq(self.target)]
         with m.Elif(self.write.ready):
             m.d.sync += judged.eq(0)
 

@@ -2,7 +2,7 @@
 """Keeps regions and slots: start-up, format, begin, commit, roll back, lock, check, erase."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import stream
+from amaranth.lib import enum, stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from respin.rtl.config import AcceleratorConfig
@@ -30,6 +30,17 @@ _TABLE_COUNT, _TABLE_SEQUENCE, _TABLE_ENTRIES = 1, 2, 3
 _HEADER_VERSION, _HEADER_STATE, _HEADER_ROWS, _HEADER_CRC = 1, 2, 3, 4
 _LOCKED, _FINISHED = 8, 9
 """Bits of an entry's first word."""
+
+
+class _Overwritten(enum.Enum, shape=2):
+    """What ERASE overwrites, one after the other."""
+
+    REPLACED = 0
+    """The rows as they lie in the banks, also those for which spares stand now."""
+    SPARES = 1
+    """All spares, used or failed: where everything is erased."""
+    CONTENT = 2
+    """The rows as requests find them."""
 
 
 class Keeper(Component):
@@ -160,13 +171,14 @@ class Keeper(Component):
 
     def _order(
         self, m: Module, *, source: Value | int = 0, target: Value | int = 0, count: Value | int,
-        reads: bool = False, writes: bool = False, sealed: bool = False,
+        reads: bool = False, writes: bool = False, sealed: bool = False, leaving: Value | int = 0,
     ) -> Value:
         """Sweep over rows in this state; returns whether the sweep ends in this cycle."""
         order = self._sweep.order
         m.d.comb += [
             order.source.eq(source), order.target.eq(target), order.count.eq(count),
-            order.reads.eq(reads), order.writes.eq(writes), order.sealed.eq(sealed), self._sweep.go.eq(1),
+            order.reads.eq(reads), order.writes.eq(writes), order.sealed.eq(sealed), order.leaving.eq(leaving),
+            self._sweep.go.eq(1),
         ]  # fmt: skip
         return self._sweep.done
 
@@ -541,7 +553,11 @@ class Keeper(Component):
     def _choose_rows(self, m: Module) -> None:
         """What is to be erased."""
         self._first, self._rows = Signal(ROW_ADDRESS_BITS), Signal(ROW_ADDRESS_BITS)
-        with m.If(self._region != EVERYTHING):
+        self._overwritten = Signal(_Overwritten)
+        with m.If(self._overwritten == _Overwritten.SPARES):
+            spares = self.config.first_spare_row
+            m.d.comb += [self._first.eq(spares), self._rows.eq(self.config.total_rows - spares)]
+        with m.Elif(self._region != EVERYTHING):
             m.d.comb += [
                 self._first.eq(self._entry["start"]), self._rows.eq(self._entry["slot_rows"] << self._paired)
             ]  # fmt: skip
@@ -554,11 +570,25 @@ class Keeper(Component):
     def _erase_states(self, m: Module) -> None:
         sweep, everything = self._sweep, self._region == EVERYTHING
         first, count = self._first, self._rows
+        part = self._overwritten
         with m.State("Overwrite"):
+            bare = part != _Overwritten.CONTENT
             self._replace(m, 0)
-            with m.If(self._order(m, target=first, count=count, writes=True)):
-                m.next = "Read back"
+            m.d.comb += self.regions.bare.eq(bare)
+            with m.If(self._order(m, target=first, count=count, writes=True, leaving=bare)):
+                with m.Switch(part):
+                    with m.Case(_Overwritten.REPLACED):
+                        m.d.sync += part.eq(_Overwritten.CONTENT)
+                        # Spares are void when only the tables are left; what is left then counts as damaged.
+                        with m.If(everything & self._tables_too):
+                            m.d.sync += part.eq(_Overwritten.SPARES)
+                    with m.Case(_Overwritten.SPARES):
+                        m.d.sync += part.eq(_Overwritten.CONTENT)
+                    with m.Default():
+                        m.d.sync += part.eq(_Overwritten.REPLACED)
+                        m.next = "Read back"
                 with m.If(sweep.failed):
+                    m.d.sync += part.eq(_Overwritten.REPLACED)
                     self._fail(m, KeeperError.ROW)
                     self._restart(m)
         with m.State("Read back"), m.If(self._order(m, source=first, count=count, reads=True)):

@@ -49,7 +49,9 @@ class MaintainedMemory(wiring.Component):
     repeated on spares of its bank until one takes it; the map is stored, the row compared through it, and that is
     how the request ends. Without a free spare it ends as it did. *Scrubbing.* Every ``scrub_interval`` cycles a row
     falls due. As soon as nobody uses the memory it is read; if it had an error it is rewritten, in place if all
-    errors lie on one strip, on a spare if not. *March test.* :class:`MarchWalk`; rows that fail it go to spares.
+    errors lie on one strip, on a spare if not. *March test.* :class:`MarchWalk`; rows that fail it go to spares. A
+    spare that fails is cleared, as far as it can be. *Bare rows.* For erasing what spares have replaced; rows then
+    stay as a write leaves them.
 
     A power cut at any time leaves old or new content. Of the map's two copies one is whole: they are written one
     after the other. A spare is written before the map names it. A repair in place pulses one strip of a row without
@@ -66,6 +68,10 @@ class MaintainedMemory(wiring.Component):
         As :class:`MramController`. Requests name rows below ``usable_rows``.
     idle : Out(1)
         No job and no request of the users; nothing of theirs in flight.
+    bare : In(1)
+        Write requests name rows as they lie in the banks, up to the last one: no spare stands for any. Nothing is
+        remapped, scrubbed or marched over meanwhile. Taken over where no write request waits, for those from the next
+        cycle on.
     clear : In(1)
         Counters, error records and the overflow of the log start anew.
     upkeep : Out(Upkeep())
@@ -88,6 +94,7 @@ class MaintainedMemory(wiring.Component):
                 "write": In(stream.Signature(WriteRequest)),
                 "written": Out(stream.Signature(WriteStatus)),
                 "raw_columns": Out(ROW_COLUMNS),
+                "bare": In(1),
                 "clear": In(1),
                 "counters": Out(Counters),
                 "read_error": Out(ErrorRecord),
@@ -133,7 +140,9 @@ class MaintainedMemory(wiring.Component):
         connect(m, log.errors, flipped(self.upkeep.errors))
 
         self._powered = Cat(bank.power_good for bank in self.banks).all()
-        self._marching, self._map_failed = Signal(), Signal()
+        self._marching, self._map_failed, self._bare = Signal(), Signal(), Signal()
+        with m.If(~self.write.valid):
+            m.d.sync += self._bare.eq(self.bare)
         with m.If(self.upkeep.march):
             m.d.sync += self._marching.eq(1)
         self._schedule(m)
@@ -149,12 +158,14 @@ class MaintainedMemory(wiring.Component):
             self.upkeep.state.ready.eq(passing | (self._task != _Task.LOAD)),
             self.upkeep.state.marching.eq(self._marching),
             self.upkeep.state.map_failed.eq(self._map_failed),
-            inner.maintenance.eq(Cat(~users_read, ~passing)),
+            inner.maintenance.eq(Cat(~users_read, ~passing | self._bare)),
         ]
         with m.FSM():
             self._power_states(m)
             with m.State("pass"):
                 m.d.comb += passing.eq(1)
+                if self._map is not None:
+                    m.d.comb += self._map.bare.eq(self._bare)
                 self._pass(m)
             if self._map is not None:
                 self._load_states(m)
@@ -217,13 +228,13 @@ class MaintainedMemory(wiring.Component):
         if self._config.remap_defects:
             fails |= outcome == Outcome.DEFECT
         join(m, self.write, inner.write)
-        with m.If(inner.written.valid & fails & (self.write.payload.kind == WriteKind.WRITE)):
+        with m.If(inner.written.valid & fails & (self.write.payload.kind == WriteKind.WRITE) & ~self._bare):
             m.d.comb += [inner.written.ready.eq(1), self.write.ready.eq(0)]
             m.d.sync += [self._status.eq(inner.written.payload), self._task.eq(_Task.WRITE)]
             m.next = "choose a spare"
         with m.Else():
             join(m, inner.written, self.written)
-        with m.If(inner.idle & ~self.read.valid & ~self.write.valid):
+        with m.If(inner.idle & ~self.read.valid & ~self.write.valid & ~self._bare):
             with m.If(self._due):
                 m.d.sync += [self._due.eq(0), self._task.eq(_Task.SCRUB)]
                 m.next = "read a row"
@@ -405,6 +416,13 @@ class MaintainedMemory(wiring.Component):
                 m.d.comb += [spares.assign.eq(1), spares.entry.used.eq(good), spares.entry.bad.eq(~good)]
                 m.d.sync += self._filled.eq(good)
                 self._store(m, self._number // PAGE_SPARES)
+                with m.If(~good):
+                    m.next = "clear the spare"
+
+        with m.State("clear the spare"):
+            # No request will come to it any more, so nothing else would ever overwrite the part that it took.
+            with m.If(self._ask(m, WriteKind.WRITE, config.first_spare_row + self._number, 0)):
+                m.next = "digest a page"
 
         with m.State("compare"):
             # It also takes the bank, so that a row read before the map was switched is read again.

@@ -28,6 +28,8 @@ class RowMap(wiring.Component):
     -------
     rows : In(range(mram_rows)).array(B)
         The row that a bank is asked for.
+    bare : In(1)
+        Nothing is replaced.
     places : Out(range(mram_rows)).array(B)
         The row it is to take instead, in the same cycle.
     row : In(24)
@@ -63,6 +65,7 @@ class RowMap(wiring.Component):
         super().__init__(
             {
                 "rows": In(local).array(config.banks),
+                "bare": In(1),
                 "places": Out(local).array(config.banks),
                 "row": In(ROW_ADDRESS_BITS),
                 "available": Out(1),
@@ -91,7 +94,7 @@ class RowMap(wiring.Component):
             m.d.comb += self.places[b].eq(self.rows[b])
             for j in range(each):
                 entry = entries[j * banks + b]
-                with m.If(entry.used & ~entry.bad & (entry.row == self.rows[b])):
+                with m.If(entry.used & ~entry.bad & (entry.row == self.rows[b]) & ~self.bare):
                     m.d.comb += self.places[b].eq(rows - each + j)
 
         bank = self.row[: exact_log2(banks)]

@@ -26,6 +26,7 @@ class MemoryBench(Bench):
         dut = self.dut
         for name in ("scrub_interval", "march", "errors__ready"):
             getattr(dut, f"upkeep__{name}").value = 0
+        dut.bare.value = 0
         await self.power_up(Backdoor.LOAD, Backdoor.RELOAD, Backdoor.CLEAR)
 
     async def power_up(self, *operations: Backdoor) -> None:

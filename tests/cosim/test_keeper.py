@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from region_bench import BACKBONE, CONFIG, CONTENT, OTHER, ROWS, TABLE, TASK, USED, Bench, as_bytes, formatted, virgin
+from spare_page import Page
 
 from respin.cli.machine import compiled_machine
 from respin.firmware_model.machine import Machine
@@ -232,6 +233,53 @@ def test_the_newer_copy_holds(bench):
         array[TABLE_STARTS[copy] : TABLE_STARTS[copy] + len(newer)] = [np.frombuffer(row, np.int8) for row in newer]
         bench.start(array)
         assert bench.state().version == 3
+
+
+def test_erase_reaches_what_spares_have_replaced(bench):
+    """A region's rows as they lay before a spare took them, and as the spare has them; a failed spare with the rest."""
+    first = CONFIG.first_spare_row
+    page = Page(rows=(BACKBONE.start + 1, OTHER.start + 1, *[None] * 6), bad=frozenset({1}), sequence=1).to_bytes()
+    array = formatted()
+    stale, left = CONTENT[1, :1], CONTENT[2, :1]
+
+    def lies(row: int, weights: np.ndarray) -> bool:
+        return bool((decode(bench.machine.cells()[row][None]).weights == weights).all())
+
+    def prepare(_: Bench) -> None:
+        held = array[BACKBONE.start + 1][None]
+        for row, weights in ((BACKBONE.start + 1, stale), (first, held), (first + 1, left)):
+            bench.machine.put_cells_without_writing(row, encode(weights))
+        for copy in range(2):
+            bench.machine.put_cells_without_writing(CONFIG.usable_rows + copy, encode(_row(page)))
+        bench.machine.reset()
+        assert bench.state().whole == (0, 1, 2), "the spare's content counts"
+
+    bench.start(array, prepare)
+    drive(bench.memory.unlock_erase())
+    drive(bench.memory.erase(1))
+    assert lies(BACKBONE.start + 1, stale), "it is another region's"
+    drive(bench.memory.erase(0))
+    cells = bench.machine.cells()
+    assert not cells[BACKBONE.start : BACKBONE.end].any()
+    assert not cells[first].any()
+    assert lies(first + 1, left)
+    assert bench.state().whole == (2,)
+
+    bench.start(array, prepare)
+    drive(bench.memory.unlock_erase())
+    drive(bench.memory.erase())
+    cells = bench.machine.cells()
+    assert not cells[: CONFIG.usable_rows].any()
+    assert not cells[first:].any()
+    assert all(lies(CONFIG.usable_rows + copy, _row(page)) for copy in range(2)), "spares stay where they are"
+    assert not bench.state().formatted
+    for row in range(CONFIG.usable_rows, CONFIG.total_rows):
+        bench.machine.put_cells_without_writing(row, encode(BLANK[:1]))
+
+
+def _row(content: bytes) -> np.ndarray:
+    """A row's bytes as weights (1, 32)."""
+    return np.frombuffer(content, dtype=np.int8)[None]
 
 
 def test_secure_erase(bench):

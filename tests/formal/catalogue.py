@@ -31,7 +31,8 @@ class Proof:
     """One claim.
 
     ``name`` is ``part: property``. With ``cycles`` it holds of all runs up to so many cycles; ``complete``
-    says why that is all there is, where it is. Without, it holds at all times. ``seconds`` limits the model checker.
+    says why that is all there is, where it is. Without, it holds at all times; ``by_itself`` from a cycle to the next
+    without an invariant that would have to be found. ``seconds`` limits the model checker.
     ``quick`` ones belong to the default tests.
     """
 
@@ -41,6 +42,7 @@ class Proof:
     breaks: tuple[Break, ...]
     cycles: int | None = None
     complete: str = ""
+    by_itself: bool = False
     seconds: int = 60
     quick: bool = False
 

@@ -32,6 +32,8 @@ METHODS = {1: "strash; sat -C 0"}
 TOGETHER = "scleanup; dc2; ind -F 1; pdr -T {seconds}"
 APART = "scleanup; dc2; scorr; sat -C 0; pdr -T {seconds}"
 """A property by itself is small enough to merge registers that are equal, until there may be none left."""
+ITSELF = "scleanup; dc2; ind -F 2"
+"""A step of induction from any state in which the property holds."""
 ASSERTED = r"asserted in frame (\d+)|^SATISFIABLE"
 PROVEN = r"Property proved|Networks are equivalent|UNSATISFIABLE"
 
@@ -110,7 +112,12 @@ class Verdict:
 
 
 def check(
-    build: Callable[[], Harness], *, seconds: int, bound: int | None = None, trace: Path | None = None
+    build: Callable[[], Harness],
+    *,
+    seconds: int,
+    bound: int | None = None,
+    by_itself: bool = False,
+    trace: Path | None = None,
 ) -> Verdict:
     """Look for a proof by induction, whose invariant ABC finds itself (property-directed reachability); with ``bound``,
     for a counterexample of at most so many cycles only.
@@ -123,6 +130,8 @@ def check(
         Time limit of the model checker.
     bound:
         In cycles.
+    by_itself:
+        The property is its own invariant: where it holds in a cycle it holds in the next, and no other one is sought.
     trace:
         Where to write a counterexample, as a VCD file.
 
@@ -140,7 +149,9 @@ def check(
         if bound is None:
             said = _abc(folder, "harness", "bmc3 -F 2", seconds)
             ahead = not re.search(ASSERTED, said)
-            if ahead:
+            if ahead and by_itself:
+                said, ahead = _abc(folder, "harness", ITSELF, seconds), False
+            elif ahead:
                 said = _ahead(folder, circuit, seconds, apart=harness.apart)
         else:
             said, ahead = _abc(folder, "harness", METHODS.get(bound, f"bmc3 -F {bound} -T {seconds}"), seconds), False

@@ -5,11 +5,11 @@ With what is proven of the writer (it pulses only the bank's row of a request th
 a locked region holds. What the keeper does in maintenance is not part of it.
 """
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib.wiring import Component
 from catalogue import Break, Proof
 from design import find
-from engine import Harness
+from engine import Harness, Properties
 from properties import before, held, hitherto, ports, withdrawn
 
 
@@ -28,19 +28,46 @@ def as_it_is_used(m: Module, dut: Component) -> Value:
     )
 
 
-def locked_rows_stay(m: Module, dut: Component, *, table: Signal, request: Signal, valid: Signal):
+def one_request(m: Module, dut: Component, table: Signal, request: Signal, valid: Signal) -> Value:
     """Any table and any request, which stay as they are."""
     m.d.comb += [
         Value.cast(dut.regions).eq(held(m, table)),
         Value.cast(dut.write.payload).eq(held(m, request)),
         dut.write.valid.eq(valid),
     ]
-    kept = as_it_is_used(m, dut)
-    regions = dut.regions
-    row = dut.inner_write.payload.row
-    passes = kept & ~regions.slot & dut.inner_write.valid & regions.formatted & ~regions.maintenance
+    return as_it_is_used(m, dut)
+
+
+def wrong_verdict(dut: Component) -> Value:
+    """What the guard keeps of the request that waits is not what the table says of it."""
+    return dut.judged & ((dut.locked != dut.closed) | (dut.row != dut.target))
+
+
+def verdicts_hold(m: Module, dut: Component, *, table: Signal, request: Signal, valid: Signal):
+    """Of any request, as long as it waits."""
+    yield one_request(m, dut, table, request, valid) & wrong_verdict(dut)
+
+
+def locked_rows_stay(m: Module, dut: Component, *, table: Signal, request: Signal, valid: Signal):
+    """No request passes that would change what a locked region holds, as long as verdicts hold."""
+    kept = one_request(m, dut, table, request, valid) & ~wrong_verdict(dut)
+    regions, row = dut.regions, dut.inner_write.payload.row
+    passes = kept & _hangs_together(regions) & dut.inner_write.valid & regions.formatted & ~regions.maintenance
     for region in regions.regions:
         yield passes & region.locked & (row >= region.start) & (row < region.end)
+
+
+def _hangs_together(regions: Value) -> Value:
+    """The active task's two slots are a region's rows, and no other region reaches into it."""
+    active, holds = regions.active, []
+    end = active.start + 2 * active.slot_rows
+    for number, region in enumerate(regions.regions):
+        is_its = regions.active.region == number
+        holds += [
+            ~is_its | (region.start == active.start) & (region.end == end) & region.paired,
+            is_its | (region.end <= active.start) | (region.start >= end),
+        ]
+    return ~active.valid | (active.region < len(regions.regions)) & Cat(holds).all()
 
 
 def answers_each(m: Module, dut: Component):
@@ -56,26 +83,38 @@ def answers_each(m: Module, dut: Component):
 GUARD = "mram.guard"
 
 
-def guarded() -> Harness:
+def guarded(properties: Properties) -> Harness:
     guard = find("Guard", "tiny")
     widths = {"table": len(Value.cast(guard.regions)), "request": len(Value.cast(guard.write.payload)), "valid": 1}
-    return Harness(guard, locked_rows_stay, bound=("regions", "write"), **widths)
+    return Harness(guard, properties, bound=("regions", "write"), **widths)
 
 
 PROOFS = (
     Proof(
-        name="Guard: locked rows stay",
-        claim="While there is a region table and no maintenance, no request for a row of a locked region is passed on"
-        " (rows of the second slot, to which the guard moves them, left out).",
-        build=guarded,
-        cycles=4,
+        name="Guard: verdicts hold",
+        claim="The verdict on a request, and the row it is moved to, are what the region table says of it, as long as"
+        " it waits.",
+        build=lambda: guarded(verdicts_hold),
+        by_itself=True,
         seconds=120,
         breaks=(
+            Break(module=GUARD, before="locked.eq(self.closed)", after="locked.eq(self.closed & ~self.clear)"),
+            Break(module=GUARD, before="row.eq(self.target)", after="row.eq(request.row)"),
             Break(
                 module=GUARD,
-                before="(region.locked | (region.paired",
-                after="((region.locked & judged) | (region.paired",
+                before="closed |= inside & (region.locked | (region.paired",
+                after="closed |= inside & ((region.locked & judged) | (region.paired",
             ),
+        ),
+    ),
+    Proof(
+        name="Guard: locked rows stay",
+        claim="While there is a region table and no maintenance, and verdicts hold, no request is passed on that names"
+        " a row of a locked region, moved by the guard or not.",
+        build=lambda: guarded(locked_rows_stay),
+        seconds=120,
+        breaks=(
+            Break(module=GUARD, before="closed |= inside & (region.locked | (", after="closed |= inside & (("),
             Break(
                 module=GUARD,
                 before="self._watch & judged & locked",

@@ -22,7 +22,9 @@ WANTED = ("proven", "bounded")
 
 def prove(proof: Proof) -> Verdict:
     """Run a proof; a counterexample is written to :data:`TRACES`."""
-    return check(proof.build, seconds=proof.seconds, bound=proof.cycles, trace=trace(proof))
+    return check(
+        proof.build, seconds=proof.seconds, bound=proof.cycles, by_itself=proof.by_itself, trace=trace(proof)
+    )
 
 
 def trace(proof: Proof) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from amaranth.sim import SimulatorContext
-from mram_bench import SEED, Bench, random_row
+from mram_bench import SEED, Bench, columns_of, random_row
 from spare_page import Page
 
 from respin.rtl.config import preset
@@ -48,6 +48,30 @@ def test_the_map_is_read_when_power_comes_late() -> None:
         assert ctx.get(bench.dut.upkeep.state.spares_left) == 1
         await bench.read(ctx, MOVED, 1)
         assert await bench.rows(ctx, 1) == [(bench.content, 0)]
+
+    bench.run(driver)
+
+
+def test_bare_rows_are_those_of_the_banks() -> None:
+    """A row that a spare stands for is written where it lay, and so is a spare; requests find what they found."""
+    bench = StoredBench()
+    dut, rng = bench.dut, random.Random(SEED + 1)
+    written = {MOVED: random_row(rng), CONFIG.first_spare_row + 1: random_row(rng)}
+
+    async def driver(ctx: SimulatorContext) -> None:
+        while not ctx.get(dut.upkeep.state.ready):
+            await ctx.tick()
+        ctx.set(dut.bare, 1)
+        await ctx.tick()
+        for row, weights in written.items():
+            assert (await bench.write(ctx, row, data=weights))["outcome"] == Outcome.OK.value
+        ctx.set(dut.bare, 0)
+        await ctx.tick()
+        await bench.read(ctx, MOVED, 1)
+        assert await bench.rows(ctx, 1) == [(bench.content, 0)]
+        assert (await bench.write(ctx, CONFIG.first_spare_row + 1))["outcome"] == Outcome.REFUSED.value
+        (bank,) = bench.banks
+        assert all(bank.content(row) == columns_of(weights) for row, weights in written.items())
 
     bench.run(driver)
 
