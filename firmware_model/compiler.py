@@ -10,7 +10,7 @@ from respin.firmware_model.descriptors import Descriptor, pack_program
 from respin.firmware_model.emitter import ENTRY_BYTES, WORD_BYTES, Addresses, Emitter
 from respin.firmware_model.hazards import refuse_hazards
 from respin.firmware_model.image import Area, ProgramImage, Tensor
-from respin.firmware_model.jobs import Randomness
+from respin.firmware_model.job_parts import Randomness
 from respin.firmware_model.operations import LABELS, raw_sums
 from respin.firmware_model.placement import SCALING, Placement
 from respin.firmware_model.program import Program

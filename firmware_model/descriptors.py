@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from respin.firmware_model.jobs import Fields
+from respin.firmware_model.job_parts import Fields
 from respin.firmware_model.structures import from_bits, set_fields, to_bits
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.jobs import GATHER_SOURCES, Pass

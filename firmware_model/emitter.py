@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.fences import Fences, Space, Span, Step
-from respin.firmware_model.jobs import JobBuilder, Part, Requantise, Source
+from respin.firmware_model.job_parts import Part, Requantise, Source
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor, blocks
 from respin.firmware_model.operations import Operation, runs_depthwise
 from respin.firmware_model.pipeline import Stage, pipelined, side_by_side

@@ -19,7 +19,7 @@ from respin.firmware_model.compiler import (
 from respin.firmware_model.descriptors import pack_program
 from respin.firmware_model.emitter import WORD_BYTES
 from respin.firmware_model.image import ImageError, ProgramImage
-from respin.firmware_model.jobs import SUM_BYTES
+from respin.firmware_model.job_parts import SUM_BYTES
 from respin.firmware_model.layout import IntArray, StoreTensor, words_tensor
 from respin.firmware_model.training import label_words
 from respin.rtl.config import AcceleratorConfig

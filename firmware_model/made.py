@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from respin.firmware_model.compiler import TRAIN
 from respin.firmware_model.emitter import Addresses, Emitter
 from respin.firmware_model.image import ProgramImage
-from respin.firmware_model.jobs import Fields, Randomness
+from respin.firmware_model.job_parts import Fields, Randomness
 from respin.firmware_model.operations import LABELS, Operation
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import Program, Setting

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from respin.firmware_model.geometry import Geometry
-from respin.firmware_model.jobs import SUM_BYTES
+from respin.firmware_model.job_parts import SUM_BYTES
 from respin.firmware_model.layout import IntArray, blocks
 from respin.firmware_model.operations import Network, Shape, geometry, raw_sums, runs_depthwise
 from respin.golden.inference import RawSums

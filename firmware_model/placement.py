@@ -9,7 +9,7 @@ import torch
 
 from respin.firmware_model import layout
 from respin.firmware_model.geometry import error_phases
-from respin.firmware_model.jobs import SUM_BYTES
+from respin.firmware_model.job_parts import SUM_BYTES
 from respin.firmware_model.layout import IntArray, StoreTensor
 from respin.firmware_model.operations import (
     LABELS,

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from respin.firmware_model import jobs
-from respin.firmware_model.jobs import (
+from respin.firmware_model.job_parts import (
     SUM_BYTES,
     Fields,
-    JobBuilder,
     Part,
     Randomness,
     Requantise,
     RoundError,
     Source,
     StoreSums,
+    TrainedImages,
 )
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor, mask_words
 from respin.firmware_model.operations import LABELS, Operation, geometry, runs_depthwise, table_name
 from respin.firmware_model.placement import Placement
@@ -321,7 +321,7 @@ class Program:
         transposed = place.transposed_images(layer.name)
         if layer.stride > 1 and transposed:
             raise ValueError(f"{layer.name} must have stride 1 to learn, not {layer.stride}: errors pass it")
-        images = jobs.TrainedImages(
+        images = TrainedImages(
             base=place.image(layer.name),
             transposed=transposed[0] if transposed else None,
             bias=place.bias_image(layer.name),

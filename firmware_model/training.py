@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from respin.firmware_model.driver import Driver
-from respin.firmware_model.jobs import Randomness
+from respin.firmware_model.job_parts import Randomness
 from respin.firmware_model.layout import IntArray, pack_words, require_input
 from respin.firmware_model.placement import Placement
 from respin.firmware_model.program import EdgeState, Program, Task

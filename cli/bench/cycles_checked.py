@@ -8,7 +8,8 @@ import torch
 
 from respin.cli.bench.cycles_cases import Layer
 from respin.firmware_model.driver import Driver
-from respin.firmware_model.jobs import JobBuilder, Requantise
+from respin.firmware_model.job_parts import Requantise
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import depthwise_rows, weight_rows
 from respin.firmware_model.placement import table_entries
 from respin.golden import ops

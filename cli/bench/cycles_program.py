@@ -12,7 +12,8 @@ from respin.cli.bench.cycles_checked import CheckedForward
 from respin.cli.bench.simulated import arguments_of_program, config_of_program, write_figures
 from respin.cli.hardware import start
 from respin.firmware_model.driver import Driver
-from respin.firmware_model.jobs import Fields, JobBuilder, Requantise, RoundError, TrainedImages
+from respin.firmware_model.job_parts import Fields, Requantise, RoundError, TrainedImages
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import AcceleratorConfig
 from respin.sim.runner import seed

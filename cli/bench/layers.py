@@ -76,7 +76,7 @@ def predict(
 ) -> Iterator[Row]:
     """Yield a row for each operation of a network on inputs of ``shape``, in their order."""
     from respin.firmware_model.cycle_model import CycleModel
-    from respin.firmware_model.jobs import Randomness
+    from respin.firmware_model.job_parts import Randomness
     from respin.firmware_model.placement import Placement
     from respin.firmware_model.program import Program
     from respin.firmware_model.work import BETWEEN_JOBS

@@ -10,7 +10,8 @@ from respin.cli.bench.simulated import config_of_program, write_figures
 from respin.cli.hardware import start
 from respin.firmware_model.driver import Driver
 from respin.firmware_model.geometry import Geometry
-from respin.firmware_model.jobs import Fields, JobBuilder, Requantise
+from respin.firmware_model.job_parts import Fields, Requantise
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import AcceleratorConfig
 

@@ -14,7 +14,8 @@ from respin.cli.report.peers import PEERS
 from respin.firmware_model.compiler import INFER
 from respin.firmware_model.descriptors import Descriptor, pack_program
 from respin.firmware_model.image import Area, ImageError, ProgramImage, Tensor
-from respin.firmware_model.jobs import JobBuilder, Requantise, Source
+from respin.firmware_model.job_parts import Requantise, Source
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import preset
 from respin.rtl.sequencer.descriptor import Opcode

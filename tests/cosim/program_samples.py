@@ -3,7 +3,8 @@
 
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.geometry import Geometry
-from respin.firmware_model.jobs import JobBuilder, Requantise, RoundError, Source, TrainedImages
+from respin.firmware_model.job_parts import Requantise, RoundError, Source, TrainedImages
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import AcceleratorConfig
 from respin.rtl.sequencer.descriptor import Opcode

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from respin.cli.hardware import start
-from respin.firmware_model import jobs, layout
+from respin.firmware_model import layout
 from respin.firmware_model.driver import AcceleratorError, Driver
 from respin.firmware_model.geometry import Geometry, error_phases
-from respin.firmware_model.jobs import JobBuilder, Randomness, Requantise, RoundError, Source
+from respin.firmware_model.job_parts import Part, Randomness, Requantise, RoundError, Source, TrainedImages
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor
 from respin.firmware_model.operations import Reach
 from respin.firmware_model.placement import table_entries
@@ -168,7 +169,7 @@ async def depthwise_error_case(
             made += bench.build.convolution_error(
                 dy.part(0, 1, first, count), dx.part(0, 1, row, min(band, size[0] - row)), rows=rows,
                 geometry=geometry, finish=RoundError(tensor=tensor), depthwise=True,
-                part=jobs.Part(shape=dx.shape, row=row), dy_row=first,
+                part=Part(shape=dx.shape, row=row), dy_row=first,
             )  # fmt: skip
         reports = [await bench.driver.run(job | {"settle": int(job is made[-1])}) for job in made]
         want = ops.error_edge(sums, 1, shift=scale.at(0), random=SOURCE.field(tensor, sums.shape))
@@ -313,7 +314,7 @@ async def learn(
     for step in range(3):
         bench.build = JobBuilder(bench.driver.config, Randomness(seed=77, step=step))
         source = RandomSource(seed=77, step=step)
-        placed = jobs.TrainedImages(
+        placed = TrainedImages(
             base=bases[0], transposed=bases[1], bias=bases[2], tensor=20, bias_tensor=21, groups=groups
         )
         made = bench.build.gradient(x, dy, geometry=geometry, images=placed)

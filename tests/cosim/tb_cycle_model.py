@@ -11,7 +11,8 @@ from respin.cli.hardware import start
 from respin.firmware_model.cycle_model import CycleModel
 from respin.firmware_model.driver import Driver
 from respin.firmware_model.geometry import Geometry
-from respin.firmware_model.jobs import JobBuilder, Requantise, RoundError, Source, TrainedImages
+from respin.firmware_model.job_parts import Requantise, RoundError, Source, TrainedImages
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor, blocks, mask_words
 from respin.rtl.config import AcceleratorConfig
 from respin.sim.runner import seed

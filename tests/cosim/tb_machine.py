@@ -13,7 +13,8 @@ from program_samples import DATA, small_samples
 
 from respin.firmware_model.descriptors import Descriptor, checksum, pack_program, seal
 from respin.firmware_model.geometry import Geometry
-from respin.firmware_model.jobs import JobBuilder, Requantise, Source
+from respin.firmware_model.job_parts import Requantise, Source
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor, depthwise_rows, table_entry, tensor_words, words_tensor
 from respin.firmware_model.machine import Machine, ProgramError
 from respin.firmware_model.scaling import Scaling, rows_of_scaling, scaling_of_rows

@@ -19,7 +19,7 @@ from respin.firmware_model.compiler import (
 )
 from respin.firmware_model.descriptors import Descriptor, read_header
 from respin.firmware_model.image import Area, ImageError, ProgramImage
-from respin.firmware_model.jobs import Randomness
+from respin.firmware_model.job_parts import Randomness
 from respin.firmware_model.machine import Machine, ProgramError, ProgramSession
 from respin.firmware_model.placement import SCALING, Placement
 from respin.firmware_model.program import EdgeState, Program

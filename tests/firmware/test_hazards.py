@@ -11,7 +11,8 @@ from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.fences import slot_of, stands_alone
 from respin.firmware_model.geometry import Geometry
 from respin.firmware_model.hazards import HazardError, refuse_hazards
-from respin.firmware_model.jobs import JobBuilder, Requantise, Source
+from respin.firmware_model.job_parts import Requantise, Source
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor
 from respin.firmware_model.placement import Placement
 from respin.golden.network import initial_parameters

@@ -6,7 +6,8 @@ import pytest
 from respin.firmware_model.cycle_model import CycleModel
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.geometry import Geometry
-from respin.firmware_model.jobs import JobBuilder, Requantise, Source, StoreSums
+from respin.firmware_model.job_parts import Requantise, Source, StoreSums
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor
 from respin.firmware_model.work import KEYS, Work, job_fields
 from respin.rtl.config import preset

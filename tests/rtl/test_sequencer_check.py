@@ -13,7 +13,8 @@ from descriptor_model import DescriptorModel
 
 from respin.firmware_model.descriptors import Descriptor
 from respin.firmware_model.geometry import Geometry
-from respin.firmware_model.jobs import JobBuilder, Requantise, RoundError, Source, TrainedImages
+from respin.firmware_model.job_parts import Requantise, RoundError, Source, TrainedImages
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor
 from respin.firmware_model.structures import from_bits, leaves
 from respin.rtl.config import AcceleratorConfig, preset

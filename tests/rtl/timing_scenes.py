@@ -15,7 +15,8 @@ from mram_bench import Bench, random_row
 from timing import Lane, Recorder
 
 from respin.firmware_model.descriptors import Descriptor, pack_program
-from respin.firmware_model.jobs import JobBuilder, Requantise, Source
+from respin.firmware_model.job_parts import Requantise, Source
+from respin.firmware_model.jobs import JobBuilder
 from respin.firmware_model.layout import StoreTensor
 from respin.rtl.config import preset
 from respin.rtl.host.registers import MAGIC
