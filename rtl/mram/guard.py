@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands before the bank controller: locks of regions, and which slot the active task's rows lie in."""
 
+from dataclasses import dataclass, field
+
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
@@ -41,6 +43,20 @@ def regions_layout(config: AcceleratorConfig) -> data.StructLayout:
     })
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is kept of a write that was ``judged``: whether it is refused, ``locked``, and the ``row`` that it goes to.
+
+    ``closed`` and ``target`` are what these two must be, by the region table as it is.
+    """
+
+    judged: Signal = field(default_factory=lambda: Signal(name="judged"))
+    locked: Signal = field(default_factory=lambda: Signal(name="locked"))
+    row: Signal = field(default_factory=lambda: Signal(ROW_ADDRESS_BITS, name="row"))
+    closed: Signal = field(default_factory=lambda: Signal(name="closed"))
+    target: Signal = field(default_factory=lambda: Signal(ROW_ADDRESS_BITS, name="target"))
+
+
 class Guard(Component):
     """Refuses writes into what is locked, and moves the active task's rows into the slot that is in use.
 
@@ -68,10 +84,8 @@ class Guard(Component):
 
     Attributes
     ----------
-    judged, locked, row : Signal
-        The verdict on the write that waits.
-    closed, target : Signal
-        What that must be, of a write in this cycle.
+    verdict : Verdict
+        On the write that waits.
 
     Raises
     ------
@@ -83,8 +97,7 @@ class Guard(Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self.config = config
-        self.judged, self.locked, self.row = Signal(), Signal(), Signal(ROW_ADDRESS_BITS)
-        self.closed, self.target = Signal(), Signal(ROW_ADDRESS_BITS)
+        self.verdict = Verdict()
         super().__init__({
             "regions": In(regions_layout(config)),
             "read": In(stream.Signature(ReadJob)),
@@ -126,7 +139,8 @@ class Guard(Component):
 
     def _guard_writes(self, m: Module) -> None:
         request, regions = self.write.payload, self.regions
-        judged, locked, row, refused = self.judged, self.locked, self.row, Signal()
+        verdict, refused = self.verdict, Signal()
+        judged, locked, row = verdict.judged, verdict.locked, verdict.row
         m.d.sync += self.refusals.eq(Mux(self.clear, 0, self.refusals + refused))
         asked = request.row[: region_row(self.config).width]  # what lies past the last row the controller refuses
         closed, in_training = asked < FIRST_REGION_ROW, regions.training & self._in_active(asked)
@@ -134,9 +148,9 @@ class Guard(Component):
             trained = in_training & (regions.active.region == number)
             inside = (asked >= region.start) & (asked < region.end)
             closed |= inside & (region.locked | (region.paired & ~trained) | (asked == region.start))
-        m.d.comb += [self.closed.eq(closed), self.target.eq(request.row + self._offset(asked))]
+        m.d.comb += [verdict.closed.eq(closed), verdict.target.eq(request.row + self._offset(asked))]
         with m.If(self._watch & self.write.valid & ~judged):
-            m.d.sync += [judged.eq(1), locked.eq(self.closed), row.eq(self.target)]
+            m.d.sync += [judged.eq(1), locked.eq(verdict.closed), row.eq(verdict.target)]
         with m.Elif(self.write.ready):
             m.d.sync += judged.eq(0)
 

@@ -32,7 +32,7 @@ _LOCKED, _FINISHED = 8, 9
 """Bits of an entry's first word."""
 
 
-class _Overwritten(enum.Enum, shape=2):
+class Overwritten(enum.Enum, shape=2):
     """What ERASE overwrites, one after the other."""
 
     REPLACED = 0
@@ -134,8 +134,8 @@ class Keeper(Component):
         with m.If(self.start):
             m.d.sync += self._asked.eq(1)
         m.d.comb += self.regions.maintenance.eq(~self.idle)
-        with m.FSM() as states:
-            m.d.comb += self.works.eq(~self.idle & ~states.ongoing("Wait for the memory"))
+        with m.FSM() as self._states:
+            m.d.comb += self.works.eq(~self.idle & ~self._states.ongoing("Wait for the memory"))
             self._idle_states(m)
             self._table_states(m)
             self._check_states(m)
@@ -409,7 +409,7 @@ class Keeper(Component):
                 m.next = "Read a header"
             with m.Case(Procedure.ERASE):
                 m.next = "Overwrite"
-        trains = self._is(Procedure.BEGIN, Procedure.ROLLBACK)
+        trains = self._is(Procedure.BEGIN, Procedure.COMMIT, Procedure.ROLLBACK)
         listing = self._is(Procedure.START, Procedure.FORMAT)
         with m.If(~listing):
             with m.If(~self._listed | spares & ~self._is(Procedure.ERASE) | trains & ~self._paired):
@@ -553,8 +553,8 @@ class Keeper(Component):
     def _choose_rows(self, m: Module) -> None:
         """What is to be erased."""
         self._first, self._rows = Signal(ROW_ADDRESS_BITS), Signal(ROW_ADDRESS_BITS)
-        self._overwritten = Signal(_Overwritten)
-        with m.If(self._overwritten == _Overwritten.SPARES):
+        self._overwritten = Signal(Overwritten)
+        with m.If(self._overwritten == Overwritten.SPARES):
             spares = self.config.first_spare_row
             m.d.comb += [self._first.eq(spares), self._rows.eq(self.config.total_rows - spares)]
         with m.Elif(self._region != EVERYTHING):
@@ -572,23 +572,23 @@ class Keeper(Component):
         first, count = self._first, self._rows
         part = self._overwritten
         with m.State("Overwrite"):
-            bare = part != _Overwritten.CONTENT
+            bare = part != Overwritten.CONTENT
             self._replace(m, 0)
             m.d.comb += self.regions.bare.eq(bare)
             with m.If(self._order(m, target=first, count=count, writes=True, leaving=bare)):
                 with m.Switch(part):
-                    with m.Case(_Overwritten.REPLACED):
-                        m.d.sync += part.eq(_Overwritten.CONTENT)
+                    with m.Case(Overwritten.REPLACED):
+                        m.d.sync += part.eq(Overwritten.CONTENT)
                         # Spares are void when only the tables are left; what is left then counts as damaged.
                         with m.If(everything & self._tables_too):
-                            m.d.sync += part.eq(_Overwritten.SPARES)
-                    with m.Case(_Overwritten.SPARES):
-                        m.d.sync += part.eq(_Overwritten.CONTENT)
+                            m.d.sync += part.eq(Overwritten.SPARES)
+                    with m.Case(Overwritten.SPARES):
+                        m.d.sync += part.eq(Overwritten.CONTENT)
                     with m.Default():
-                        m.d.sync += part.eq(_Overwritten.REPLACED)
+                        m.d.sync += part.eq(Overwritten.REPLACED)
                         m.next = "Read back"
                 with m.If(sweep.failed):
-                    m.d.sync += part.eq(_Overwritten.REPLACED)
+                    m.d.sync += part.eq(Overwritten.REPLACED)
                     self._fail(m, KeeperError.ROW)
                     self._restart(m)
         with m.State("Read back"), m.If(self._order(m, source=first, count=count, reads=True)):

@@ -122,7 +122,7 @@ class Sweep(Component):
             self.row_write.payload.row.eq(order.target + at),
             self.row_write.payload.data.eq(row),
         ]
-        with m.FSM():
+        with m.FSM() as self._states:
             with m.State("Wait"):
                 m.d.sync += [at.eq(0), self.number.eq(0), self.blank.eq(1), self.failed.eq(0)]
                 with m.If(self.go):

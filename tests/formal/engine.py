@@ -151,6 +151,8 @@ def check(
             ahead = not re.search(ASSERTED, said)
             if ahead and by_itself:
                 said, ahead = _abc(folder, "harness", ITSELF, seconds), False
+                if not re.search(PROVEN, said):
+                    said = _abc(folder, "harness", f"bmc3 -T {seconds}", seconds)
             elif ahead:
                 said = _ahead(folder, circuit, seconds, apart=harness.apart)
         else:

@@ -40,7 +40,8 @@ def one_request(m: Module, dut: Component, table: Signal, request: Signal, valid
 
 def wrong_verdict(dut: Component) -> Value:
     """What the guard keeps of the request that waits is not what the table says of it."""
-    return dut.judged & ((dut.locked != dut.closed) | (dut.row != dut.target))
+    verdict = dut.verdict
+    return verdict.judged & ((verdict.locked != verdict.closed) | (verdict.row != verdict.target))
 
 
 def verdicts_hold(m: Module, dut: Component, *, table: Signal, request: Signal, valid: Signal):
@@ -98,8 +99,8 @@ PROOFS = (
         by_itself=True,
         seconds=120,
         breaks=(
-            Break(module=GUARD, before="locked.eq(self.closed)", after="locked.eq(self.closed & ~self.clear)"),
-            Break(module=GUARD, before="row.eq(self.target)", after="row.eq(request.row)"),
+            Break(module=GUARD, before="locked.eq(verdict.closed)", after="locked.eq(verdict.closed & ~self.clear)"),
+            Break(module=GUARD, before="row.eq(verdict.target)", after="row.eq(request.row)"),
             Break(
                 module=GUARD,
                 before="closed |= inside & (region.locked | (region.paired",
