@@ -25,10 +25,9 @@ def regions_layout(config: AcceleratorConfig) -> data.StructLayout:
 
     ``formatted``: there is a region table; without one every row may be written and none is moved. ``maintenance``:
     the keeper has the memory, nothing is refused or moved. ``bare``: it takes rows as they lie in the banks, whatever
-    spares stand for. ``regions``: of each region its rows from ``start`` up to
-    ``end``, left out, whether it is ``locked``, and whether it has two slots. ``active``: whether a task is active, its
-    region's number, first row and rows of a slot. ``slot``: where its rows lie. ``training``: that slot is a working
-    one.
+    spares stand for. ``regions``: of each region its rows from ``start`` up to ``end``, left out, whether it is
+    ``locked``, and whether it has two slots. ``active``: whether a task is active, its region's number, first row and
+    rows of a slot. ``slot``: where its rows lie. ``training``: that slot is a working one.
     """
     row = region_row(config)
     region = data.StructLayout({"start": row, "end": row, "locked": 1, "paired": 1})
