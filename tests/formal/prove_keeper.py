@@ -142,6 +142,7 @@ PROOFS = (
         ),
         by_itself=True,
         seconds=120,
+        quick=True,
         breaks=(
             Break(module="mram.sweep", before="at.eq(0), self.number.eq(0)", after="at.eq(0)"),
             Break(
@@ -158,6 +159,7 @@ PROOFS = (
         build=partial(kept_by, knows),
         by_itself=True,
         seconds=120,
+        quick=True,
         breaks=(
             Break(
                 module=KEEPER,
@@ -175,6 +177,7 @@ PROOFS = (
         " in a locked one only to erase it, or where a virgin memory is formatted. Free: Sweep.",
         build=partial(kept_by, writes_its_region),
         seconds=120,
+        quick=True,
         breaks=(
             Break(
                 module=KEEPER,
