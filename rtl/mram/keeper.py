@@ -153,6 +153,7 @@ class Keeper(Component):
         self._sequence, self._first_sequence = Signal(FIELD_BITS), Signal(FIELD_BITS)
         self._acceptable, self._count, self._active_task = Signal(), Signal(8), Signal(16)
         self._in_table, self._in_header = Signal(), Signal()
+        self._reached = Signal(row, init=FIRST_REGION_ROW)  # where the entry that passes may begin
         # The entry that passes, and that of the region at hand.
         self._passing = {name: Signal(shape) for name, shape in self._entry_fields(row).items()}
         self._region, self._listed, self._paired = Signal(4), Signal(), Signal()
@@ -266,9 +267,9 @@ class Keeper(Component):
         place = Signal(7)
         end = Signal(bits + 2)
         listed, spares, paired = Signal(), passing["kind"] == RegionKind.SPARES, word[:8] == 2
-        entry = place[2:6] - 1
+        entry, task = place[2:6] - 1, passing["kind"] == RegionKind.TASK
         sound = (
-            (passing["start"] >= FIRST_REGION_ROW) & (end <= limit) & (paired | (word[:8] == 1))
+            (passing["start"] >= self._reached) & (end <= limit) & (paired & task | (word[:8] == 1))
             & (passing["slot_rows"] >= Mux(spares, 1, 2))
         )  # fmt: skip
         m.d.comb += [
@@ -279,6 +280,7 @@ class Keeper(Component):
         with m.If(self._in_table & sweep.passing):
             with m.If(number == 0):
                 m.d.sync += [self._acceptable.eq(word == TABLE_MAGIC), self._listed.eq(0), regions.active.valid.eq(0)]
+                m.d.sync += self._reached.eq(FIRST_REGION_ROW)
             with m.Elif(number == _TABLE_COUNT):
                 m.d.sync += [self._count.eq(word[8:16]), self._active_task.eq(word[16:])]
                 with m.If((word[:8] != FORMAT) | (word[8:16] > self.config.regions)):
@@ -299,15 +301,16 @@ class Keeper(Component):
                 with m.If(listed & word[bits:].any()):
                     m.d.sync += self._acceptable.eq(0)
             with m.Else():
-                with m.If(listed & ~sound):
-                    m.d.sync += self._acceptable.eq(0)
+                with m.If(listed):
+                    m.d.sync += self._reached.eq(end)
+                    with m.If(~sound):
+                        m.d.sync += self._acceptable.eq(0)
                 for place_on_chip, region in enumerate(regions.regions):
                     with m.If(entry == place_on_chip):
                         m.d.sync += [
                             region.start.eq(passing["start"]), region.end.eq(Mux(listed, end, passing["start"])),
                             region.locked.eq(passing["locked"] | spares), region.paired.eq(paired),
                         ]  # fmt: skip
-                task = passing["kind"] == RegionKind.TASK
                 with m.If(listed & task & (passing["task"] == self._active_task)):
                     m.d.sync += [
                         regions.active.valid.eq(1), regions.active.region.eq(entry),

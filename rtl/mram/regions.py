@@ -196,7 +196,7 @@ class RegionTable:
     Parameters
     ----------
     regions:
-        At most 15, none overlapping another.
+        At most 15, in the order of their rows, none overlapping another.
     sequence:
         Counts the versions of the table.
     active_task:
@@ -214,10 +214,11 @@ class RegionTable:
             raise ValueError(f"regions must be at most {MAX_REGIONS}, not {len(self.regions)}")
         if self.active_task != NO_TASK and self.active_task not in (region.task for region in self.regions):
             raise ValueError(f"active_task must be the task of a region, not {self.active_task!r}")
-        ordered = sorted(self.regions, key=lambda region: region.start)
-        for before, after in pairwise(ordered):
+        for before, after in pairwise(self.regions):
             if after.start < before.end:
-                raise ValueError(f"regions must not overlap: one ends at {before.end}, one starts at {after.start}")
+                raise ValueError(
+                    f"regions must follow one another: one ends at {before.end}, the next one starts at {after.start}"
+                )
 
     def check_fits(self, total_rows: int) -> None:
         """Raise RegionError naming the figure if a region reaches past the memory's last row."""

@@ -16,6 +16,7 @@ from respin.rtl.mram.keeper_ports import EVERYTHING, KeeperError, Procedure
 from respin.rtl.mram.ports import Outcome
 from respin.rtl.mram.regions import (
     TABLE_STARTS,
+    Region,
     RegionError,
     RegionTable,
     SlotHeader,
@@ -54,6 +55,18 @@ def test_format_seals_both_copies_and_clears_headers(bench):
     assert bench.state() == state
 
 
+def _unchecked(*regions: Region) -> RegionTable:
+    """A table that a driver would not make."""
+    table = RegionTable(regions=(), sequence=TABLE.sequence)
+    object.__setattr__(table, "regions", regions)
+    return table
+
+
+def _paired(region: Region) -> Region:
+    object.__setattr__(region, "slots", 2)
+    return region
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -61,8 +74,14 @@ def test_format_seals_both_copies_and_clears_headers(bench):
         replace(TABLE, regions=(replace(TASK, slot_rows=1),)),
         replace(TABLE, regions=(replace(TASK, start=1 << 30),)),
         replace(TABLE, regions=(replace(TASK, start=CONFIG.usable_rows - 2 * TASK.slot_rows + 1),)),
+        _unchecked(BACKBONE, replace(TASK, start=BACKBONE.end - 1)),
+        _unchecked(TASK, BACKBONE),
+        _unchecked(BACKBONE, TASK, _paired(replace(BACKBONE, start=TASK.end))),
     ],
-    ids=["too many regions", "no content", "no such row", "past the last row"],
+    ids=[
+        "too many regions", "no content", "no such row", "past the last row", "one in another", "out of order",
+        "two slots of a backbone",
+    ],
 )
 def test_format_refuses_a_table_that_does_not_fit(bench, wrong):
     array = BLANK.copy()

@@ -93,6 +93,7 @@ def unknowing(m: Module, dut: Keeper):
         (entry["start"] < FIRST_REGION_ROW) | (_end(dut) > dut.config.usable_rows)
         | (entry["slot_rows"] < Mux(spares, 1, 2))
     )  # fmt: skip
+    yield dut._acceptable & ((dut._reached < FIRST_REGION_ROW) | (dut._reached > dut.config.usable_rows))
     yield at_slot & (~accepted | spares | dut._side & ~dut._paired)
     yield at_slot & _does(dut, *CHANGES_A_SLOT) & entry["locked"]
     yield at_slot & _does(dut, Procedure.BEGIN, Procedure.COMMIT, Procedure.ROLLBACK) & ~dut._paired

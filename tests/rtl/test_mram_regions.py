@@ -117,8 +117,8 @@ def test_a_wrong_region_is_refused(fields: dict, message: str) -> None:
 
 
 def test_a_wrong_table_is_refused() -> None:
-    with pytest.raises(ValueError, match="regions must not overlap: one ends at 1016, one starts at 1000"):
-        RegionTable(regions=(Region(kind=RegionKind.SPARES, start=1000, slot_rows=1), BACKBONE))
+    with pytest.raises(ValueError, match="must follow one another: one ends at 1016, the next one starts at 1000"):
+        RegionTable(regions=(BACKBONE, Region(kind=RegionKind.SPARES, start=1000, slot_rows=1)))
     with pytest.raises(ValueError, match="regions must be at most 15, not 16"):
         RegionTable(regions=tuple(Region(kind=RegionKind.SPARES, start=i, slot_rows=1) for i in range(16, 32)))
     with pytest.raises(ValueError, match="active_task must be the task of a region, not 2"):
