@@ -25,8 +25,8 @@ Twice = Annotated[
     bool,
     typer.Option(
         "--compile-twice",
-        help="Compile the machine a second time, by a run of this program: minutes more, once, then about 1.5 times as"
-        " fast. It pays from some ten million cycles on.",
+        help="Compile the machine a second time, by a run of this program: minutes more, once, then at least 1.4 times"
+        " as fast. It pays from some ten million cycles on.",
     ),
 ]
 
