@@ -26,7 +26,7 @@ Twice = Annotated[
     typer.Option(
         "--compile-twice",
         help="Compile the machine a second time, by a run of this program: minutes more, once, then at least 1.4 times"
-        " as fast. It pays from some ten million cycles on.",
+        " as fast. It pays from some fifty million cycles on.",
     ),
 ]
 
