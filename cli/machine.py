@@ -2,7 +2,6 @@
 """The whole machine, compiled: wrapped with its bank models and external memory, built, and provisioned."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -54,12 +53,16 @@ def compiled_machine(
         machine.reset()
         return machine
 
-    def rehearse(play: Callable[[CompiledMachine], None], library: Path) -> None:
-        machine = start(library)
-        play(machine)
-        machine.close()
+    rehearsal = None
+    if fast_at is not None:
+        name, play = fast_at
 
-    rehearsal = None if fast_at is None else Rehearsal(name=fast_at[0], play=partial(rehearse, fast_at[1]))
+        def rehearse(library: Path) -> None:
+            machine = start(library)
+            play(machine)
+            machine.close()
+
+        rehearsal = Rehearsal(name=name, play=rehearse)
     words = 1 << max(MEMORY_LOG2, (memory - 1).bit_length()) - (WORD_BYTES - 1).bit_length()
     texts = with_banks(machine_verilog(config), TOP, rows=config.mram_rows, bench="banked")
     return start(build_machine(with_memory(texts, "banked", words=words), rehearsal=rehearsal))

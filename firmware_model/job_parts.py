@@ -11,59 +11,61 @@ Fields = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requantise:
-    """Finish sums as activations: per channel from table entry ``table`` on, or with one constant for all."""
+class _Scaled:
+    """Sums that are scaled, with a mask beside them."""
 
     table: int | None = None
+    """Table entry of the first channel; None where one constant is for all."""
     mult: int = 1
-    shift: int = 0
-    lo: int = -128
-    hi: int = 127
     mask: int | None = None
-    """Store word at which the packed mask ``lo < y < hi`` is written."""
+    """Store word of the packed mask: written by :class:`Requantise`, multiplied by :class:`RoundError`."""
     mask_stride: int | None = None
     """Words from one channel block of the mask to the next, if it is part of a larger one."""
 
-    def fields(self, out: StoreTensor) -> Fields:
-        """The part of a vector job that says how sums are finished."""
+    def _scaling(self, out: StoreTensor) -> Fields:
         return {
-            "mode": VectorMode.REQUANTISE,
             "per_channel": int(self.table is not None),
             "table": self.table or 0,
             "mult": self.mult,
-            "shift": self.shift,
-            "lo": self.lo,
-            "hi": self.hi,
-            "mask_write": int(self.mask is not None),
             "mask_base": self.mask or 0,
             "mask_stride": mask_words(out) if self.mask_stride is None else self.mask_stride,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoundError:
+class Requantise(_Scaled):
+    """Finish sums as activations; the mask is ``lo < y < hi``."""
+
+    shift: int = 0
+    lo: int = -128
+    hi: int = 127
+
+    def fields(self, out: StoreTensor) -> Fields:
+        """The part of a vector job that says how sums are finished."""
+        return {
+            "mode": VectorMode.REQUANTISE,
+            "shift": self.shift,
+            "lo": self.lo,
+            "hi": self.hi,
+            "mask_write": int(self.mask is not None),
+            **self._scaling(out),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundError(_Scaled):
     """Finish sums as errors, with the delayed scale of tensor id ``tensor``."""
 
     tensor: int
-    table: int | None = None
-    mult: int = 1
-    mask: int | None = None
-    """Store word of the packed mask that the errors are multiplied by."""
-    mask_stride: int | None = None
-    """Words from one channel block of the mask to the next, if it is part of a larger one."""
     stochastic: bool = True
 
     def fields(self, out: StoreTensor) -> Fields:
         """The part of a vector job that says how sums are finished."""
         return {
             "mode": VectorMode.ERROR,
-            "per_channel": int(self.table is not None),
-            "table": self.table or 0,
-            "mult": self.mult,
             "mask_read": int(self.mask is not None),
-            "mask_base": self.mask or 0,
-            "mask_stride": mask_words(out) if self.mask_stride is None else self.mask_stride,
             "stochastic": int(self.stochastic),
+            **self._scaling(out),
         }
 
 

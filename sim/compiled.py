@@ -46,15 +46,23 @@ _DESIGN = f"{_BENCH}.machine.dut.machine.sequenced"
 """Scope of what is inside a machine's registers and DMA."""
 _BUILD_SECONDS = 3600
 """Bound on each step of a compilation: minutes for a large machine, much more where a computer is busy."""
-_EFFORT = "-O2"
-_COUNTING = f"{_EFFORT} -fprofile-generate -DRESPIN_COUNTING"
-_COUNTED = f"{_EFFORT} -fprofile-use -Wno-missing-profile"
-"""The compiler's options: of a library as it is, of one that counts which branches are taken, of one made by that."""
 _SLICE = 50_000
 """Cycles between two looks at what Python has to do: an interrupt from the keyboard, a progress bar."""
 _ANSWER_CYCLES = 1000
 """Longest wait for an answer of the register port."""
 _RESET_CYCLES = 8
+
+
+def _make(compiler: str = "", linker: str = "") -> list[str]:
+    """The command that compiles what Verilator wrote, with further options of compiler and linker."""
+    options = [f"OPT_FAST=-O2 {compiler}", f"OPT_GLOBAL=-O2 {compiler}", f"LDFLAGS={linker}"]
+    return ["make", "-f", f"V{TOP}.mk", _LIBRARY, f"-j{os.cpu_count() or 1}", *options]
+
+
+_PLAIN = _make()
+_COUNTING = _make("-fprofile-generate -DRESPIN_COUNTING", "-fprofile-generate")
+_COUNTED = _make("-fprofile-use -Wno-missing-profile")
+"""Of a library as it is, of one that counts which branches are taken, and of one that is made by such counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,26 +137,19 @@ def build_library(
     arguments = ["--cc", "--exe", "--top-module", TOP, "--prefix", f"V{TOP}", "--Mdir", ".", "-o", _LIBRARY]
     arguments += ["-Wall", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--no-assert"]
     arguments += ["-CFLAGS", "-fPIC -std=gnu++17", "-LDFLAGS", "-shared"]
-    make = ["make", "-f", f"V{TOP}.mk", _LIBRARY, f"-j{os.cpu_count() or 1}"]
-    plain, counting, counted = ([*make, *_options(effort)] for effort in (_EFFORT, _COUNTING, _COUNTED))
-    steps = [plain] if rehearsal is None else [rehearsal.name, counting, counted]
+    steps = [_PLAIN] if rehearsal is None else [_COUNTING, rehearsal.name, _COUNTED]
     with build_folder(name, [tool.version, texts, arguments, steps]) as (folder, built):
         if built:
             return folder / _LIBRARY
         sources = [str(path) for path in write_texts(texts, folder) if path.suffix != ".h"]
         verilate = [tool.path, *arguments, *sources]
         if rehearsal is None:
-            _execute([verilate, plain], folder, tool)
+            _execute([verilate, _PLAIN], folder, tool)
         else:
-            _execute([verilate, counting], folder, tool)
+            _execute([verilate, _COUNTING], folder, tool)
             _count(folder, rehearsal)
-            _execute([counted], folder, tool)
+            _execute([_COUNTED], folder, tool)
     return folder / _LIBRARY
-
-
-def _options(effort: str) -> list[str]:
-    """What ``make`` is told of the compiler's options; the linker takes those that concern it."""
-    return [f"OPT_FAST={effort}", f"OPT_GLOBAL={effort}", *(["LDFLAGS=-fprofile-generate"] * (effort == _COUNTING))]
 
 
 def _execute(commands: Sequence[Sequence[str]], folder: Path, tool: tools.Tool) -> None:
@@ -170,9 +171,7 @@ def _count(folder: Path, rehearsal: Rehearsal) -> None:
         made.unlink()
 
 
-def build_machine(
-    texts: Mapping[str, str], module: str = "bench", *, rehearsal: Rehearsal | None = None
-) -> Path:
+def build_machine(texts: Mapping[str, str], module: str = "bench", *, rehearsal: Rehearsal | None = None) -> Path:
     """Compile a machine with its memories; returns the library for :class:`CompiledMachine`.
 
     Parameters

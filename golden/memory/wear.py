@@ -14,7 +14,7 @@ from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
-from respin.golden.memory.secded import CODE_BITS, CODEWORDS, DATA_BITS, SYNDROMES, Bits
+from respin.golden.memory.secded import CODE_BITS, CODEWORDS, DATA_BITS, SYNDROMES, Bits, to_gray
 from respin.rtl.config import ROW_COLUMNS, ROW_WEIGHTS
 
 Pulses = npt.NDArray[np.int32]
@@ -41,35 +41,43 @@ def transposed_rows(weight: Tensor, groups: int) -> Tensor:
 
 
 @njit(cache=True, nogil=True)
-def _count_strips(changed: Bits, syndromes: Bits, pulses: Pulses) -> tuple[int, int, int]:
-    """Return strips pulsed by a write, the same were rows in Gray code, and the most pulses of one strip so far.
+def _touch(row: Bits, syndromes: Bits, touched: Bits) -> None:
+    """Set in ``touched``, nine bytes, the strips that change with the bits of a row (32 bytes) that change.
 
-    ``changed`` (rows, 32) holds the bits that change, ``pulses`` (rows, 72) what each strip has had: it is added to.
+    Strip i holds bit i of each codeword: it changes where any of them does.
     """
-    strips, gray_strips, most = 0, 0, np.int32(0)
+    touched[:] = 0
+    for codeword in range(CODEWORDS):
+        checks = np.uint8(0)
+        for k in range(DATA_BITS // 8):
+            byte = row[codeword * (DATA_BITS // 8) + k]
+            touched[k] |= byte
+            checks ^= syndromes[k, byte]
+        touched[DATA_BITS // 8] |= checks
+
+
+@njit(cache=True, nogil=True)
+def _count_strips(changed: Bits, gray: Bits, syndromes: Bits, pulses: Pulses) -> tuple[int, int, int, int]:
+    """Return rows written, strips pulsed, the same were rows in Gray code, and the most pulses of one strip so far.
+
+    ``changed`` (rows, 32) holds the bits that change, ``gray`` those in Gray code, ``pulses`` (rows, 72) what each
+    strip has had: it is added to.
+    """
+    rows, strips, gray_strips, most = 0, 0, 0, np.int32(0)
+    touched, gray_touched = np.empty(CODE_BITS // 8, dtype=np.uint8), np.empty(CODE_BITS // 8, dtype=np.uint8)
     for r in range(changed.shape[0]):
         if not changed[r].any():
             continue
-        # Strip i holds bit i of each codeword: it changes where any of them does.
-        touched = np.zeros((2, CODE_BITS // 8), dtype=np.uint8)
-        for codeword in range(CODEWORDS):
-            checks, gray_checks = np.uint8(0), np.uint8(0)
-            for k in range(DATA_BITS // 8):
-                byte = changed[r, codeword * (DATA_BITS // 8) + k]
-                gray = np.uint8(byte ^ byte >> 1)
-                touched[0, k] |= byte
-                touched[1, k] |= gray
-                checks ^= syndromes[k, byte]
-                gray_checks ^= syndromes[k, gray]
-            touched[0, DATA_BITS // 8] |= checks
-            touched[1, DATA_BITS // 8] |= gray_checks
+        rows += 1
+        _touch(changed[r], syndromes, touched)
+        _touch(gray[r], syndromes, gray_touched)
         for i in range(CODE_BITS):
-            gray_strips += touched[1, i // 8] >> (i % 8) & 1
-            if touched[0, i // 8] >> (i % 8) & 1:
+            gray_strips += gray_touched[i // 8] >> (i % 8) & 1
+            if touched[i // 8] >> (i % 8) & 1:
                 strips += 1
                 pulses[r, i] += 1
                 most = max(most, pulses[r, i])
-    return strips, gray_strips, int(most)
+    return rows, strips, gray_strips, int(most)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -119,11 +127,13 @@ class WearCounter:
             return
         self.wear.weights += weights
         for place, layout in enumerate(self._layouts):
-            rows = layout(changed, self._groups).numpy().view(np.uint8)
+            image = layout(changed, self._groups).numpy()
             if len(self._pulses) <= place:
-                self._pulses.append(np.zeros((len(rows), CODE_BITS), dtype=np.int32))
-            strips, gray_strips, most = _count_strips(rows, SYNDROMES, self._pulses[place])
-            self.wear.rows += int(np.count_nonzero(rows.any(axis=1)))
+                self._pulses.append(np.zeros((len(image), CODE_BITS), dtype=np.int32))
+            rows, strips, gray_strips, most = _count_strips(
+                image.view(np.uint8), to_gray(image).view(np.uint8), SYNDROMES, self._pulses[place]
+            )
+            self.wear.rows += rows
             self.wear.strips += strips
             self.wear.gray_strips += gray_strips
             self.wear.most = max(self.wear.most, most)

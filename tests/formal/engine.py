@@ -131,7 +131,7 @@ def check(
     bound:
         In cycles.
     by_itself:
-        The property is its own invariant: where it holds in a cycle it holds in the next, and no other one is sought.
+        The property is its own invariant: where it holds in a cycle it holds in the next. That is tried first.
     trace:
         Where to write a counterexample, as a VCD file.
 
@@ -149,11 +149,9 @@ def check(
         if bound is None:
             said = _abc(folder, "harness", "bmc3 -F 2", seconds)
             ahead = not re.search(ASSERTED, said)
-            if ahead and by_itself:
-                said, ahead = _abc(folder, "harness", ITSELF, seconds), False
-                if not re.search(PROVEN, said):
-                    said = _abc(folder, "harness", f"bmc3 -T {seconds}", seconds)
-            elif ahead:
+            if ahead:
+                said = _abc(folder, "harness", ITSELF, seconds) if by_itself else ""
+            if ahead and not re.search(PROVEN, said):
                 said = _ahead(folder, circuit, seconds, apart=harness.apart)
         else:
             said, ahead = _abc(folder, "harness", METHODS.get(bound, f"bmc3 -F {bound} -T {seconds}"), seconds), False
