@@ -152,7 +152,7 @@ class Keeper(Component):
         self._copy, self._newest, self._first_whole = Signal(), Signal(), Signal()
         self._sequence, self._first_sequence = Signal(FIELD_BITS), Signal(FIELD_BITS)
         self._acceptable, self._count, self._active_task = Signal(), Signal(8), Signal(16)
-        self._in_table, self._in_header = Signal(), Signal()
+        self._in_table = Signal()
         self._reached = Signal(row, init=FIRST_REGION_ROW)  # where the entry that passes may begin
         # The entry that passes, and that of the region at hand.
         self._passing = {name: Signal(shape) for name, shape in self._entry_fields(row).items()}
