@@ -38,6 +38,19 @@ def test_rows_of_a_table_have_the_cells_of_its_head(document: Path) -> None:
         assert set(cells) == {cells[0]}, table
 
 
+IMPORTS = [
+    pytest.param(line, id=f"{document.relative_to(ROOT)}: {line}")
+    for document in DOCUMENTS
+    for block in re.findall(r"^```python\n(.*?)^```$", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for line in re.findall(r"^(?:from|import) .*$", block, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("line", IMPORTS)
+def test_what_an_example_imports_is_there(line: str) -> None:
+    exec(line, {})
+
+
 def test_presets_have_the_sizes_that_are_listed() -> None:
     section = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Sizes")[2].partition("\n## ")[0]
     header, _, *rows = [line for line in section.splitlines() if line.startswith("|")]

@@ -66,7 +66,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         (["sim", "streams", "--simulator", "other"], "simulator must be one of verilator, icarus, not 'other'"),
         (["sim", "streams", "--preset", "huge"], "preset must be one of "),
         (["bench", "area", "--block", "moon"], "block must be one of "),
-        (["bench", "sim", "--simulator", "other"], "--simulator must be one of verilator, icarus, compiled, not"),
+        (["bench", "sim", "--simulator", "other"], "must be one of verilator, icarus, compiled, compiled-twice, not"),
         (["bench", "cycles", "--part", "moon"], "--part must be of peer, smallest, bits, steady, whole, not 'moon'"),
         (["bench", "cycles", "--preset", "tiny"], "the cases need 4096 words of the store, tiny has 1024"),
         (["bench", "layers", "--network", "moon"], "--network must be one of digits, efficientnet-lite0, mobilenet-v2"),
