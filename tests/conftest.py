@@ -32,11 +32,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _is_long(item: pytest.Item) -> bool:
-    """Whether a test takes minutes: by its mark, or as it runs on Icarus with another configuration than one named."""
+    """Whether a test takes minutes: by its mark, or as it runs on Icarus with a configuration that is not named."""
     if item.get_closest_marker("long"):
         return True
     mark, case = item.get_closest_marker("icarus_runs"), getattr(item, "callspec", None)
-    return bool(mark and case.params["simulator"] == "icarus" and mark.args[0] not in case.id.split("-"))
+    return bool(mark and case.params["simulator"] == "icarus" and not set(mark.args) & set(case.id.split("-")))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

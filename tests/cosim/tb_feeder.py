@@ -12,7 +12,7 @@ from respin.rtl.jobs import FeedJob, WindowJob
 from respin.sim.runner import seed
 from respin.sim.streams import Scoreboard, StreamDriver, StreamMonitor, cycles_of
 
-JOBS = 6
+JOBS = 2 if cocotb.SIM_NAME.startswith("Icarus") else 6
 
 
 def _jobs(chooser):

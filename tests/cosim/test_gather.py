@@ -17,7 +17,7 @@ CONFIGS = {
 
 
 @pytest.mark.icarus_runs("tiny")
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["tiny", pytest.param("default", marks=pytest.mark.long)])
 def test_gather(name, simulator):
     config, cases = CONFIGS[name]
     if simulator == "icarus":

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 from dut_mram import build_mram, run_case
-from mram_cases import MAINTAINED, SPARED
+from mram_cases import MAINTAINED, SPARED, SPARED_EIGHT
 
 from respin.rtl.mram.memory import MaintainedMemory
 
 
-@pytest.mark.parametrize("config", MAINTAINED.values(), ids=MAINTAINED)
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(config, marks=[pytest.mark.long] * (config is SPARED_EIGHT), id=name)
+        for name, config in MAINTAINED.items()
+    ],
+)
 def test_the_memory_equals_golden_where_rows_fail(config, tmp_path):
     only = ["equals_golden", "marches_as_golden"]
     dut = build_mram(MaintainedMemory, config, "verilator")

@@ -84,6 +84,7 @@ def test_random_networks(request: pytest.FixtureRequest) -> None:
     assert total["edges"] > 0
 
 
+@pytest.mark.icarus_runs
 def test_a_random_network_on_a_bench(simulator: str, tmp_path: Path) -> None:
     """Of some smaller ones that with the most kinds of steps; for Icarus they are smaller still."""
     most_steps = 2 if simulator == "icarus" else 4

@@ -47,5 +47,6 @@ def test_update(config, simulator):
     simulate(config, SMALL, simulator)
 
 
+@pytest.mark.long
 def test_update_of_default():
     simulate(preset("default"), WIDE, "verilator")

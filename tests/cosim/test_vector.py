@@ -25,7 +25,7 @@ CONFIGS = {
 
 
 @pytest.mark.icarus_runs("tiny")
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["tiny", "ragged", pytest.param("wide", marks=pytest.mark.long)])
 def test_vector_unit(name, simulator):
     config, cases = CONFIGS[name]
     if simulator == "icarus" and name != "tiny":
