@@ -160,7 +160,7 @@ class MaintainedMemory(wiring.Component):
             self.upkeep.state.map_failed.eq(self._map_failed),
             inner.maintenance.eq(Cat(~users_read, ~passing | self._bare)),
         ]
-        with m.FSM():
+        with m.FSM() as self._states:
             self._power_states(m)
             with m.State("pass"):
                 m.d.comb += passing.eq(1)

@@ -16,6 +16,7 @@ CONFIGURATIONS = {
     "nano": preset("nano"),
     "tiny": preset("tiny"),
     "two slots": replace(preset("tiny"), name="two_slots", job_slots=2),
+    "small": preset("small"),
     "default": preset("default"),
 }
 """The machines that components are taken out of."""

@@ -9,6 +9,7 @@ PARTS = {
     "prove_ecc": "Error correction",
     "prove_writer": "Write and verify",
     "prove_locks": "Locks",
+    "prove_spares": "Spare rows",
     "prove_keeper": "Procedures on the memory",
     "prove_host": "AXI ports and registers",
     "prove_transport": "Queues, buffers and packers",

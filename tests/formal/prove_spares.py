@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spare rows: no two rows ever share one, and what a row has moved to is overwritten by nothing but that row.
+
+What the map says of two rows at one time; then how entries of the map come about and change, with a bank
+controller that answers whatever it likes.
+"""
+
+from functools import partial
+
+from amaranth.hdl import Cat, Module, Mux, Value
+from amaranth.utils import exact_log2
+from catalogue import Break, Proof
+from design import CONFIGURATIONS, find
+from engine import Harness
+from properties import before, hitherto
+
+from respin.rtl.mram.memory import MaintainedMemory, _Task
+from respin.rtl.mram.ports import Outcome, WriteKind
+from respin.rtl.mram.row_map import RowMap
+
+CONFIG = CONFIGURATIONS["small"]
+"""Two banks with four spares each, all in one page of the map."""
+BANK_BITS = exact_log2(CONFIG.banks)
+STARTS = ("wait for power", "give up", "read a copy", "take a copy", "next page")
+COPIES = (*STARTS, "digest a page", "write a copy")
+REMAPS = ("choose a spare", "fill the spare", "clear the spare", "compare", "digest a page", "write a copy")
+
+
+def rows_lie_apart(m: Module, dut: RowMap):
+    """A row is asked for in one cycle and another one in the next, while the map stays as it is."""
+    first_spare = CONFIG.mram_rows - CONFIG.spare_rows
+    stays = ~before(m, dut.assign | dut.load | dut.bare) & ~dut.bare
+    for row, place in zip(dut.rows, dut.places, strict=True):
+        last, asked = before(m, row), (row < first_spare) & before(m, row < first_spare)
+        yield stays & asked & (row != last) & (place == before(m, place))
+
+
+def in_force(entry: Value) -> Value:
+    """Whether an entry of the map has a row lie on its spare."""
+    return entry.used & ~entry.bad
+
+
+def entries(dut: MaintainedMemory) -> list[Value]:
+    """The map's, by number of the spare."""
+    return [dut._map.entries[number] for number in range(CONFIG.banks * CONFIG.spare_rows)]
+
+
+def as_it_is_used(m: Module, dut: MaintainedMemory) -> Value:
+    """Users ask for rows of content, but for bare rows; the controller takes a request together with its status."""
+    content = ~dut.write.valid | dut._bare | (dut.write.payload.row < CONFIG.usable_rows)
+    sent, said = dut._inner.write, dut._inner.written
+    return hitherto(m, content & ((sent.valid & sent.ready) == (said.valid & said.ready)))
+
+
+def _in(dut: MaintainedMemory, *states: str) -> Value:
+    return Cat(dut._states.ongoing(state) for state in states).any()
+
+
+def _does(dut: MaintainedMemory, task: str) -> Value:
+    return Value.cast(dut._task) == _Task[task].value
+
+
+def unknowing(dut: MaintainedMemory):
+    """What must never be, state by state: whether a spare is free, which row is at hand and which copy of the map."""
+    chosen, walk = dut._map.entries[dut._number], dut._walk
+    remaps = _in(dut, *REMAPS) & ~dut._restoring
+    fills, copies = _in(dut, "fill the spare"), _in(dut, *COPIES)
+    yield fills & (chosen.used | chosen.bad)
+    yield fills & (dut._number[:BANK_BITS] != dut._row[:BANK_BITS])
+    yield _in(dut, "clear the spare") & ~chosen.bad
+    yield _in(dut, "choose a spare", "fill the spare", "clear the spare", "compare") & _does(dut, "LOAD")
+    yield remaps & _does(dut, "WRITE") & (~dut.write.valid | dut._bare)
+    yield remaps & _does(dut, "SCRUB") & (dut._row >= CONFIG.usable_rows)
+    yield remaps & _does(dut, "MARCH") & ~walk.running
+    yield dut._restoring & ~(_does(dut, "SCRUB") & _in(dut, "digest a page", "write a copy"))
+    yield copies & (dut._page != 0)
+    yield dut._scrub_row >= CONFIG.first_spare_row
+    yield walk.running & (walk.row >= CONFIG.usable_rows)
+    yield _in(dut, "march") & ~_does(dut, "MARCH")
+    yield _in(dut, "read a row", "judge a row", "repair") & ~_does(dut, "SCRUB")
+    yield _in(dut, *STARTS) & ~_does(dut, "LOAD")
+
+
+def knows(m: Module, dut: MaintainedMemory, *, parts: list):
+    """It never comes to a state without what that goes by."""
+    kept = as_it_is_used(m, dut)
+    for case in unknowing(dut):
+        yield kept & case
+
+
+def spares_are_kept(m: Module, dut: MaintainedMemory, *, parts: list):
+    """A spare stands for its row until it is given up as bad, and the memory sends nothing else to it."""
+    kept = as_it_is_used(m, dut) & ~Cat(unknowing(dut)).any()
+    inner, loaded = dut._inner, before(m, dut._map.load)
+    request = inner.write.payload
+    own = inner.write.valid & inner.maintenance[1] & ~dut._map.bare
+    for number, entry in enumerate(entries(dut)):
+        stood = before(m, kept & in_force(entry))
+        yield kept & ~loaded & stood & ~entry.bad & (~entry.used | (entry.row != before(m, entry.row)))
+        yield kept & own & (request.row == CONFIG.first_spare_row + number) & in_force(entry)
+
+
+def spares_are_filled(m: Module, dut: MaintainedMemory, *, parts: list):
+    """An entry comes into force for the row at hand, when a spare of that row's bank has taken the row's content."""
+    kept = as_it_is_used(m, dut) & ~Cat(unknowing(dut)).any()
+    inner, loaded = dut._inner, before(m, dut._map.load)
+    sent, said = inner.write.payload, inner.written.payload
+    takes = inner.write.valid & (sent.kind == WriteKind.WRITE) & inner.written.valid
+    takes &= (said.outcome == Outcome.OK) | (said.outcome == Outcome.DEFECT)
+    users = dut.write.valid & (sent.data.as_value() == dut.write.payload.data.as_value())
+    takes &= users | ~_does(dut, "WRITE")
+    row = Mux(_does(dut, "WRITE"), dut.write.payload.row, dut._row)
+    for number, entry in enumerate(entries(dut)):
+        begins = kept & before(m, kept) & ~loaded & in_force(entry) & ~before(m, in_force(entry))
+        filled = takes & (sent.row == CONFIG.first_spare_row + number)
+        yield begins & ~before(m, filled & (row[:BANK_BITS] == number % CONFIG.banks))
+        yield begins & (entry.row != before(m, row >> BANK_BITS)[: len(entry.row)])
+
+
+def maintained(properties) -> Harness:
+    memory, free = find("MaintainedMemory", "small"), ("MramController", "ErrorLog")
+    return Harness(memory, properties, free=free, orderly=True)
+
+
+MEMORY = "mram.memory"
+PROOFS = (
+    Proof(
+        name="RowMap: rows lie apart",
+        claim="As long as the map stays as it is, no two rows of content or of the map are sent to one place.",
+        build=lambda: Harness(find("RowMap", "small"), rows_lie_apart),
+        quick=True,
+        breaks=(
+            Break(
+                module="mram.row_map",
+                before="entry.used & ~entry.bad & (entry.row == self.rows[b])",
+                after="entry.used & ~entry.bad & (entry.row[1:] == self.rows[b][1:])",
+            ),
+        ),
+    ),
+    Proof(
+        name="MaintainedMemory: knows what it goes by",
+        claim="A spare that is filled is free, and of the bank of the row at hand; one that is cleared is bad; rows at"
+        " hand and copies of the map are where such rows are. Free: MramController, ErrorLog.",
+        build=partial(maintained, knows),
+        by_itself=True,
+        seconds=120,
+        breaks=(
+            Break(
+                module=MEMORY,
+                before="m.d.sync += self._number.eq(spares.spare)",
+                after="m.d.sync += self._number.eq(spares.spare + 1)",
+            ),
+            Break(
+                module="mram.row_map",
+                before="for b in range(banks))[bank])",
+                after="for b in range(banks))[bank ^ self.row[1]])",
+            ),
+        ),
+    ),
+    Proof(
+        name="MaintainedMemory: spares stay with their rows",
+        claim="A spare that a row lies on is that row's until it is given up as bad or the map is read anew, and the"
+        " memory itself writes to no spare that a row lies on. Free: MramController, ErrorLog.",
+        build=partial(maintained, spares_are_kept),
+        seconds=120,
+        breaks=(
+            Break(
+                module=MEMORY,
+                before="[spares.assign.eq(1), spares.entry.bad.eq(1)]",
+                after="[spares.assign.eq(1), spares.entry.bad.eq(0)]",
+            ),
+            Break(
+                module=MEMORY,
+                before="WriteKind.CHECK, self._row, self._content",
+                after="WriteKind.CHECK, config.first_spare_row + self._number, self._content",
+            ),
+        ),
+    ),
+    Proof(
+        name="MaintainedMemory: spares are filled first",
+        claim="A row comes to lie on a spare of its own bank, and only when that has taken a write of the row's"
+        " content, or when the map is read. Free: MramController, ErrorLog.",
+        build=partial(maintained, spares_are_filled),
+        seconds=120,
+        breaks=(
+            Break(
+                module=MEMORY,
+                before="else self._took(Outcome.OK, Outcome.DEFECT)",
+                after="else self._took(Outcome.OK, Outcome.DEFECT, Outcome.FAILED)",
+            ),
+            Break(
+                module=MEMORY,
+                before="spares.entry.row.eq(self._row[exact_log2(config.banks) :])",
+                after="spares.entry.row.eq(self._row)",
+            ),
+        ),
+    ),
+)
