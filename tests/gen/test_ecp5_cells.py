@@ -153,6 +153,35 @@ def test_a_routed_design_has_on_open_inputs_what_the_chip_has(tmp_path: Path) ->
     assert "TRELLIS_IO" not in text
 
 
+def test_a_routed_multiplier_multiplies(tmp_path: Path) -> None:
+    """All its pins are the model's, among them those of registers and of other multipliers, which are left open."""
+    numbers = [f"{operand}{bit}" for operand in "ABC" for bit in range(18)]
+    others = [f"{name}{bit}" for name in ("CLK", "CE", "RST") for bit in range(4)]
+    others += [f"SRI{operand}{bit}" for operand in "AB" for bit in range(18)]
+    others += ["SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB"]
+    pins: dict[str, list[int]] = {name: [] for name in [*numbers, *others]}
+    # Both operands are the pin's bit 1, the product is at its bit 2.
+    pins |= {"A1": [3], "B1": [3]}
+    design = routed({
+        "in$io": cell("TRELLIS_IO", {"DIR": "INPUT"}, {"B": [2], "I": [], "T": []}, {"O": [3]}),
+        "out$io": cell("TRELLIS_IO", {"DIR": "OUTPUT"}, {"I": [8], "T": []}, {"B": [9]}),
+        "product": cell(
+            "MULT18X18D", {f"{name}MUX": "0 " for name in [*numbers, *others[-4:]]}, pins,
+            {f"P{bit}": [8 if bit == 2 else 10 + bit] for bit in range(36)},
+        ),
+    })  # fmt: skip
+    path, made = tmp_path / "routed.json", tmp_path / "made.v"
+    path.write_text(json.dumps(design), encoding="utf-8")
+    made.write_text(routed_verilog(path, "made", tmp_path), encoding="utf-8")
+    same = "module same(input pin, output out); assign out = pin; endmodule"
+    (tmp_path / "same.v").write_text(same, encoding="utf-8")
+    run_yosys([
+        f"read_verilog {CELLS} {made}", "hierarchy -check -top made",
+        f"read_verilog {tmp_path / 'same.v'}", "proc; miter -equiv -flatten same made miter",
+        "hierarchy -top miter; flatten; opt; sat -verify -prove trigger 0 miter",
+    ])  # fmt: skip
+
+
 def test_a_routed_cell_that_is_not_known_is_named(tmp_path: Path) -> None:
     path = tmp_path / "routed.json"
     path.write_text(json.dumps(routed({"serdes": cell("DCUA", {}, {}, {})})), encoding="utf-8")
