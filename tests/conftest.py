@@ -32,11 +32,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _is_long(item: pytest.Item) -> bool:
-    """Whether a test takes minutes: by its mark, or as it runs on Icarus with a configuration that is not named."""
-    if item.get_closest_marker("long"):
+    """Whether a case takes minutes: all of a test or those named are ``long``, or Icarus is not to run it."""
+    long, runs = item.get_closest_marker("long"), item.get_closest_marker("icarus_runs")
+    case = getattr(item, "callspec", None)
+    names = set(case.id.split("-")) if case else set()
+    if long and (not long.args or names & set(long.args)):
         return True
-    mark, case = item.get_closest_marker("icarus_runs"), getattr(item, "callspec", None)
-    return bool(mark and case.params["simulator"] == "icarus" and not set(mark.args) & set(case.id.split("-")))
+    return bool(runs and case.params["simulator"] == "icarus" and not names & set(runs.args))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -17,7 +17,8 @@ CONFIGS = {
 
 
 @pytest.mark.icarus_runs("tiny")
-@pytest.mark.parametrize("name", ["tiny", pytest.param("default", marks=pytest.mark.long)])
+@pytest.mark.long("default")
+@pytest.mark.parametrize("name", CONFIGS)
 def test_gather(name, simulator):
     config, cases = CONFIGS[name]
     if simulator == "icarus":

@@ -6,13 +6,8 @@ from mram_cases import MAINTAINED, SPARED, SPARED_EIGHT
 from respin.rtl.mram.memory import MaintainedMemory
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        pytest.param(config, marks=[pytest.mark.long] * (config is SPARED_EIGHT), id=name)
-        for name, config in MAINTAINED.items()
-    ],
-)
+@pytest.mark.long(SPARED_EIGHT.name)
+@pytest.mark.parametrize("config", MAINTAINED.values(), ids=MAINTAINED)
 def test_the_memory_equals_golden_where_rows_fail(config, tmp_path):
     only = ["equals_golden", "marches_as_golden"]
     dut = build_mram(MaintainedMemory, config, "verilator")

@@ -25,7 +25,8 @@ CONFIGS = {
 
 
 @pytest.mark.icarus_runs("tiny")
-@pytest.mark.parametrize("name", ["tiny", "ragged", pytest.param("wide", marks=pytest.mark.long)])
+@pytest.mark.long("wide")
+@pytest.mark.parametrize("name", CONFIGS)
 def test_vector_unit(name, simulator):
     config, cases = CONFIGS[name]
     if simulator == "icarus" and name != "tiny":

@@ -95,6 +95,11 @@ def hitherto(m: Module, holds: Value) -> Signal:
     return now
 
 
+def in_states(dut: Component, *states: str) -> Value:
+    """It is in one of these states of the machine that it keeps as ``_states``."""
+    return Cat(dut._states.ongoing(state) for state in states).any()
+
+
 def held(m: Module, value: Value) -> Value:
     """What ``value`` is in the first cycle, at all times: of a free input, any constant."""
     wire = Value.cast(value)

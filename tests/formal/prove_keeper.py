@@ -8,12 +8,11 @@ words of rows come; what the keeper knows in each of its states then; and where 
 from functools import partial
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib.wiring import Component
 from catalogue import Break, Proof
 from design import find
 from engine import Harness
 from parts import Part
-from properties import before, hitherto
+from properties import before, hitherto, in_states
 
 from respin.rtl.mram.keeper import Keeper, Overwritten
 from respin.rtl.mram.keeper_ports import EVERYTHING, Procedure
@@ -59,18 +58,14 @@ def words_in_order(m: Module, dut: Sweep):
     yield kept & ~in_order(dut, passed)
     at = (dut.row_read.payload.base - dut.order.source)[: len(dut.order.source)]
     rows, word = passed >> 3, passed[:3]
-    under_way = _in(dut, "Row", "Ask", "Take", "Pass", "Write", "Next")
+    under_way = in_states(dut, "Row", "Ask", "Take", "Pass", "Write", "Next")
     yield kept & (under_way | dut.done) & ~dut.go
     yield kept & under_way & ((dut.number != passed[:6]) | (at > dut.order.count))
-    yield kept & _in(dut, "Ask", "Take", "Pass", "Write", "Next") & (at == dut.order.count)
-    yield kept & _in(dut, "Row", "Ask", "Take") & ((rows != at) | (word != 0))
-    yield kept & _in(dut, "Pass") & (rows != at)
-    yield kept & _in(dut, "Write", "Next") & ((rows != at + 1) | (word != 0))
-    yield kept & _in(dut, "Wait") & (passed != 0)
-
-
-def _in(dut: Component, *states: str) -> Value:
-    return Cat(dut._states.ongoing(state) for state in states).any()
+    yield kept & in_states(dut, "Ask", "Take", "Pass", "Write", "Next") & (at == dut.order.count)
+    yield kept & in_states(dut, "Row", "Ask", "Take") & ((rows != at) | (word != 0))
+    yield kept & in_states(dut, "Pass") & (rows != at)
+    yield kept & in_states(dut, "Write", "Next") & ((rows != at + 1) | (word != 0))
+    yield kept & in_states(dut, "Wait") & (passed != 0)
 
 
 def _does(dut: Keeper, *procedures: Procedure) -> Value:
@@ -85,9 +80,9 @@ def _end(dut: Keeper) -> Value:
 def unknowing(m: Module, dut: Keeper):
     """What must never be, state by state."""
     entry, everything = dut._entry, dut._region == EVERYTHING
-    spares, at_slot = entry["kind"] == RegionKind.SPARES, _in(dut, *GOES_BY_A_SLOT)
+    spares, at_slot = entry["kind"] == RegionKind.SPARES, in_states(dut, *GOES_BY_A_SLOT)
     accepted, key = dut._listed & dut._acceptable, Signal()
-    with m.If(_in(dut, "Judge")):
+    with m.If(in_states(dut, "Judge")):
         m.d.sync += key.eq(dut.unlocked)
     yield accepted & (
         (entry["start"] < FIRST_REGION_ROW) | (_end(dut) > dut.config.usable_rows)
@@ -97,13 +92,14 @@ def unknowing(m: Module, dut: Keeper):
     yield at_slot & (~accepted | spares | dut._side & ~dut._paired)
     yield at_slot & _does(dut, *CHANGES_A_SLOT) & entry["locked"]
     yield at_slot & _does(dut, Procedure.BEGIN, Procedure.COMMIT, Procedure.ROLLBACK) & ~dut._paired
-    yield _in(dut, "Read a copy of the table") & ~_does(dut, Procedure.START)
+    yield in_states(dut, "Read a copy of the table") & ~_does(dut, Procedure.START)
     for state, procedures in WRITES_A_SLOT.items():
-        yield _in(dut, state) & ~_does(dut, *procedures)
-    yield _in(dut, *ERASES) & (~_does(dut, Procedure.ERASE) | ~everything & ~accepted)
-    yield _in(dut, "Load a region", "Update the table", "Copy the table", *ERASES) & _does(dut, Procedure.ERASE) & ~key
+        yield in_states(dut, state) & ~_does(dut, *procedures)
+    yield in_states(dut, *ERASES) & (~_does(dut, Procedure.ERASE) | ~everything & ~accepted)
+    erases = in_states(dut, "Load a region", "Update the table", "Copy the table", *ERASES)
+    yield erases & _does(dut, Procedure.ERASE) & ~key
     part = dut._overwritten.as_value()  # of a broken copy's class
-    yield ~_in(dut, "Overwrite") & (part != Overwritten.REPLACED.value)
+    yield ~in_states(dut, "Overwrite") & (part != Overwritten.REPLACED.value)
     yield (part == Overwritten.SPARES.value) & ~(everything & dut._tables_too)
 
 

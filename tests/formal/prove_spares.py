@@ -12,7 +12,8 @@ from amaranth.utils import exact_log2
 from catalogue import Break, Proof
 from design import CONFIGURATIONS, find
 from engine import Harness
-from properties import before, hitherto
+from properties import before, hitherto, in_states
+from stream_rules import together
 
 from respin.rtl.mram.memory import MaintainedMemory, _Task
 from respin.rtl.mram.ports import Outcome, WriteKind
@@ -46,14 +47,9 @@ def entries(dut: MaintainedMemory) -> list[Value]:
 
 
 def as_it_is_used(m: Module, dut: MaintainedMemory) -> Value:
-    """Users ask for rows of content, but for bare rows; the controller takes a request together with its status."""
+    """Users ask for rows of content, but for bare rows; the controller answers as is proven of it."""
     content = ~dut.write.valid | dut._bare | (dut.write.payload.row < CONFIG.usable_rows)
-    sent, said = dut._inner.write, dut._inner.written
-    return hitherto(m, content & ((sent.valid & sent.ready) == (said.valid & said.ready)))
-
-
-def _in(dut: MaintainedMemory, *states: str) -> Value:
-    return Cat(dut._states.ongoing(state) for state in states).any()
+    return hitherto(m, content & together(dut._inner.write, dut._inner.written))
 
 
 def _does(dut: MaintainedMemory, task: str) -> Value:
@@ -63,22 +59,22 @@ def _does(dut: MaintainedMemory, task: str) -> Value:
 def unknowing(dut: MaintainedMemory):
     """What must never be, state by state: whether a spare is free, which row is at hand and which copy of the map."""
     chosen, walk = dut._map.entries[dut._number], dut._walk
-    remaps = _in(dut, *REMAPS) & ~dut._restoring
-    fills, copies = _in(dut, "fill the spare"), _in(dut, *COPIES)
+    remaps = in_states(dut, *REMAPS) & ~dut._restoring
+    fills, copies = in_states(dut, "fill the spare"), in_states(dut, *COPIES)
     yield fills & (chosen.used | chosen.bad)
     yield fills & (dut._number[:BANK_BITS] != dut._row[:BANK_BITS])
-    yield _in(dut, "clear the spare") & ~chosen.bad
-    yield _in(dut, "choose a spare", "fill the spare", "clear the spare", "compare") & _does(dut, "LOAD")
+    yield in_states(dut, "clear the spare") & ~chosen.bad
+    yield in_states(dut, "choose a spare", "fill the spare", "clear the spare", "compare") & _does(dut, "LOAD")
     yield remaps & _does(dut, "WRITE") & (~dut.write.valid | dut._bare)
     yield remaps & _does(dut, "SCRUB") & (dut._row >= CONFIG.usable_rows)
     yield remaps & _does(dut, "MARCH") & ~walk.running
-    yield dut._restoring & ~(_does(dut, "SCRUB") & _in(dut, "digest a page", "write a copy"))
+    yield dut._restoring & ~(_does(dut, "SCRUB") & in_states(dut, "digest a page", "write a copy"))
     yield copies & (dut._page != 0)
     yield dut._scrub_row >= CONFIG.first_spare_row
     yield walk.running & (walk.row >= CONFIG.usable_rows)
-    yield _in(dut, "march") & ~_does(dut, "MARCH")
-    yield _in(dut, "read a row", "judge a row", "repair") & ~_does(dut, "SCRUB")
-    yield _in(dut, *STARTS) & ~_does(dut, "LOAD")
+    yield in_states(dut, "march") & ~_does(dut, "MARCH")
+    yield in_states(dut, "read a row", "judge a row", "repair") & ~_does(dut, "SCRUB")
+    yield in_states(dut, *STARTS) & ~_does(dut, "LOAD")
 
 
 def knows(m: Module, dut: MaintainedMemory, *, parts: list):
@@ -140,7 +136,8 @@ PROOFS = (
     Proof(
         name="MaintainedMemory: knows what it goes by",
         claim="A spare that is filled is free, and of the bank of the row at hand; one that is cleared is bad; rows at"
-        " hand and copies of the map are where such rows are. Free: MramController, ErrorLog.",
+        " hand and copies of the map are where such rows are, while users ask for rows of content. Free:"
+        " MramController, ErrorLog.",
         build=partial(maintained, knows),
         by_itself=True,
         seconds=120,
@@ -159,8 +156,8 @@ PROOFS = (
     ),
     Proof(
         name="MaintainedMemory: spares stay with their rows",
-        claim="A spare that a row lies on is that row's until it is given up as bad or the map is read anew, and the"
-        " memory itself writes to no spare that a row lies on. Free: MramController, ErrorLog.",
+        claim="While it knows that, a spare that a row lies on is that row's until it is given up as bad or the map is"
+        " read anew, and the memory itself sends no request to one that a row lies on. Free: MramController, ErrorLog.",
         build=partial(maintained, spares_are_kept),
         seconds=120,
         breaks=(
@@ -178,8 +175,8 @@ PROOFS = (
     ),
     Proof(
         name="MaintainedMemory: spares are filled first",
-        claim="A row comes to lie on a spare of its own bank, and only when that has taken a write of the row's"
-        " content, or when the map is read. Free: MramController, ErrorLog.",
+        claim="While it knows that, a row comes to lie on a spare of its own bank only, and when that has taken a write"
+        " of the row's content, or the map is read. Free: MramController, ErrorLog.",
         build=partial(maintained, spares_are_filled),
         seconds=120,
         breaks=(

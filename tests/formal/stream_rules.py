@@ -90,14 +90,14 @@ def _sweeps_on(m: Module, dut: Component) -> Value:
     return (~under_way | (dut.go & same(m, dut.order))) & with_its_request(dut.row_written, dut.row_write)
 
 
-def _together(request: object, status: object) -> Value:
+def together(request: object, status: object) -> Value:
     """A request is taken together with its status, and there is none without a request."""
     return ((request.valid & request.ready) == (status.valid & status.ready)) & (request.valid | ~status.valid)
 
 
 def _guarded(m: Module, dut: Component) -> Value:
     waits = Cat(_waits(port) for port in (dut.read, dut.write)).any()
-    return (~before(m, waits) | same(m, dut.regions)) & _together(dut.inner_write, dut.inner_written)
+    return (~before(m, waits) | same(m, dut.regions)) & together(dut.inner_write, dut.inner_written)
 
 
 def _writes(m: Module, dut: Component) -> Value:
@@ -116,7 +116,7 @@ def _controls(m: Module, dut: Component) -> Value:
     began = dut.offer & ~before(m, dut.offer)
     under_way = dut.settle | dut.offer.any()
     return (
-        _together(dut.job, dut.report)
+        together(dut.job, dut.report)
         & (dut.job.valid | dut.idle)
         & (~began.any() | before(m, dut.idle))
         & ~((dut.idle | dut.report.valid) & under_way)
@@ -199,12 +199,12 @@ PROMISES = {
     "EdgeState": Rule("What was resolved holds until the next ``resolve``", _stays_resolved),
     "ScalingRows": Rule("it begins with ``start``, and while it is ``idle`` it asks for nothing", _keeps_to_its_turn),
     "WordWriter": Rule("it stays ``ready`` until it takes a group, and offers nothing before one", _writes),
-    "RowWriter": Rule(_TOGETHER, lambda m, dut: _together(dut.requests, dut.status)),
+    "RowWriter": Rule(_TOGETHER, lambda m, dut: together(dut.requests, dut.status)),
     "MramController": Rule(
         f"{_TOGETHER}, and where it is ``idle`` it offers no row",
-        lambda m, dut: _together(dut.write, dut.written) & ~(dut.idle & dut.rows.valid),
+        lambda m, dut: together(dut.write, dut.written) & ~(dut.idle & dut.rows.valid),
     ),
-    "MaintainedMemory": Rule(_TOGETHER, lambda m, dut: _together(dut.write, dut.written)),
-    "Guard": Rule(_TOGETHER, lambda m, dut: _together(dut.write, dut.written)),
+    "MaintainedMemory": Rule(_TOGETHER, lambda m, dut: together(dut.write, dut.written)),
+    "Guard": Rule(_TOGETHER, lambda m, dut: together(dut.write, dut.written)),
 }
 """To those who use them."""

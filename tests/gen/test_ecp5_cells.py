@@ -12,7 +12,7 @@ from respin.gen.synthesis import run_yosys
 from respin.sim.banks import BANK_MODEL
 
 CELLS = BANK_MODEL.parent / "ecp5_cells.v"
-PACKED = ("TRELLIS_COMB", "TRELLIS_RAMW")
+MODELLED = ("TRELLIS_COMB", "TRELLIS_RAMW", "MULT18X18D")
 YOSYS = "+/lattice/common_sim.vh"
 
 CARRY = """
@@ -60,10 +60,10 @@ def equal(text: str, folder: Path, *, cycles: int = 1) -> None:
     source, packed = folder / "cells.v", folder / "packed.v"
     source.write_text(text, encoding="utf-8")
     modules = CELLS.read_text(encoding="utf-8").split("\nmodule ")
-    packed.write_text("".join(f"module {body}" for body in modules if body.startswith(PACKED)), encoding="utf-8")
+    packed.write_text("".join(f"module {body}" for body in modules if body.startswith(MODELLED)), encoding="utf-8")
     run_yosys([
         f"read_verilog {YOSYS} +/lattice/ccu2c_sim.vh", "delete TRELLIS_COMB", f"read_verilog {packed} {source}",
-        "hierarchy; proc; memory_map; miter -equiv -flatten -make_outputs gold gate miter",
+        "hierarchy -check; proc; memory_map; miter -equiv -flatten -make_outputs gold gate miter",
         f"hierarchy -top miter; flatten; proc; memory_map; opt; sat -verify -seq {cycles} -prove trigger 0 miter",
     ])  # fmt: skip
 
@@ -108,12 +108,6 @@ endmodule
     equal(text, tmp_path, cycles=3)
 
 
-def routed(cells: dict[str, dict[str, object]]) -> dict[str, object]:
-    """A design as nextpnr writes it: two pins and some cells."""
-    ports = {"pin": {"direction": "input", "bits": [2]}, "out": {"direction": "output", "bits": [9]}}
-    return {"modules": {"top": {"ports": ports, "cells": cells, "netnames": {}}}}
-
-
 def cell(kind: str, parameters: dict[str, str], inputs: dict[str, list[int]], outputs: dict[str, list[int]]):
     directions = dict.fromkeys(inputs, "input") | dict.fromkeys(outputs, "output")
     return {
@@ -122,11 +116,24 @@ def cell(kind: str, parameters: dict[str, str], inputs: dict[str, list[int]], ou
     }  # fmt: skip
 
 
+PINS = {
+    "in$io": cell("TRELLIS_IO", {"DIR": "INPUT"}, {"B": [2], "I": [], "T": []}, {"O": [3]}),
+    "out$io": cell("TRELLIS_IO", {"DIR": "OUTPUT"}, {"I": [8], "T": []}, {"B": [9]}),
+}
+"""The pins ``pin``, which drives net 3, and ``out``, which net 8 drives."""
+
+
+def made(cells: dict[str, dict[str, object]], top: str, folder: Path) -> str:
+    """The Verilog of a design of two pins and some cells, as nextpnr writes it."""
+    ports = {"pin": {"direction": "input", "bits": [2]}, "out": {"direction": "output", "bits": [9]}}
+    path = folder / "routed.json"
+    design = {"modules": {"top": {"ports": ports, "cells": cells, "netnames": {}}}}
+    path.write_text(json.dumps(design), encoding="utf-8")
+    return routed_verilog(path, top, folder)
+
+
 def test_a_routed_design_has_on_open_inputs_what_the_chip_has(tmp_path: Path) -> None:
-    pads = {"B": [2], "I": [], "T": []}, {"O": [3]}
-    design = routed({
-        "in$io": cell("TRELLIS_IO", {"DIR": "INPUT"}, *pads),
-        "out$io": cell("TRELLIS_IO", {"DIR": "OUTPUT"}, {"I": [8], "T": []}, {"B": [9]}),
+    text = made(PINS | {
         "lut": cell("TRELLIS_COMB", {"INITVAL": "1010101010101010"}, {"A": [3], "B": [], "C": [], "D": []}, {"F": [4]}),
         "ff": cell(
             "TRELLIS_FF", {"SD": "0 ", "LSRMUX": "INV", "CEMUX": "CE"},
@@ -136,10 +143,7 @@ def test_a_routed_design_has_on_open_inputs_what_the_chip_has(tmp_path: Path) ->
             "DP16KD", {"ADA0MUX": "0 ", "ADA1MUX": "1 ", "RSTAMUX": "INV", "CEAMUX": "CEA"},
             {"ADA0": [], "ADA1": [], "ADA2": [5], "RSTA": [], "CEA": [], "CLKA": [3]}, {"DOA0": [8]},
         ),
-    })  # fmt: skip
-    path = tmp_path / "routed.json"
-    path.write_text(json.dumps(design), encoding="utf-8")
-    text = routed_verilog(path, "made", tmp_path)
+    }, "made", tmp_path)  # fmt: skip
     found = re.findall(r"^  (\w+)(?: #\(.*?\n  \))? \w+ \(\n(.*?)\n  \);", text, re.MULTILINE | re.DOTALL)
     pins = {kind: dict(re.findall(r"\.(\w+)\((.+?)\)", body)) for kind, body in found}
     assert text.count("module made(") == 1
@@ -156,34 +160,17 @@ def test_a_routed_design_has_on_open_inputs_what_the_chip_has(tmp_path: Path) ->
 def test_a_routed_multiplier_multiplies(tmp_path: Path) -> None:
     """All its pins are the model's, among them those of registers and of other multipliers, which are left open."""
     numbers = [f"{operand}{bit}" for operand in "ABC" for bit in range(18)]
+    numbers += ["SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB"]
     others = [f"{name}{bit}" for name in ("CLK", "CE", "RST") for bit in range(4)]
     others += [f"SRI{operand}{bit}" for operand in "AB" for bit in range(18)]
-    others += ["SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB"]
-    pins: dict[str, list[int]] = {name: [] for name in [*numbers, *others]}
-    # Both operands are the pin's bit 1, the product is at its bit 2.
-    pins |= {"A1": [3], "B1": [3]}
-    design = routed({
-        "in$io": cell("TRELLIS_IO", {"DIR": "INPUT"}, {"B": [2], "I": [], "T": []}, {"O": [3]}),
-        "out$io": cell("TRELLIS_IO", {"DIR": "OUTPUT"}, {"I": [8], "T": []}, {"B": [9]}),
-        "product": cell(
-            "MULT18X18D", {f"{name}MUX": "0 " for name in [*numbers, *others[-4:]]}, pins,
-            {f"P{bit}": [8 if bit == 2 else 10 + bit] for bit in range(36)},
-        ),
-    })  # fmt: skip
-    path, made = tmp_path / "routed.json", tmp_path / "made.v"
-    path.write_text(json.dumps(design), encoding="utf-8")
-    made.write_text(routed_verilog(path, "made", tmp_path), encoding="utf-8")
-    same = "module same(input pin, output out); assign out = pin; endmodule"
-    (tmp_path / "same.v").write_text(same, encoding="utf-8")
-    run_yosys([
-        f"read_verilog {CELLS} {made}", "hierarchy -check -top made",
-        f"read_verilog {tmp_path / 'same.v'}", "proc; miter -equiv -flatten same made miter",
-        "hierarchy -top miter; flatten; opt; sat -verify -prove trigger 0 miter",
-    ])  # fmt: skip
+    # Both operands are the pin's bit 1, so the product is at its bit 2.
+    inputs = {name: [] for name in [*numbers, *others]} | {"A1": [3], "B1": [3]}
+    outputs = {f"P{bit}": [8 if bit == 2 else 10 + bit] for bit in range(36)}
+    zeros = {f"{name}MUX": "0 " for name in numbers}
+    gate = made(PINS | {"product": cell("MULT18X18D", zeros, inputs, outputs)}, "gate", tmp_path)
+    equal(f"module gold(input pin, output out); assign out = pin; endmodule\n{gate}", tmp_path)
 
 
 def test_a_routed_cell_that_is_not_known_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "routed.json"
-    path.write_text(json.dumps(routed({"serdes": cell("DCUA", {}, {}, {})})), encoding="utf-8")
     with pytest.raises(ValueError, match=r"routed.json: serdes is a DCUA, which is none of TRELLIS_COMB, "):
-        routed_verilog(path, "made", tmp_path)
+        made({"serdes": cell("DCUA", {}, {}, {})}, "made", tmp_path)

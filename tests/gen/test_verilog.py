@@ -20,8 +20,6 @@ from respin.rtl.config import preset
 from respin.sim import tools
 from respin.sim.runner import control_file, lint
 
-SLOW = ("respin_update",)
-"""Takes Yosys minutes."""
 FOLDER = {"respin.v": "module respin;\nendmodule\n", MANIFEST: "{}\n"}
 
 
@@ -80,7 +78,8 @@ def test_nothing_is_left_of_a_folder_that_could_not_be_made(quick, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("config", ["tiny", pytest.param("default", marks=pytest.mark.long)])
+@pytest.mark.long("default")
+@pytest.mark.parametrize("config", ["tiny", "default"])
 def test_verilator_and_icarus_take_it(config, tmp_path):
     for block in DELIVERED:
         text = generated(config)[f"{block.name}.v"]
@@ -99,11 +98,10 @@ def test_yosys_takes_the_whole(tmp_path):
     run_yosys([f"read_verilog {source}", f"hierarchy -check -top {DELIVERED[0].name}", "proc", "memory_collect"])
 
 
-@pytest.mark.parametrize(
-    "block",
-    [pytest.param(block, marks=[pytest.mark.long] * (block.name in SLOW), id=block.name) for block in DELIVERED[1:]],
-)
+@pytest.mark.long("respin_update")
+@pytest.mark.parametrize("block", DELIVERED[1:], ids=lambda block: block.name)
 def test_yosys_synthesises_it(block):
+    """Of the update unit it takes minutes."""
     area = synthesise(generated("tiny")[f"{block.name}.v"], block.name, next(iter(FAMILIES)))
     assert area.luts > 0
     assert area.flip_flops > 0
