@@ -35,8 +35,10 @@ def environment(session: nox.Session) -> None:
         session.log(f"making {VENV}")
         venv.create(VENV, with_pip=True)
     session.log("installing what pyproject.toml names; the first time takes some minutes")
-    arguments = ["--disable-pip-version-check", "--quiet", "-c", str(ROOT / "constraints.txt")]
-    session.run(str(PYTHON), "-m", "pip", "install", *arguments, "-e", f"{ROOT}[{EXTRAS}]", external=True)
+    # A pip that came with an older Python installs source packages by running their setup.py, which fails for some.
+    for packages in (["pip"], ["-e", f"{ROOT}[{EXTRAS}]"]):
+        arguments = ["--disable-pip-version-check", "--quiet", "-c", str(ROOT / "constraints.txt"), *packages]
+        session.run(str(PYTHON), "-m", "pip", "install", *arguments, external=True)
     stamp.write_text(wanted, encoding="utf-8")
 
 
