@@ -53,7 +53,10 @@ Baud = Annotated[int, typer.Option("--baud", min=1, help="Bits a second on the s
 LinkOnly = Annotated[
     bool, typer.Option("--link-only", help="Serial line and memory without a machine, to try a board out.")
 ]
-SdramMemory = Annotated[bool, typer.Option("--sdram", help="External memory is the board's SDRAM, not block RAM.")]
+SdramMemory = Annotated[bool, typer.Option("--sdram", help="External memory is the board's SDRAM, not the chip's.")]
+BlockRam = Annotated[
+    bool, typer.Option("--block-ram", help="External memory is block RAM, though the chip has single-port RAM.")
+]
 ReadErrors = Annotated[float, typer.Option(help="Probability that a row is read with a wrong column.")]
 WriteErrors = Annotated[float, typer.Option(help="Probability that a write misses one of the strips.")]
 Out = Annotated[
@@ -64,9 +67,9 @@ Out = Annotated[
 
 def bitstream(
     board: BoardName = None, vivado: Vivado = None, preset: Preset = None, config: ConfigFile = None,
-    link_only: LinkOnly = False, sdram: SdramMemory = False, clock: ClockMhz = None, baud: Baud = BAUD,
-    seeds: Seeds = 1, seed: FirstSeed = 1, read_errors: ReadErrors = 0.0, write_errors: WriteErrors = 0.0,
-    folder: Out = None, json: Json = False,
+    link_only: LinkOnly = False, sdram: SdramMemory = False, block_ram: BlockRam = False, clock: ClockMhz = None,
+    baud: Baud = BAUD, seeds: Seeds = 1, seed: FirstSeed = 1, read_errors: ReadErrors = 0.0,
+    write_errors: WriteErrors = 0.0, folder: Out = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Build a bitstream with open tools: synthesis, place and route, timing, a floorplan, and the bits.
 
@@ -78,9 +81,9 @@ def bitstream(
         fail("name either --board or --vivado", BAD_INPUT)
     if vivado is not None:
         only_board = {
-            "--link-only": link_only, "--sdram": sdram, "--clock": clock is not None, "--baud": baud != BAUD,
-            "--seeds": seeds != 1, "--seed": seed != 1, "--read-errors": read_errors, "--write-errors": write_errors,
-            "--json": json,
+            "--link-only": link_only, "--sdram": sdram, "--block-ram": block_ram, "--clock": clock is not None,
+            "--baud": baud != BAUD, "--seeds": seeds != 1, "--seed": seed != 1, "--read-errors": read_errors,
+            "--write-errors": write_errors, "--json": json,
         }  # fmt: skip
         for name, given in only_board.items():
             if given:
@@ -100,6 +103,7 @@ def bitstream(
             machine=not (link_only or nothing_fits),
             seeds=range(seed, seed + seeds),
             sdram=sdram,
+            block_ram=block_ram,
             baud=baud,
             timing=bank_timing(machine),
             errors=BankErrors(read=read_errors, write=write_errors),

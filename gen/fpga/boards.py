@@ -5,6 +5,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from respin.rtl.fpga.spram import CELL_BYTES, CELLS
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Board:
@@ -25,7 +27,9 @@ class Board:
     preset, clock_mhz:
         What is built unless something else is asked for; without a preset the link alone, as no machine fits.
     memory_bytes:
-        External memory, out of block RAM.
+        External memory, if out of block RAM.
+    spram_bytes:
+        Single-port RAM on the chip, which is the external memory where there is some.
     sdram:
         Whether there is SDRAM, of the kind that :mod:`respin.gen.fpga.sdram` makes a controller for.
     resources:
@@ -44,6 +48,7 @@ class Board:
     clock_mhz: int
     memory_bytes: int
     resources: dict[str, int]
+    spram_bytes: int = 0
     sdram: bool = False
 
 
@@ -68,8 +73,8 @@ BOARDS = {
         Board(
             name="icebreaker", title="iCEBreaker, iCE40 UP5K", family="ice40", chip=("--up5k", "--package", "sg48"),
             platform=("icebreaker", "ICEBreakerPlatform"), oscillator="clk12", oscillator_mhz=12, pll=False,
-            preset=None, clock_mhz=12, memory_bytes=1 << 12,
-            resources={"ICESTORM_LC": 5280, "ICESTORM_RAM": 30, "ICESTORM_DSP": 8},
+            preset=None, clock_mhz=12, memory_bytes=1 << 12, spram_bytes=CELLS * CELL_BYTES,
+            resources={"ICESTORM_LC": 5280, "ICESTORM_RAM": 30, "ICESTORM_DSP": 8, "ICESTORM_SPRAM": CELLS},
         ),
         Board(
             name="tangnano9k", title="Tang Nano 9K, Gowin GW1NR-9C", family="gowin",

@@ -23,6 +23,7 @@ from respin.rtl.fpga.board import Board as BoardTop
 from respin.rtl.fpga.board import BoardConfig
 from respin.rtl.fpga.clock import Clock
 from respin.rtl.fpga.sdram import SDRAM_BYTES
+from respin.rtl.fpga.spram import WIDEST as SPRAM_BITS
 from respin.rtl.link.uart import bit_cycles
 
 TOP = "respin_board"
@@ -51,7 +52,9 @@ class Order:
     machine:
         False leaves the machine out (:class:`respin.rtl.fpga.board.BoardConfig`).
     sdram:
-        External memory is the board's SDRAM, not block RAM.
+        External memory is the board's SDRAM, not memory on the chip.
+    block_ram:
+        External memory is block RAM, though the chip has single-port RAM.
     baud:
         Of the serial line.
     timing, errors:
@@ -60,7 +63,8 @@ class Order:
     Raises
     ------
     ValueError
-        If the board cannot make the clock, the clock does not meet the line's rate, or there is no SDRAM.
+        If the board cannot make the clock, the clock does not meet the line's rate, or the memory that is asked for is
+        not there, or not for words as wide as the configuration's.
     """
 
     board: str
@@ -68,6 +72,7 @@ class Order:
     machine: bool = True
     seeds: Sequence[int] = (1,)
     sdram: bool = False
+    block_ram: bool = False
     baud: int = 115_200
     timing: BankTiming = ONE_CYCLE
     errors: BankErrors = NO_ERRORS
@@ -77,6 +82,13 @@ class Order:
         if self.sdram and not self.chosen.sdram:
             others = ", ".join(board.name for board in BOARDS.values() if board.sdram)
             raise ValueError(f"{self.board} has no SDRAM that there is a controller for; {others} have")
+        if self.block_ram and not self.chosen.spram_bytes:
+            raise ValueError(f"external memory of {self.board} is block RAM anyway, unless it is SDRAM")
+        if self.spram and self.config.axi_bits > SPRAM_BITS:
+            raise ValueError(
+                f"{self.board}'s single-port RAM holds words of up to {SPRAM_BITS} bits, {self.config.name} has "
+                f"axi_bits = {self.config.axi_bits}; --block-ram does without it"
+            )
 
     @property
     def chosen(self) -> Board:
@@ -91,7 +103,14 @@ class Order:
     @property
     def memory_bytes(self) -> int:
         """External memory."""
-        return SDRAM_BYTES if self.sdram else self.chosen.memory_bytes
+        if self.sdram:
+            return int(SDRAM_BYTES)
+        return self.chosen.spram_bytes if self.spram else self.chosen.memory_bytes
+
+    @property
+    def spram(self) -> bool:
+        """Whether external memory is the chip's single-port RAM."""
+        return bool(self.chosen.spram_bytes) and not self.block_ram
 
     def constraints(self, *, crowded: bool) -> str:
         """Return the file of constraints, for the clock that the design is placed for."""
@@ -133,9 +152,10 @@ def board_verilog(order: Order) -> str:
     low = {pin.port for pin in pins(board) if pin.inverted}
     around = BoardConfig(
         clock=order.clock,
-        memory_bytes=board.memory_bytes,
+        memory_bytes=order.memory_bytes,
         baud=order.baud,
         machine=order.machine,
+        spram=order.spram,
         sdram=order.sdram,
         lights_low="busy" in low,
         timing=order.timing,

@@ -120,6 +120,7 @@ def needs(cells: Mapping[str, int], family: str) -> dict[str, int]:
             "ICESTORM_LC": max(cells.get("SB_LUT4", 0), flip_flops),
             "ICESTORM_RAM": cells.get("SB_RAM40_4K", 0),
             "ICESTORM_DSP": cells.get("SB_MAC16", 0),
+            "ICESTORM_SPRAM": cells.get("SB_SPRAM256KA", 0),
         }
     return {
         "LUT4": sum(count for name, count in cells.items() if name.startswith("LUT")) + cells.get("ALU", 0),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole machine on an FPGA board: banks and external memory out of block RAM, a serial line to the host."""
+"""A whole machine on an FPGA board: banks out of block RAM, external memory, a serial line to the host."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,9 @@ from respin.rtl.fpga.banked import BankedMachine
 from respin.rtl.fpga.clock import Clock, ClockAndReset
 from respin.rtl.fpga.linked_sdram import LinkedSdram
 from respin.rtl.fpga.sdram import SdramPins
+from respin.rtl.fpga.spram import Spram
 from respin.rtl.link.linked_memory import LinkedMemory
+from respin.rtl.link.memory import Ram
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +26,9 @@ class BoardConfig:
     clock:
         Where the clock comes from.
     memory_bytes:
-        External memory, out of block RAM: a power of two, at least 4096.
+        External memory on the chip: a power of two, at least 4096.
+    spram:
+        It is the single-port RAM of an iCE40 UP5K instead of block RAM (:class:`respin.rtl.fpga.spram.Spram`).
     sdram:
         External memory is the board's SDRAM instead (:class:`respin.rtl.fpga.sdram.Sdram`).
     baud:
@@ -41,6 +45,7 @@ class BoardConfig:
     memory_bytes: int
     baud: int = 115_200
     machine: bool = True
+    spram: bool = False
     sdram: bool = False
     lights_low: bool = False
     timing: BankTiming = ONE_CYCLE
@@ -80,7 +85,8 @@ class Board(Component):
         if board.sdram:
             self._memory = LinkedSdram(**line, data_bits=config.axi_bits)
         else:
-            self._memory = LinkedMemory(**line, data_bits=config.axi_bits, size=board.memory_bytes)
+            ram = Spram if board.spram else Ram
+            self._memory = LinkedMemory(**line, data_bits=config.axi_bits, size=board.memory_bytes, ram=ram)
         pins = {"sdram": Out(SdramPins()), "sdram_clk": Out(1)} if board.sdram else {}
         super().__init__(
             {"clock": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "alert": Out(1), **pins}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a board has beside its machine: a serial line to the host, and RAM that both reach."""
 
+from collections.abc import Callable
+
 from amaranth.hdl import Module
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
@@ -9,7 +11,7 @@ from respin.rtl.link.memory import Ram, SharedMemory
 
 
 class LinkedMemory(Component):
-    """A :class:`UartLink` and a :class:`Ram`, which a machine's DMA shares with it.
+    """A :class:`UartLink` and a RAM, which a machine's DMA shares with it.
 
     Parameters
     ----------
@@ -17,6 +19,8 @@ class LinkedMemory(Component):
         As of :class:`UartLink`.
     data_bits, size : int
         Of the RAM, as of :class:`SharedMemory`.
+    ram : callable
+        Makes the RAM for ``data_bits`` and ``size``: :class:`Ram`, or one of a chip's own cells with the same port.
 
     Members
     -------
@@ -33,10 +37,13 @@ class LinkedMemory(Component):
         For a parameter out of its range.
     """
 
-    def __init__(self, *, clock_hz: int, baud: int, data_bits: int, size: int, timeout: int = 4096) -> None:
+    def __init__(
+        self, *, clock_hz: int, baud: int, data_bits: int, size: int, ram: Callable[..., Component] = Ram,
+        timeout: int = 4096,
+    ) -> None:  # fmt: skip
         self._link = UartLink(clock_hz=clock_hz, baud=baud, timeout=timeout)
         self._shared = SharedMemory(data_bits=data_bits, size=size)
-        self._ram = Ram(data_bits=data_bits, size=size)
+        self._ram = ram(data_bits=data_bits, size=size)
         super().__init__(
             {
                 "rx": In(1, init=1),

@@ -37,7 +37,7 @@ class RamPort(Signature):
         )
 
 
-def _address_bits(data_bits: int, size: int) -> int:
+def ram_address_bits(data_bits: int, size: int) -> int:
     """Bits of a word's address; raises TypeError or ValueError for a RAM that cannot be."""
     require_data_bits(data_bits)
     require_int("size", size, 4096, 1 << ADDRESS_BITS - 1)
@@ -67,7 +67,7 @@ class Ram(Component):
     """
 
     def __init__(self, *, data_bits: int, size: int) -> None:
-        bits = _address_bits(data_bits, size)
+        bits = ram_address_bits(data_bits, size)
         self._memory = Memory(shape=unsigned(data_bits), depth=1 << bits, init=[])
         super().__init__({"port": In(RamPort(data_bits, bits))})
 
@@ -118,7 +118,7 @@ class SharedMemory(Component):
     latency = 2
 
     def __init__(self, *, data_bits: int, size: int) -> None:
-        address_bits = _address_bits(data_bits, size)
+        address_bits = ram_address_bits(data_bits, size)
         self._size_bits = size.bit_length() - 1
         self._lane_bits = self._size_bits - address_bits
         self._lanes = data_bits // _LINK_BITS

@@ -208,6 +208,19 @@ def test_vivado_scripts_are_tcl(part: str) -> None:
     assert ("connect_bd_net" in names) == PARTS[part].processor
 
 
+def test_external_memory_of_the_icebreaker_is_its_single_port_ram() -> None:
+    order = Order(board="icebreaker", config=replace(preset("nano"), clock_mhz=12), machine=False)
+    assert (order.spram, order.memory_bytes) == (True, 128 << 10)
+    order = replace(order, block_ram=True)
+    assert (order.spram, order.memory_bytes) == (False, 4 << 10)
+    wide = replace(preset("nano"), clock_mhz=12, axi_bits=128)
+    assert not Order(board="icebreaker", config=wide, machine=False, block_ram=True).spram
+    with pytest.raises(ValueError, match="words of up to 64 bits, nano has axi_bits = 128; --block-ram does without"):
+        Order(board="icebreaker", config=wide, machine=False)
+    with pytest.raises(ValueError, match="external memory of tangnano9k is block RAM anyway"):
+        Order(board="tangnano9k", config=replace(preset("nano"), clock_mhz=27), machine=False, block_ram=True)
+
+
 def test_sdram_is_for_boards_that_have_it() -> None:
     message = "icebreaker has no SDRAM that there is a controller for; ulx3s-85f, ulx3s-25f"
     with pytest.raises(ValueError, match=message):

@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cell_models import cell_models
 
 from respin.gen.emit import emit
 from respin.gen.fpga.boards import constraints
-from respin.gen.fpga.build import TOP, Order, build
+from respin.gen.fpga.build import TOP, Order, board_verilog, build
 from respin.gen.fpga.mapping import synthesise
 from respin.gen.fpga.routed import routed_verilog
 from respin.gen.fpga.tools import program
 from respin.rtl.config import preset
 from respin.rtl.fpga.board import Board, BoardConfig
 from respin.rtl.fpga.clock import Clock
+from respin.sim.cell_models import cell_models
 from respin.sim.runner import build as build_simulation
 from respin.sim.runner import run
 
@@ -54,15 +54,30 @@ def test_placed_and_routed(tmp_path: Path) -> None:
     result = build(chosen, folder, show=print)
     assert result.best.met
     netlist = routed_verilog(folder / "routed.json", TOP, tmp_path)
-    exercise("ecp5", netlist, mhz=50, memory_bytes=chosen.chosen.memory_bytes, baud=chosen.baud)
+    exercise("ecp5", netlist, mhz=50, memory_bytes=chosen.memory_bytes, baud=chosen.baud)
+
+
+def test_single_port_ram(tmp_path: Path) -> None:
+    """The iCEBreaker's external memory, mapped to the cells of its chip."""
+    order = Order(board="icebreaker", config=replace(preset("nano"), clock_mhz=12), machine=False, baud=1_000_000)
+    source = tmp_path / "board.v"
+    source.write_text(board_verilog(order), encoding="utf-8")
+    mapped = synthesise(source, TOP, "ice40", tmp_path)
+    assert mapped.cells["SB_SPRAM256KA"] == 4
+    netlist = mapped.verilog.read_text(encoding="utf-8")
+    exercise("ice40", netlist, mhz=12, memory_bytes=order.memory_bytes, baud=order.baud)
 
 
 def test_recovered_from_the_bits(tmp_path: Path) -> None:
-    """Unpack the bitstream of the iCE40 and read its lookup tables, wires and memories as Verilog."""
+    """Unpack the bitstream of the iCE40 and read its lookup tables, wires and memories as Verilog.
+
+    With block RAM: ``icebox_vlog`` knows no single-port RAM.
+    """
     recover = shutil.which("icebox_vlog")
     if recover is None:
         pytest.skip("icebox_vlog: not found; Debian has it in the package fpga-icestorm")
-    chosen = Order(board="icebreaker", config=replace(preset("nano"), clock_mhz=12), machine=False)
+    config = replace(preset("nano"), clock_mhz=12)
+    chosen = Order(board="icebreaker", config=config, machine=False, block_ram=True)
     folder = tmp_path / "build"
     result = build(chosen, folder, show=print)
     assert result.best.met
@@ -71,4 +86,4 @@ def test_recovered_from_the_bits(tmp_path: Path) -> None:
     subprocess.run([program("yowasp-iceunpack"), "build/board.bin", unpacked.name], cwd=tmp_path, check=True)
     command = [recover, "-s", "-n", TOP, "-p", str(pins), str(unpacked)]
     netlist = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    exercise("ice40", netlist, mhz=chosen.config.clock_mhz, memory_bytes=chosen.chosen.memory_bytes)
+    exercise("ice40", netlist, mhz=config.clock_mhz, memory_bytes=chosen.memory_bytes)

@@ -8,7 +8,6 @@ errors pass back, gradients are summed and every trained tensor moves; each step
 from pathlib import Path
 
 import pytest
-from cell_models import cell_models, waived
 from dut_machine import TOP, build_machine, machine_bench, machine_verilog, run_bench
 
 from respin.gen.fpga.boards import BOARDS
@@ -17,6 +16,7 @@ from respin.gen.fpga.routed import routed_verilog
 from respin.gen.fpga.tools import route_alone
 from respin.rtl.config import preset
 from respin.sim.banks import BANK_MODEL
+from respin.sim.cell_models import cell_models, waived
 from respin.sim.memory import MEMORY_MODEL
 from respin.sim.runner import build
 
