@@ -51,7 +51,7 @@ class MaintainedMemory(wiring.Component):
     falls due. As soon as nobody uses the memory it is read; if it had an error it is rewritten, in place if all
     errors lie on one strip, on a spare if not. *March test.* :class:`MarchWalk`; rows that fail it go to spares. A
     spare that fails is cleared, as far as it can be. *Bare rows.* For erasing what spares have replaced; rows then
-    stay as a write leaves them.
+    stay as a write leaves them, and spares that a row has left are written with it.
 
     A power cut at any time leaves old or new content. Of the map's two copies one is whole: they are written one
     after the other. A spare is written before the map names it. A repair in place pulses one strip of a row without
@@ -228,10 +228,13 @@ class MaintainedMemory(wiring.Component):
         if self._config.remap_defects:
             fails |= outcome == Outcome.DEFECT
         join(m, self.write, inner.write)
-        with m.If(inner.written.valid & fails & (self.write.payload.kind == WriteKind.WRITE) & ~self._bare):
+        goes_on = (self._bare | fails) & (self.write.payload.kind == WriteKind.WRITE)
+        with m.If(inner.written.valid & goes_on):
             m.d.comb += [inner.written.ready.eq(1), self.write.ready.eq(0)]
             m.d.sync += [self._status.eq(inner.written.payload), self._task.eq(_Task.WRITE)]
             m.next = "choose a spare"
+            with m.If(self._bare):
+                m.next = "write former spares"
         with m.Else():
             join(m, inner.written, self.written)
         with m.If(inner.idle & ~self.read.valid & ~self.write.valid & ~self._bare):
@@ -395,14 +398,26 @@ class MaintainedMemory(wiring.Component):
         """The row in hand goes to a spare that takes its content, if there is one."""
         spares, config = self._map, self._config
         if spares is None:
+            with m.State("write former spares"):
+                m.next = "answer"
             with m.State("choose a spare"):
                 self._report(m, ErrorKind.NO_SPARE, self._row)
                 m.next = "answer"
             return
-        m.d.comb += [
-            spares.number.eq(self._number),
-            spares.entry.row.eq(self._row[exact_log2(config.banks) :]),
-        ]
+        bank_bits = exact_log2(config.banks)
+        m.d.comb += [spares.number.eq(self._number), spares.entry.row.eq(self._row[bank_bits:])]
+        former = Signal(range(config.spare_rows + 1))
+        with m.State("write former spares"):
+            with m.If(former == config.spare_rows):
+                m.d.sync += former.eq(0)
+                m.next = "answer"
+            with m.Elif(~spares.former.bit_select(former, 1)):
+                m.d.sync += former.eq(former + 1)
+            with m.Else():
+                row = config.first_spare_row + Cat(self._row[:bank_bits], former)
+                with m.If(self._ask(m, WriteKind.WRITE, row, self._content)):
+                    m.d.sync += former.eq(former + 1)
+
         with m.State("choose a spare"):
             m.d.sync += self._number.eq(spares.spare)
             m.next = "fill the spare"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which spare row stands for which row."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -36,6 +36,8 @@ class RowMap(wiring.Component):
         A global address: what follows is about it.
     available : Out(1), spare : Out(range(S))
         The next spare of its bank, out of S = banks * spare_rows.
+    former : Out(spare_rows)
+        Spares of its bank, in their order, that it lay or was to lie on and no longer does.
     assign : In(1), number : In(range(S)), entry : In(MapEntry)
         Entry ``number`` is to be ``entry`` from the next cycle on. Only the bits of ``row`` that a bank has are kept.
     page : In(range(max(2, map_pages))), entries : Out(ArrayLayout(MapEntry, 8))
@@ -70,6 +72,7 @@ class RowMap(wiring.Component):
                 "row": In(ROW_ADDRESS_BITS),
                 "available": Out(1),
                 "spare": Out(range(spares)),
+                "former": Out(config.spare_rows),
                 "assign": In(1),
                 "number": In(range(spares)),
                 "entry": In(MapEntry),
@@ -109,6 +112,9 @@ class RowMap(wiring.Component):
             with m.If(free_of_bank[j]):
                 m.d.comb += self.spare.eq(j * banks + bank)
 
+        of_banks = [entries[b::banks] for b in range(banks)]
+        m.d.comb += self.former.eq(Array(map(self._former, of_banks))[bank])
+
         for number, entry in enumerate(entries):
             page, place = divmod(number, PAGE_SPARES)
             shown = self.loaded[place]
@@ -124,3 +130,10 @@ class RowMap(wiring.Component):
         pages = [Cat(words[page * PAGE_SPARES : (page + 1) * PAGE_SPARES]) for page in range(config.map_pages)]
         m.d.comb += self.entries.as_value().eq(Array(pages)[self.page] if len(pages) > 1 else pages[0])
         return m
+
+    def _former(self, entries: list[Value]) -> Value:
+        """Which of a bank's spares the row in question has left."""
+        local = self.row[exact_log2(self._config.banks) :]
+        lies = [entry.used & ~entry.bad & (entry.row == local) for entry in entries]
+        left = [entry.bad | entry.used & Cat(lies[j + 1 :]).any() for j, entry in enumerate(entries)]
+        return Cat((entry.row == local) & gone for entry, gone in zip(entries, left, strict=True))

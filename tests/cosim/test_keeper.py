@@ -283,6 +283,8 @@ def test_erase_reaches_what_spares_have_replaced(bench):
     assert not cells[first].any()
     assert lies(first + 1, left)
     assert bench.state().whole == (2,)
+    drive(bench.memory.erase(2))
+    assert not bench.machine.cells()[first + 1].any(), "it was to be a row's of this region"
 
     bench.start(array, prepare)
     drive(bench.memory.unlock_erase())

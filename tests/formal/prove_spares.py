@@ -36,9 +36,25 @@ def rows_lie_apart(m: Module, dut: RowMap):
         yield stays & asked & (row != last) & (place == before(m, place))
 
 
+def left_spares_are_not_in_use(m: Module, dut: RowMap):
+    """A row is asked for, and the spares that it has left are looked up."""
+    first_spare = CONFIG.mram_rows - CONFIG.spare_rows
+    bank, local = dut.row[:BANK_BITS], dut.row[BANK_BITS:]
+    for number, (row, place) in enumerate(zip(dut.rows, dut.places, strict=True)):
+        asked = ~dut.bare & (bank == number) & (row == local) & (row < first_spare)
+        for spare, former in enumerate(dut.former):
+            yield asked & (place == first_spare + spare) & former
+
+
 def in_force(entry: Value) -> Value:
     """Whether an entry of the map has a row lie on its spare."""
     return entry.used & ~entry.bad
+
+
+def has_a_row(dut: MaintainedMemory, number: int) -> Value:
+    """Whether a row lies on spare ``number``: its entry is in force, and no later one has the row lie elsewhere."""
+    entry, later = entries(dut)[number], entries(dut)[number + CONFIG.banks :: CONFIG.banks]
+    return in_force(entry) & ~Cat(in_force(other) & (other.row == entry.row) for other in later).any()
 
 
 def entries(dut: MaintainedMemory) -> list[Value]:
@@ -64,6 +80,7 @@ def unknowing(dut: MaintainedMemory):
     yield fills & (chosen.used | chosen.bad)
     yield fills & (dut._number[:BANK_BITS] != dut._row[:BANK_BITS])
     yield in_states(dut, "clear the spare") & ~chosen.bad
+    yield in_states(dut, "write former spares") & ~(_does(dut, "WRITE") & dut.write.valid & dut._bare)
     yield in_states(dut, "choose a spare", "fill the spare", "clear the spare", "compare") & _does(dut, "LOAD")
     yield remaps & _does(dut, "WRITE") & (~dut.write.valid | dut._bare)
     yield remaps & _does(dut, "SCRUB") & (dut._row >= CONFIG.usable_rows)
@@ -93,7 +110,7 @@ def spares_are_kept(m: Module, dut: MaintainedMemory, *, parts: list):
     for number, entry in enumerate(entries(dut)):
         stood = before(m, kept & in_force(entry))
         yield kept & ~loaded & stood & ~entry.bad & (~entry.used | (entry.row != before(m, entry.row)))
-        yield kept & own & (request.row == CONFIG.first_spare_row + number) & in_force(entry)
+        yield kept & own & (request.row == CONFIG.first_spare_row + number) & has_a_row(dut, number)
 
 
 def spares_are_filled(m: Module, dut: MaintainedMemory, *, parts: list):
@@ -130,6 +147,19 @@ PROOFS = (
                 module="mram.row_map",
                 before="entry.used & ~entry.bad & (entry.row == self.rows[b])",
                 after="entry.used & ~entry.bad & (entry.row[1:] == self.rows[b][1:])",
+            ),
+        ),
+    ),
+    Proof(
+        name="RowMap: spares that a row has left",
+        claim="The spare that a row is sent to is none of those that it is said to have left.",
+        build=lambda: Harness(find("RowMap", "small"), left_spares_are_not_in_use),
+        quick=True,
+        breaks=(
+            Break(
+                module="mram.row_map",
+                before="Cat(lies[j + 1 :]).any()",
+                after="Cat(lies[j:]).any()",
             ),
         ),
     ),
@@ -178,7 +208,7 @@ PROOFS = (
         claim="While it knows that, a row comes to lie on a spare of its own bank only, and when that has taken a write"
         " of the row's content, or the map is read. Free: MramController, ErrorLog.",
         build=partial(maintained, spares_are_filled),
-        seconds=120,
+        seconds=300,
         breaks=(
             Break(
                 module=MEMORY,
@@ -187,7 +217,7 @@ PROOFS = (
             ),
             Break(
                 module=MEMORY,
-                before="spares.entry.row.eq(self._row[exact_log2(config.banks) :])",
+                before="spares.entry.row.eq(self._row[bank_bits:])",
                 after="spares.entry.row.eq(self._row)",
             ),
         ),

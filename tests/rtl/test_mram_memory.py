@@ -26,12 +26,14 @@ class MemoryBench(Bench):
 class StoredBench(MemoryBench):
     """A memory whose map was stored before its power came."""
 
-    def __init__(self, *, power_up: int = 0) -> None:
+    def __init__(
+        self, *, rows: tuple[int | None, ...] = (MOVED, None), bad: frozenset[int] = frozenset(), power_up: int = 0
+    ) -> None:
         super().__init__(CONFIG, power_up=power_up)
         rng = random.Random(SEED)
         self.content, stale = random_row(rng), random_row(rng)
-        rows = (MOVED, *(None for _ in range(7)))
-        page = [byte - 256 if byte > 127 else byte for byte in Page(rows=rows, sequence=5).to_bytes()]
+        stored = Page(rows=(*rows, *[None] * 6), bad=bad, sequence=5)
+        page = [byte - 256 if byte > 127 else byte for byte in stored.to_bytes()]
         for copy in range(2):
             self.store(CONFIG.usable_rows + copy, page)
         self.store(MOVED, stale)
@@ -72,6 +74,35 @@ def test_bare_rows_are_those_of_the_banks() -> None:
         assert (await bench.write(ctx, CONFIG.first_spare_row + 1))["outcome"] == Outcome.REFUSED.value
         (bank,) = bench.banks
         assert all(bank.content(row) == columns_of(weights) for row, weights in written.items())
+
+    bench.run(driver)
+
+
+@pytest.mark.parametrize(("rows", "bad", "written"), [
+    ((MOVED, MOVED), frozenset(), {0}),
+    ((MOVED, MOVED), frozenset({0}), {0}),
+    ((MOVED, MOVED), frozenset({0, 1}), {0, 1}),
+    ((MOVED, 5), frozenset({0, 1}), {0}),
+    ((5, MOVED), frozenset(), set()),
+])  # fmt: skip
+def test_a_bare_row_takes_the_spares_along_that_it_has_left(rows, bad, written) -> None:
+    bench = StoredBench(rows=rows, bad=bad)
+    dut, rng = bench.dut, random.Random(SEED + 2)
+    old, new = [random_row(rng) for _ in rows], random_row(rng)
+    for number, weights in enumerate(old):
+        bench.store(CONFIG.first_spare_row + number, weights)
+
+    async def driver(ctx: SimulatorContext) -> None:
+        while not ctx.get(dut.upkeep.state.ready):
+            await ctx.tick()
+        ctx.set(dut.bare, 1)
+        await ctx.tick()
+        assert (await bench.write(ctx, MOVED, data=new))["outcome"] == Outcome.OK.value
+        (bank,) = bench.banks
+        assert bank.content(MOVED) == columns_of(new)
+        for number, weights in enumerate(old):
+            held = columns_of(new if number in written else weights)
+            assert bank.content(CONFIG.first_spare_row + number) == held, number
 
     bench.run(driver)
 
