@@ -172,7 +172,7 @@ class StepScales(wiring.Component):
         For a parameter of the wrong type or out of range.
     """
 
-    latency = 2
+    latency = 4
 
     def __init__(self, *, config: AcceleratorConfig, ids: int | None = None) -> None:
         if not isinstance(config, AcceleratorConfig):
@@ -199,9 +199,8 @@ class StepScales(wiring.Component):
         mean, most = Signal(signed(7)), Signal(signed(7))
         exponent = Signal(EXPONENT)
         order = Signal.like(owner.entry.order)
-        measuring = Signal()
+        measuring, larger = Signal(), Signal()
         m.d.comb += [
-            order.eq(Mux(mean > most, mean, most) + exponent),
             owner.id.eq(Mux(self.lookup, self.tensor, Mux(measuring, measured.tensor, tensor))),
             owner.valid.eq(self.lookup | measuring),
             owner.entry_valid.eq(1),
@@ -221,9 +220,15 @@ class StepScales(wiring.Component):
                 ]
                 with m.If(self.measure.valid & self.measure.ready & measured.count.any()):
                     m.d.comb += measuring.eq(1)
-                    m.next = "Compare"
+                    m.next = "Add"
+            # A cycle for each step: in one they would be the update unit's longest path.
+            with m.State("Add"):
+                m.d.sync += order.eq(Mux(mean > most, mean, most) + exponent)
+                m.next = "Compare"
             with m.State("Compare"):
-                with m.If(~owner.read_valid | (order > owner.read_entry.order)):
-                    m.d.comb += [owner.valid.eq(1), owner.write.eq(1)]
+                m.d.sync += larger.eq(~owner.read_valid | (order > owner.read_entry.order))
+                m.next = "Store"
+            with m.State("Store"):
+                m.d.comb += [owner.valid.eq(larger), owner.write.eq(larger)]
                 m.next = "Idle"
         return m

@@ -120,7 +120,10 @@ class MramController(wiring.Component):
         connect(m, writer.status, flipped(self.written))
 
         write_row = self.write.payload.row
-        write_mask = Signal(config.banks)
+        # The bank of a request, and that of the one under way: what a bank is told follows from registers alone.
+        write_mask, held_mask = Signal(config.banks), Signal(config.banks)
+        with m.If(writer.granted):
+            m.d.sync += held_mask.eq(write_mask)
         m.d.comb += [
             write_mask.eq(1 << write_row[: exact_log2(config.banks)]),
             writer.in_range.eq(write_row < Mux(self.maintenance[1], config.total_rows, config.usable_rows)),
@@ -133,16 +136,16 @@ class MramController(wiring.Component):
         m.d.comb += [
             reader.ready.eq(ready),
             reader.rvalid.eq(rvalid),
-            writer.ready.eq((ready & write_mask).any()),
-            writer.rvalid.eq((rvalid & write_mask).any()),
+            writer.ready.eq((ready & held_mask).any()),
+            writer.rvalid.eq((rvalid & held_mask).any()),
         ]
-        self._arbitrate(m, reader, writer, write_mask)
-        self._drive_banks(m, reader, writer, write_mask)
+        self._arbitrate(m, reader, writer, write_mask, held_mask)
+        self._drive_banks(m, reader, writer, held_mask)
 
         columns = Signal(ROW_COLUMNS)
         viewed = Signal(config.banks)
         m.d.comb += [
-            viewed.eq(Mux(writer.viewing, write_mask, reader.front_mask)),
+            viewed.eq(Mux(writer.viewing, held_mask, reader.front_mask)),
             columns.eq(
                 reduce(or_, (bank.rdata & viewed[b].replicate(ROW_COLUMNS) for b, bank in enumerate(self.banks)))
             ),
@@ -157,11 +160,13 @@ class MramController(wiring.Component):
         self._report(m, reader, decoder, writer)
         return m
 
-    def _arbitrate(self, m: Module, reader: RowReader, writer: RowWriter, write_mask: Value) -> None:
+    def _arbitrate(
+        self, m: Module, reader: RowReader, writer: RowWriter, write_mask: Value, held_mask: Value
+    ) -> None:
         """Hand the writer's bank from the reader to the writer and back."""
         read_turn = Signal()
         claimed = write_mask & writer.claim.replicate(len(write_mask))
-        owned = write_mask & writer.owned.replicate(len(write_mask))
+        owned = held_mask & writer.owned.replicate(len(held_mask))
         read_first = read_turn & (reader.wants & claimed).any()
         m.d.comb += [
             writer.granted.eq(writer.claim & ~read_first & ~(reader.in_use & write_mask).any()),
@@ -173,13 +178,13 @@ class MramController(wiring.Component):
         with m.Elif((reader.issue & claimed).any()):
             m.d.sync += read_turn.eq(0)
 
-    def _drive_banks(self, m: Module, reader: RowReader, writer: RowWriter, write_mask: Value) -> None:
+    def _drive_banks(self, m: Module, reader: RowReader, writer: RowWriter, held_mask: Value) -> None:
         """Give each bank its command; what only a write uses goes to all of them alike."""
         bank_bits = exact_log2(self._config.banks)
         request = self.write.payload
         raw = (request.kind == WriteKind.RAW_READ) | (request.kind == WriteKind.RAW_WRITE)
         for b, bank in enumerate(self.banks):
-            owned = writer.owned & write_mask[b]
+            owned = writer.owned & held_mask[b]
             m.d.comb += [
                 bank.row.eq(Mux(owned, request.row, reader.issue_row)[bank_bits:]),
                 bank.strip_mask.eq(writer.strip_mask),
@@ -208,7 +213,9 @@ class MramController(wiring.Component):
         with m.If(self.clear):
             m.d.sync += [self.read_error.as_value().eq(0), self.write_error.as_value().eq(0)]
 
-        m.d.sync += self.new_errors.eq(0)
+        # The decoder corrects a cycle after it has looked at a row.
+        decoded_row = Signal.like(reader.front)
+        m.d.sync += [decoded_row.eq(reader.front), self.new_errors.eq(0)]
         with m.If(reader.refused | reader.timeout):
             m.d.sync += [
                 self.new_errors[0].eq(1),
@@ -219,7 +226,7 @@ class MramController(wiring.Component):
             m.d.sync += [
                 self.new_errors[0].eq(1),
                 self.read_error.kind.eq(ErrorKind.UNCORRECTABLE),
-                self.read_error.row.eq(reader.front),
+                self.read_error.row.eq(decoded_row),
             ]
 
         kinds = {

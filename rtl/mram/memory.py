@@ -292,8 +292,10 @@ class MaintainedMemory(wiring.Component):
         self._number, self._filled, self._restoring = Signal.like(spares.spare), Signal(), Signal()
         m.submodules.crc = self._crc = crc = CRC32_ISO_HDLC(data_width=8).create()
         page = Signal(PageLayout)
-        found = Signal()
-        whole = inner.rows.valid & ~inner.rows.payload.uncorrectable & crc.match_detected
+        found, uncorrectable = Signal(), Signal()
+        # The copy has been there for as many cycles as it has bytes.
+        m.d.sync += uncorrectable.eq(inner.rows.payload.uncorrectable)
+        whole = inner.rows.valid & ~uncorrectable & crc.match_detected
         newer = whole & (~found | (page.sequence > self._page_sequence))
         m.d.comb += [
             page.as_value().eq(inner.rows.payload.data.as_value()),

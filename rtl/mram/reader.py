@@ -152,10 +152,13 @@ class RowReader(wiring.Component):
             present.eq((present | (in_flight & self.rvalid)) & ~finished & ~self.taken),
         ]
 
+        # As of the cycle before: who waits for thousands of cycles need not know at once.
+        blocked = Signal.like(self.blocked)
+        m.d.sync += blocked.eq(self.blocked)
         awaited = Array((self.wants, self.front_mask))[queue.r_rdy]
         m.d.comb += [
             # A bank that a write holds is waited for under the write's own watchdog.
-            watchdog.waiting.eq((awaited & ~self.blocked).any() & ~self.present & ~(issued & ~queue.r_rdy)),
+            watchdog.waiting.eq((awaited & ~blocked).any() & ~self.present & ~(issued & ~queue.r_rdy)),
             self.timeout.eq(watchdog.expired),
             self.refused.eq(walk.refused),
             self.error_row.eq(walk.start),

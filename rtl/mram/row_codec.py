@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from respin.rtl.config import ROW_COLUMNS, AcceleratorConfig
 from respin.rtl.mram.gray import from_gray
 from respin.rtl.mram.ports import ReadRow
-from respin.rtl.mram.secded import CODEWORD_BITS, DATA_BITS, SecdedDecoder
+from respin.rtl.mram.secded import CODEWORD_BITS, DATA_BITS, SecdedDecoder, SecdedSyndrome
 
 CODEWORDS = ROW_COLUMNS // CODEWORD_BITS
 
@@ -31,6 +31,7 @@ class RowDecoder(wiring.Component):
 
     A row is taken in ``4 / ecc_decoders`` cycles in which ``valid`` is high and the output register is free; it
     appears in ``rows`` in the cycle after the last of them. Throughput: one row each ``4 / ecc_decoders`` cycles.
+    Codewords are corrected in the cycle after the one in which they are looked at.
 
     Parameters
     ----------
@@ -48,9 +49,9 @@ class RowDecoder(wiring.Component):
     done : Out(1)
         The last codewords of the row are decoded in this cycle.
     corrected : Out(3)
-        Codewords corrected in this cycle.
+        Codewords corrected in this cycle, of those looked at in the one before.
     uncorrectable : Out(3)
-        Codewords found beyond correction in this cycle.
+        Codewords found beyond correction, likewise.
     rows : Out(stream.Signature(ReadRow))
         Decoded rows.
     mended : Out(1)
@@ -89,38 +90,58 @@ class RowDecoder(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         words = codewords(self.columns)
-        decoded = Signal(data.ArrayLayout(unsigned(self._decoders * DATA_BITS), self._steps))
-        flagged = Signal()
-        step = Signal(range(max(2, self._steps)))
+        # The group of codewords that is looked at, and the one that was looked at last.
+        step, group = Signal(range(max(2, self._steps))), Signal(range(max(2, self._steps)))
         first = step == 0
-        advance = Signal()
+        read = Signal(data.ArrayLayout(unsigned(self._decoders * DATA_BITS), self._steps))
+        advance, late, flagged, mended = Signal(), Signal(), Signal(), Signal()
 
-        outcomes = []
+        # Through a bank and the syndrome in one cycle, on to the bit that is wrong in the next.
+        decoders, syndromes, raw = [], [], []
         for d in range(self._decoders):
+            m.submodules[f"syndrome{d}"] = look = SecdedSyndrome()
             m.submodules[f"decoder{d}"] = decoder = SecdedDecoder()
-            m.d.comb += decoder.word.eq(Array(words[d :: self._decoders])[step])
-            outcomes.append(decoder)
-        uncorrectable = Cat(decoder.uncorrectable for decoder in outcomes)
+            syndrome = Signal.like(look.syndrome, name=f"syndrome_{d}")
+            m.d.comb += [
+                look.word.eq(Array(words[d :: self._decoders])[step]),
+                decoder.read.eq(read[group].word_select(d, DATA_BITS)),
+                decoder.syndrome.eq(syndrome),
+            ]
+            decoders.append(decoder)
+            syndromes.append(syndrome.eq(look.syndrome))
+            raw.append(look.word[:DATA_BITS])
+        corrected = Cat(decoder.data for decoder in decoders)
+        uncorrectable = Cat(decoder.uncorrectable for decoder in decoders)
+        correctable = Cat(decoder.corrected for decoder in decoders)
 
+        # A row that is offered ends with the group read last.
+        row = Cat(*(read[number] for number in range(self._steps - 1)), corrected)
         m.d.comb += [
-            self.rows.payload.data.as_value().eq(from_gray(decoded.as_value()) if self._gray else decoded),
-            self.rows.payload.uncorrectable.eq(flagged),
+            self.rows.payload.data.as_value().eq(from_gray(row) if self._gray else row),
+            self.rows.payload.uncorrectable.eq(flagged | uncorrectable.any()),
+            self.mended.eq(mended | correctable.any()),
             self.free.eq(~first | ~self.rows.valid | self.rows.ready),
             advance.eq(self.valid & self.free),
             self.done.eq(advance & (step == self._steps - 1)),
         ]
+        m.d.sync += late.eq(advance)
         with m.If(self.rows.ready):
             m.d.sync += self.rows.valid.eq(0)
         with m.If(advance):
-            m.d.comb += [
-                self.corrected.eq(sum(decoder.corrected for decoder in outcomes)),
-                self.uncorrectable.eq(sum(uncorrectable)),
-            ]
             m.d.sync += [
-                decoded[step].eq(Cat(decoder.data for decoder in outcomes)),
-                flagged.eq((flagged & ~first) | uncorrectable.any()),
-                self.mended.eq((self.mended & ~first) | Cat(decoder.corrected for decoder in outcomes).any()),
+                read[step].eq(Cat(raw)),
+                *syndromes,
+                group.eq(step),
                 step.eq(Mux(self.done, 0, step + 1)),
                 self.rows.valid.eq(self.done),
             ]
+        with m.If(late):
+            m.d.comb += [self.corrected.eq(sum(correctable)), self.uncorrectable.eq(sum(uncorrectable))]
+        if self._steps > 1:
+            with m.If(late & (group != self._steps - 1)):
+                m.d.sync += [
+                    read[group].eq(corrected),
+                    flagged.eq((flagged & (group != 0)) | uncorrectable.any()),
+                    mended.eq((mended & (group != 0)) | correctable.any()),
+                ]
         return m

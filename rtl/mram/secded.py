@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Hsiao(72,64) code of a row's codewords: its matrix in plain Python, its encoder and its decoder."""
+"""The Hsiao(72,64) code of a row's codewords: its matrix in plain Python, its encoder and its decoder in two parts."""
 
 from itertools import combinations
 
@@ -49,6 +49,28 @@ class SecdedEncoder(wiring.Component):
         return m
 
 
+class SecdedSyndrome(wiring.Component):
+    """What of a codeword as read tells its errors. Combinational.
+
+    Members
+    -------
+    word : In(72)
+        The codeword as read.
+    syndrome : Out(8)
+        The sum of the columns of H of its ones: 0 if no bit is wrong, a column of H if that one is.
+    """
+
+    word: In(CODEWORD_BITS)
+    syndrome: Out(CHECK_BITS)
+
+    latency = 0
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.d.comb += self.syndrome.eq(Cat((self.word & row_mask(r)).xor() for r in range(CHECK_BITS)))
+        return m
+
+
 class SecdedDecoder(wiring.Component):
     """Corrects one wrong bit of a codeword and detects two. Combinational.
 
@@ -57,8 +79,10 @@ class SecdedDecoder(wiring.Component):
 
     Members
     -------
-    word : In(72)
-        The codeword as read.
+    read : In(64)
+        The codeword's data bits as read.
+    syndrome : In(8)
+        Of the whole codeword: :class:`SecdedSyndrome`.
     data : Out(64)
         Its data bits, corrected; as read where they cannot be corrected.
     corrected : Out(1)
@@ -67,7 +91,8 @@ class SecdedDecoder(wiring.Component):
         More than one bit was wrong.
     """
 
-    word: In(CODEWORD_BITS)
+    read: In(DATA_BITS)
+    syndrome: In(CHECK_BITS)
     data: Out(DATA_BITS)
     corrected: Out(1)
     uncorrectable: Out(1)
@@ -76,13 +101,11 @@ class SecdedDecoder(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        syndrome = Signal(CHECK_BITS)
         wrong = Signal(CODEWORD_BITS)
         m.d.comb += [
-            syndrome.eq(Cat((self.word & row_mask(r)).xor() for r in range(CHECK_BITS))),
-            wrong.eq(Cat(syndrome == column for column in COLUMNS)),
-            self.data.eq(self.word[:DATA_BITS] ^ wrong[:DATA_BITS]),
+            wrong.eq(Cat(self.syndrome == column for column in COLUMNS)),
+            self.data.eq(self.read ^ wrong[:DATA_BITS]),
             self.corrected.eq(wrong.any()),
-            self.uncorrectable.eq(syndrome.any() & ~self.corrected),
+            self.uncorrectable.eq(self.syndrome.any() & ~self.corrected),
         ]
         return m

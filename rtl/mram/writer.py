@@ -49,7 +49,7 @@ class RowWriter(wiring.Component):
     in_range : In(1)
         The request's row exists.
     claim : Out(1)
-        The request waits for its bank.
+        The request waits for its bank, or is about to be refused.
     granted : In(1)
         From the next cycle on the bank is the writer's.
     owned : Out(1)
@@ -125,7 +125,8 @@ class RowWriter(wiring.Component):
 
         with m.FSM():
             with m.State("wait for a request"):
-                m.d.comb += self.claim.eq(self.requests.valid & self.in_range)
+                # Also of one that is refused, which harms nobody: in_range takes long to find out.
+                m.d.comb += self.claim.eq(self.requests.valid)
                 m.d.sync += [verify.eq(0), first_differing.eq(0), self.pulse.eq(Mux(raw_write, request.pulse, 0))]
                 with m.If(self.requests.valid & ~self.in_range):
                     m.d.comb += events.refused.eq(1)
@@ -163,7 +164,7 @@ class RowWriter(wiring.Component):
             with m.State("answer"):
                 m.d.comb += [
                     self.status.valid.eq(1),
-                    self.viewing.eq(raw_read),
+                    self.viewing.eq(self.owned),
                     self.requests.ready.eq(self.status.ready),
                 ]
                 with m.If(self.status.ready):

@@ -10,7 +10,7 @@ from properties import held
 
 from respin.rtl.config import STRIPS
 from respin.rtl.mram.row_codec import CODEWORDS, interleave
-from respin.rtl.mram.secded import CODEWORD_BITS, DATA_BITS, SecdedDecoder, SecdedEncoder
+from respin.rtl.mram.secded import CODEWORD_BITS, DATA_BITS, SecdedDecoder, SecdedEncoder, SecdedSyndrome
 
 
 class Channel(Component):
@@ -25,10 +25,13 @@ class Channel(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.encoder = encoder = SecdedEncoder()
+        m.submodules.syndrome = syndrome = SecdedSyndrome()
         m.submodules.decoder = decoder = SecdedDecoder()
         m.d.comb += [
             encoder.data.eq(self.data),
-            decoder.word.eq(Cat(self.data, encoder.check) ^ self.error),
+            syndrome.word.eq(Cat(self.data, encoder.check) ^ self.error),
+            decoder.read.eq(syndrome.word[:DATA_BITS]),
+            decoder.syndrome.eq(syndrome.syndrome),
             self.decoded.eq(decoder.data),
             self.corrected.eq(decoder.corrected),
             self.uncorrectable.eq(decoder.uncorrectable),
@@ -120,7 +123,7 @@ PROOFS = (
         complete=COMPLETE,
         quick=True,
         breaks=(
-            Break(module=SECDED, before="self.word[:DATA_BITS] ^ wrong[:DATA_BITS]", after="self.word[:DATA_BITS]"),
+            Break(module=SECDED, before="self.read ^ wrong[:DATA_BITS]", after="self.read"),
         ),
     ),
     Proof(
@@ -131,7 +134,7 @@ PROOFS = (
         complete=COMPLETE,
         seconds=120,
         breaks=(
-            Break(module=SECDED, before="syndrome.any() & ~self.corrected", after="syndrome.all()"),
+            Break(module=SECDED, before="self.syndrome.any() & ~self.corrected", after="self.syndrome.all()"),
             Break(module=SECDED, before="(0x1F << n | 0x1F", after="(0x0F << n | 0x0F"),
         ),
     ),
@@ -150,8 +153,8 @@ PROOFS = (
                 ),
                 Break(
                     module=ROW_CODEC,
-                    before="decoded[step].eq(Cat(decoder.data for decoder in outcomes))",
-                    after="decoded[step].eq(Cat(decoder.word[:DATA_BITS] for decoder in outcomes))",
+                    before="Cat(decoder.data for decoder in decoders)",
+                    after="Cat(decoder.read for decoder in decoders)",
                 ),
             ),
         )
