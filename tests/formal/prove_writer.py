@@ -167,7 +167,7 @@ def keeps_to_its_bank(m: Module, dut: Writer, *, said: Signal):
     yield kept & acts & ~(dut.owned & dut.ready)
     yield kept & (acts | dut.owned) & ~dut.in_range
     yield kept & dut.owned & ~dut.requests.valid
-    yield kept & dut.claim & ~(dut.requests.valid & dut.in_range)
+    yield kept & dut.claim & ~dut.requests.valid
 
 
 def loses_none(m: Module, dut: Writer, *, said: Signal):
@@ -283,8 +283,8 @@ PROOFS = (
         breaks=(
             Break(
                 module=WRITER,
-                before="self.claim.eq(self.requests.valid & self.in_range)",
-                after="self.claim.eq(self.requests.valid)",
+                before="with m.If(self.requests.valid & ~self.in_range):",
+                after="with m.If(self.requests.valid & ~self.in_range & ~self.granted):",
             ),
             Break(
                 module=WRITER,
