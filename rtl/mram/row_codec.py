@@ -96,7 +96,7 @@ class RowDecoder(wiring.Component):
         read = Signal(data.ArrayLayout(unsigned(self._decoders * DATA_BITS), self._steps))
         advance, late, flagged, mended = Signal(), Signal(), Signal(), Signal()
 
-        # Through a bank and the syndrome in one cycle, on to the bit that is wrong in the next.
+        # From a bank to the syndromes in one cycle, on to the wrong bit in the next.
         decoders, syndromes, raw = [], [], []
         for d in range(self._decoders):
             m.submodules[f"syndrome{d}"] = look = SecdedSyndrome()
