@@ -73,9 +73,9 @@ def bitstream(
 ) -> None:  # fmt: skip
     """Build a bitstream with open tools: synthesis, place and route, timing, a floorplan, and the bits.
 
-    The MRAM macros become block RAM with the device's cycles, by option with errors; so does external memory. A host
-    reaches registers and memory over the board's serial line. Ends with exit code 1 if the chip is too small, or the
-    clock too fast, and says what would do.
+    The MRAM macros become block RAM with the device's cycles, by option with errors; external memory is on the chip, or
+    with --sdram beside it. A host reaches registers and memory over the board's serial line. Ends with exit code 1 if
+    the chip is too small, or the clock too fast, and says what would do.
     """
     if (board is None) == (vivado is None):
         fail("name either --board or --vivado", BAD_INPUT)

@@ -65,7 +65,7 @@ class Spram(Component):
                     i_DATAIN=port.write_data.word_select(column, _CELL_BITS),
                     i_MASKWREN=Cat(strobe[0].replicate(2), strobe[1].replicate(2)),
                     i_WREN=port.strobe.any(),
-                    i_CHIPSELECT=place == row if len(place) else Const(1),
+                    i_CHIPSELECT=place == row,
                     i_STANDBY=Const(0),
                     i_SLEEP=Const(0),
                     i_POWEROFF=Const(1),  # active low

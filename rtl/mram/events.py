@@ -45,8 +45,8 @@ class EventCounters(wiring.Component):
     clear : In(1)
         Counting starts anew with the next cycle's events.
     counters : Out(Counters)
-        The sums, two cycles later: events come at the end of the longest paths, through a bank and the decoder, and
-        are kept in registers before they are added.
+        The sums, two cycles later: events come at the end of long paths, and are kept in registers before they are
+        added.
     """
 
     read_events: In(ReadEvents)

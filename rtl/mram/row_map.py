@@ -97,7 +97,7 @@ class RowMap(wiring.Component):
             m.d.comb += self.places[b].eq(self.rows[b])
             for j in range(each):
                 entry = entries[j * banks + b]
-                with m.If(entry.used & ~entry.bad & (entry.row == self.rows[b]) & ~self.bare):
+                with m.If(_lies(entry, self.rows[b]) & ~self.bare):
                     m.d.comb += self.places[b].eq(rows - each + j)
 
         bank = self.row[: exact_log2(banks)]
@@ -134,6 +134,11 @@ class RowMap(wiring.Component):
     def _former(self, entries: list[Value]) -> Value:
         """Which of a bank's spares the row in question has left."""
         local = self.row[exact_log2(self._config.banks) :]
-        lies = [entry.used & ~entry.bad & (entry.row == local) for entry in entries]
+        lies = [_lies(entry, local) for entry in entries]
         left = [entry.bad | entry.used & Cat(lies[j + 1 :]).any() for j, entry in enumerate(entries)]
         return Cat((entry.row == local) & gone for entry, gone in zip(entries, left, strict=True))
+
+
+def _lies(entry: Value, row: Value) -> Value:
+    """Whether a bank's row lies on the spare of an entry, unless a later one has it."""
+    return entry.used & ~entry.bad & (entry.row == row)

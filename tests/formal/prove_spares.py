@@ -145,8 +145,8 @@ PROOFS = (
         breaks=(
             Break(
                 module="mram.row_map",
-                before="entry.used & ~entry.bad & (entry.row == self.rows[b])",
-                after="entry.used & ~entry.bad & (entry.row[1:] == self.rows[b][1:])",
+                before="entry.used & ~entry.bad & (entry.row == row)",
+                after="entry.used & ~entry.bad & (entry.row[1:] == row[1:])",
             ),
         ),
     ),
